@@ -1,0 +1,6 @@
+"""What two or more bundles of the reconstruction and super-resolution zoo share.
+
+Imports run one way: bundle -> common -> libraries.
+"""
+
+__version__ = "0.1.0"
