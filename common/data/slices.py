@@ -1,0 +1,77 @@
+"""A MONAI data set of slices: reads files lazily, keeps what it read, says which file is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from monai.data import Dataset
+
+from common.data.files import find_files
+from common.data.readers import SliceReader, list_slices, open_slices
+from common.operators.fourier import ifft2c
+
+
+class SliceDataset(Dataset):
+    """Slices as dictionaries of tensors.
+
+    An item has the entries of its data list, and ``image``: the fully sampled slice, float32 or complex64
+    ``(1, height, width)`` in image units (fully sampled k-space is transformed). A file of undersampled k-space gives
+    ``kspace``, complex64, and ``mask``, float32, of that shape instead, and ``image`` too where it stores a reference
+    reconstruction of that size.
+
+    Files are read outside of MONAI's transforms, which would hide a reader's error behind their own.
+
+    Args:
+        data: see :func:`common.data.readers.list_slices`.
+        transform: applied to an item after reading.
+        cache: whether to keep slices in memory once read, before the transform.
+        options: passed to :func:`common.data.readers.open_slices`, e.g. ``intensity_range``.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Callable | None = None,
+        cache: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(data, transform)
+        self.options = tuple(sorted(options.items()))
+        self._cache: dict[int, dict[str, Any]] | None = {} if cache else None
+
+    def _transform(self, index: int) -> dict[str, Any]:
+        if self._cache is None:
+            item = self._read(self.data[index])
+        else:
+            if index not in self._cache:
+                self._cache[index] = self._read(self.data[index])
+            item = dict(self._cache[index])
+        return item if self.transform is None else self.transform(item)
+
+    def _read(self, entry: dict[str, Any]) -> dict[str, Any]:
+        reader, index = _reader(str(entry["path"]), self.options), entry["slice"]
+        values = torch.from_numpy(reader.read(index))[None]
+        if reader.kind == "image":
+            return {**entry, "image": values}
+        mask = reader.mask(index)
+        if mask is None:
+            return {**entry, "image": ifft2c(values)}
+        sampled = torch.from_numpy(mask)[None].float()
+        item = {**entry, "kspace": values * sampled, "mask": sampled}
+        reference = reader.reference(index)
+        if reference is not None and reference.shape == values.shape[1:]:
+            item["image"] = torch.from_numpy(reference)[None]
+        return item
+
+
+@lru_cache(maxsize=1024)
+def _reader(path: str, options: tuple[tuple[str, Any], ...]) -> SliceReader:
+    return open_slices(path, **dict(options))
+
+
+def find_slices(dataset_dir: str, split: str | None = None, *, hint: str = "", **options: Any) -> list[dict[str, Any]]:
+    """The data list of a folder: :func:`~common.data.files.find_files`, then its slices; arguments as there."""
+    return list_slices(find_files(dataset_dir, split, hint=hint), **options)

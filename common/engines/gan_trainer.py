@@ -1,0 +1,387 @@
+"""The trainer of every bundle: generator and discriminator steps for an objective, phase by phase."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from ignite.engine import Events
+from ignite.metrics import Metric
+from monai.engines import SupervisedTrainer, default_metric_cmp_fn, default_prepare_batch
+from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer
+from monai.transforms import Transform
+from monai.utils.enums import CommonKeys
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.optimizer import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from common.engines.objective import Objective
+from common.engines.phases import Phase, PhaseSchedule
+from common.losses.penalties import R1Penalty
+from common.networks.batch_norm import synchronise_batch_norm
+
+if TYPE_CHECKING:
+    from common.engines.checkpoint import TrainingCheckpoint
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+logger = logging.getLogger("recon")
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term became NaN or infinite; the weights and the checkpoints are as they were before the step."""
+
+
+class GanTrainer(SupervisedTrainer):
+    """MONAI's ``SupervisedTrainer`` with a discriminator, an objective of named terms, and phases.
+
+    One iteration: the generator's ``stages`` (``forward`` where it has none) runs once; the discriminator
+    steps on its detached outputs; the generator steps. Weighted terms are summed; each is kept unweighted in
+    ``engine.state.output`` as ``loss_<name>``, next to ``loss`` (the generator's sum), ``image``, ``label``,
+    ``pred``. ``MODEL_COMPLETED`` fires last, so MONAI's handlers and postprocessing work.
+
+    Where processes of a group train together (``torch.distributed`` initialised), networks are wrapped and
+    their batch norms synchronised here, and ``network`` stays the plain module that is saved.
+
+    With a ``seed``, each iteration starts from random states derived from (seed, iteration, rank): a resumed
+    training repeats an uninterrupted one, bit by bit where the device's kernels do.
+
+    Args:
+        device: where to train.
+        max_epochs: epochs in all; commonly ``phases.epochs``.
+        train_data_loader: yields dictionaries of tensors; its sampler may be a
+            :class:`~common.data.loading.ResumableSampler`.
+        network: the generator.
+        optimizer: the generator's optimizer.
+        objective: see :class:`~common.engines.objective.Objective`.
+        weights: weight of each term by name; every term an objective gives must have one (0 leaves it out).
+        discriminator: ``None`` for supervised training.
+        discriminator_optimizer: needed with a discriminator.
+        phases: see :class:`~common.engines.phases.PhaseSchedule`; ``None`` is one phase without end.
+        critic_steps: discriminator steps for one generator step, each on a new batch.
+        weight_clip: bound of the discriminator's weights after each of its steps (Wasserstein GAN), or ``None``.
+        penalties: gradient penalties of the discriminator.
+        gradient_clip: bound of the gradient's norm in both networks, or ``None``.
+        ema: moving average of ``network``, updated after each generator step.
+        precision: ``float32``, ``bfloat16``, ``float16``, or ``auto`` (bfloat16 where the device is built for it)
+            inside the networks (float16 with loss scaling, on
+            CUDA only); losses, Fourier transforms and data consistency stay float32.
+        channels_last: memory format of the networks; faster for convolutions on most devices.
+        accumulation_steps: batches whose gradients are added up for one step.
+        compile: compile the generator's pass; ``compile_kwargs`` go to ``torch.compile``.
+        checkpoint: keeps and restores the state of training.
+        seed: see above; ``None`` leaves random states alone.
+        prepare_batch, inferer, non_blocking, postprocessing, key_train_metric, additional_metrics,
+            metric_cmp_fn, train_handlers, decollate, epoch_length: as in MONAI.
+
+    Raises:
+        ValueError: for arguments that do not fit together.
+        NonFiniteLossError: during ``run``, naming terms and files.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        max_epochs: int,
+        train_data_loader: Iterable,
+        network: nn.Module,
+        optimizer: Optimizer,
+        objective: Objective,
+        weights: Mapping[str, float],
+        discriminator: nn.Module | None = None,
+        discriminator_optimizer: Optimizer | None = None,
+        phases: PhaseSchedule | Sequence[Phase] | None = None,
+        critic_steps: int = 1,
+        weight_clip: float | None = None,
+        penalties: Sequence[R1Penalty] = (),
+        gradient_clip: float | None = None,
+        ema: AveragedModel | None = None,
+        precision: str = "float32",
+        channels_last: bool = False,
+        accumulation_steps: int = 1,
+        compile: bool = False,
+        compile_kwargs: dict | None = None,
+        checkpoint: TrainingCheckpoint | None = None,
+        seed: int | None = 0,
+        prepare_batch: Callable = default_prepare_batch,
+        inferer: Inferer | None = None,
+        non_blocking: bool = False,
+        postprocessing: Transform | None = None,
+        key_train_metric: dict[str, Metric] | None = None,
+        additional_metrics: dict[str, Metric] | None = None,
+        metric_cmp_fn: Callable = default_metric_cmp_fn,
+        train_handlers: Sequence | None = None,
+        decollate: bool = True,
+        epoch_length: int | None = None,
+    ) -> None:
+        if precision == "auto":
+            precision = "bfloat16" if _fast_bfloat16(torch.device(device)) else "float32"
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}, got {precision!r}")
+        if precision == "float16" and torch.device(device).type != "cuda":
+            raise ValueError(f"precision float16 needs a CUDA device, got {device}; use bfloat16 or float32")
+        if (discriminator is None) != (discriminator_optimizer is None):
+            raise ValueError("expected discriminator and discriminator_optimizer together, got only one of them")
+        if critic_steps < 1:
+            raise ValueError(f"critic_steps must be at least 1, got {critic_steps}")
+        super().__init__(
+            device=device,
+            max_epochs=max_epochs,
+            train_data_loader=train_data_loader,
+            network=network,
+            optimizer=optimizer,
+            loss_function=self._weighted_sum,
+            epoch_length=epoch_length,
+            non_blocking=non_blocking,
+            prepare_batch=prepare_batch,
+            inferer=inferer,
+            postprocessing=postprocessing,
+            key_train_metric=key_train_metric,
+            additional_metrics=additional_metrics,
+            metric_cmp_fn=metric_cmp_fn,
+            train_handlers=train_handlers,
+            decollate=decollate,
+            accumulation_steps=accumulation_steps,
+        )
+        if self.state.epoch_length == 0:
+            raise ValueError("the training loader yields no batch: fewer images than batch_size; lower batch_size")
+        self.objective = objective
+        self.weights = dict(weights)
+        self.discriminator = discriminator
+        self.discriminator_optimizer = discriminator_optimizer
+        if phases is None:
+            phases = [Phase("train", max_epochs, adversarial=discriminator is not None)]
+        self.phases = phases if isinstance(phases, PhaseSchedule) else PhaseSchedule(phases)
+        self.critic_steps = critic_steps
+        self.weight_clip = weight_clip
+        self.penalties = tuple(penalties)
+        self.gradient_clip = gradient_clip
+        self.ema = ema
+        self.precision = precision
+        self.seed = seed
+        self.checkpoint = checkpoint
+        self.discriminator_step_count = 0
+        scaled = precision == "float16"
+        self.generator_scaler = torch.amp.GradScaler("cuda", enabled=scaled)
+        self.discriminator_scaler = torch.amp.GradScaler("cuda", enabled=scaled)
+        self._learning_rates = [[g["lr"] for g in o.param_groups] for o in self._optimizers()]
+
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        distributed = dist.is_available() and dist.is_initialized()
+        self._generate = self._callable(_Stages(network), memory_format, distributed)
+        if compile:
+            self._generate = torch.compile(self._generate, **(compile_kwargs or {}))
+        self._discriminate = None
+        if discriminator is not None:
+            self._discriminate = self._callable(discriminator, memory_format, distributed)
+        if checkpoint is not None:
+            checkpoint.attach(self)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the current iteration."""
+        return self.phases.at(self._epochs_done())[0]
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train, from the newest checkpoint where there is one; a finished training is not repeated."""
+        if self.checkpoint is not None and self.checkpoint.restore(self):
+            if self.state.epoch >= self.state.max_epochs:
+                logger.info(f"training already has its {self.state.max_epochs} epochs: {self.checkpoint.directory}")
+                return
+            logger.info(f"resuming after iteration {self.state.iteration}")
+        super().run()
+
+    # -- one iteration ---------------------------------------------------------------------------------------
+
+    def _iteration(self, engine: SupervisedTrainer, batchdata: Any) -> dict[str, Any]:
+        if batchdata is None:
+            raise ValueError("Must provide batch data for current iteration.")
+        self._seed_iteration()
+        self._set_learning_rates()
+        image, label, *_ = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        batch = {CommonKeys.IMAGE: image, CommonKeys.LABEL: label}
+        engine.state.output = dict(batch)
+
+        adversarial = self.discriminator is not None and self.phase.adversarial
+        generator_turn = not adversarial or self.state.iteration % self.critic_steps == 0
+        engine.network.train()
+        with torch.set_grad_enabled(generator_turn):
+            outputs = self._generate(image)
+        engine.state.output[CommonKeys.PRED] = _last(outputs).detach()
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        if adversarial:
+            self._discriminator_step(batch, _detach(outputs))
+        if generator_turn:
+            self._generator_step(batch, outputs, self.discriminator if adversarial else None)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+    def _discriminator_step(self, batch: dict[str, Tensor], outputs: Any) -> None:
+        assert self.discriminator is not None and self.discriminator_optimizer is not None  # for the type checker
+        first, last = self._accumulation()
+        self.discriminator.train()
+        if first:
+            self.discriminator_optimizer.zero_grad(set_to_none=True)
+        terms = self.objective.discriminator_terms(batch, outputs, self._discriminate)
+        loss = self._weighted_sum(terms)
+        for penalty in self.penalties:
+            if self.discriminator_step_count % penalty.interval == 0:
+                real, fake = self.objective.discriminator_pairs(batch, outputs)
+                terms[penalty.name] = penalty(self.discriminator, real, fake)
+                loss = loss + penalty.weight * penalty.interval * terms[penalty.name]
+        self._record(terms)
+        self.discriminator_scaler.scale(loss / self.accumulation_steps).backward()
+        if last:
+            self._step(self.discriminator, self.discriminator_optimizer, self.discriminator_scaler)
+            self.discriminator_step_count += 1
+            if self.weight_clip is not None:
+                with torch.no_grad():
+                    for parameter in self.discriminator.parameters():
+                        parameter.clamp_(-self.weight_clip, self.weight_clip)
+
+    def _generator_step(self, batch: dict[str, Tensor], outputs: Any, discriminator: nn.Module | None) -> None:
+        first, last = self._accumulation()
+        if first:
+            self.optimizer.zero_grad(set_to_none=True)
+        with _frozen(discriminator):
+            judge = None if discriminator is None else _Autocast(discriminator, PRECISIONS[self.precision])
+            terms = self.objective.generator_terms(batch, outputs, judge)
+            self._record(terms)
+            loss = self.loss_function(terms)
+            self.state.output[CommonKeys.LOSS] = loss.detach()
+            self.fire_event(IterationEvents.LOSS_COMPLETED)
+            self.generator_scaler.scale(loss / self.accumulation_steps).backward()
+        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        if last:
+            self._step(self.network, self.optimizer, self.generator_scaler)
+            if self.ema is not None:
+                self.ema.update_parameters(self.network)
+
+    # -- its parts -------------------------------------------------------------------------------------------
+
+    def _step(self, network: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler) -> None:
+        if self.gradient_clip is not None:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(network.parameters(), self.gradient_clip)
+        scaler.step(optimizer)
+        scaler.update()
+
+    def _weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
+        weights = {**self.weights, **self.phase.weights}
+        missing = [name for name in terms if name not in weights]
+        if missing:
+            raise ValueError(
+                f"expected a weight for every loss term, got none for {', '.join(missing)}; "
+                "add it to the weights (0 leaves a term out of the sum)"
+            )
+        return torch.stack([weights[name] * term for name, term in terms.items() if weights[name] != 0]).sum()
+
+    def _record(self, terms: Mapping[str, Tensor]) -> None:
+        """Put the terms into the output, and stop the training if one is not finite."""
+        finite = torch.isfinite(torch.stack([term.detach().float() for term in terms.values()])).tolist()
+        if not all(finite):
+            names = [name for name, good in zip(terms, finite, strict=True) if not good]
+            files = self.state.batch.get("path", "unknown") if isinstance(self.state.batch, Mapping) else "unknown"
+            raise NonFiniteLossError(
+                f"loss term {', '.join(names)} is not finite at iteration {self.state.iteration} for files {files}; "
+                "the last checkpoint is intact: lower the learning rate, clip gradients or check the files"
+            )
+        self.state.output.update({f"loss_{name}": term.detach() for name, term in terms.items()})
+
+    def _accumulation(self) -> tuple[bool, bool]:
+        """Whether this iteration is the first and the last of an accumulated step; an epoch's end closes one."""
+        within = (self.state.iteration - 1) % self.state.epoch_length
+        steps = self.accumulation_steps
+        return within % steps == 0, (within + 1) % steps == 0 or within + 1 == self.state.epoch_length
+
+    def _epochs_done(self) -> float:
+        return max(self.state.iteration - 1, 0) / self.state.epoch_length
+
+    def _optimizers(self) -> list[Optimizer]:
+        return [o for o in (self.optimizer, self.discriminator_optimizer) if o is not None]
+
+    def _set_learning_rates(self) -> None:
+        phase, epochs_in_phase = self.phases.at(self._epochs_done())
+        # the middle of the iteration: a warm-up does not begin with a step of size zero
+        factor = phase.rate_factor(epochs_in_phase + 0.5 / self.state.epoch_length)
+        starts = (phase.learning_rate, phase.discriminator_learning_rate)
+        for optimizer, start, own in zip(self._optimizers(), starts, self._learning_rates, strict=False):
+            for group, rate in zip(optimizer.param_groups, own, strict=True):
+                group["lr"] = factor * (rate if start is None else start)
+
+    def _seed_iteration(self) -> None:
+        if self.seed is None:
+            return
+        state = np.random.SeedSequence([self.seed, self.state.iteration, self.state.rank]).generate_state(3)
+        torch.manual_seed(int(state[0]))
+        np.random.seed(int(state[1]))
+        random.seed(int(state[2]))
+
+    def _callable(self, module: nn.Module, memory_format: torch.memory_format, distributed: bool) -> nn.Module:
+        module.to(memory_format=memory_format)
+        if distributed:
+            synchronise_batch_norm(module, self.state.device)
+            devices = [self.state.device] if self.state.device.type == "cuda" else None
+            module = DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
+        return _Autocast(module, PRECISIONS[self.precision])
+
+
+class _Stages(nn.Module):
+    """A network whose ``forward`` is its ``stages``, so that distributed wrappers see the whole pass."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Any:
+        return self.network.stages(image) if hasattr(self.network, "stages") else self.network(image)
+
+
+class _Autocast(nn.Module):
+    """A network run in lower precision, its outputs in float32."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.network = network
+        self.dtype = dtype
+
+    def forward(self, image: Tensor) -> Any:
+        if self.dtype is None:
+            return self.network(image)
+        with torch.autocast(image.device.type, dtype=self.dtype):
+            outputs = self.network(image)
+        return outputs.float() if isinstance(outputs, Tensor) else type(outputs)(o.float() for o in outputs)
+
+
+@contextmanager
+def _frozen(network: nn.Module | None) -> Any:
+    """Within it, a network's weights gather no gradient, though gradients flow through it."""
+    trainable = [] if network is None else [p for p in network.parameters() if p.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def _detach(outputs: Any) -> Any:
+    return outputs.detach() if isinstance(outputs, Tensor) else type(outputs)(o.detach() for o in outputs)
+
+
+def _last(outputs: Any) -> Tensor:
+    return outputs if isinstance(outputs, Tensor) else outputs[-1]
