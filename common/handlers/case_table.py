@@ -1,0 +1,109 @@
+"""Ignite handler: the metrics of each evaluated slice, beside those of its zero-filled image, in a CSV file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from common.metrics.protocol_metric import image_from_channels
+from common.metrics.protocols import get_protocol
+from common.metrics.report import write_csv
+from common.metrics.table import MetricTable
+from common.operators.fourier import ifft2c
+from common.operators.measurement import unpack_measurement
+
+
+class CaseTableHandler:
+    """Write the metrics of every slice, rows ``zero_filled`` and ``reconstruction``, and log their table.
+
+    For an evaluator that decollates (MONAI's default). Per item, ``engine.state.output`` has "image" (the
+    measurement: real k-space, imaginary k-space, mask), "pred" and "label" (real, imaginary), and
+    ``engine.state.batch`` has "path" and "slice". Items whose label is None are left out.
+
+    Args:
+        output_dir: where the file goes; made if need be.
+        protocols: names of protocols; volume protocols need the slices file by file, see ``MetricTable``.
+        filename: of the CSV file, all protocols in one. With no label in the data it is not written.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        protocols: Sequence[str] = ("magnitude_slice",),
+        filename: str = "metrics.csv",
+    ) -> None:
+        self.path = Path(output_dir) / filename
+        self.protocols = [get_protocol(name) for name in ([protocols] if isinstance(protocols, str) else protocols)]
+        self.tables: list[MetricTable] = []
+        self._logger = logging.getLogger("recon")
+
+    def attach(self, engine: Engine) -> None:
+        """Register on the evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_batch)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _start(self, engine: Engine) -> None:
+        self.tables = [MetricTable(protocol) for protocol in self.protocols]
+
+    def _add_batch(self, engine: Engine) -> None:
+        cases = [case for case in _cases(engine.state.batch, engine.state.output) if case["label"] is not None]
+        # files differ in size: stack the neighbours of one size, in order, so that volumes stay together
+        for _, neighbours in groupby(cases, key=lambda case: [case[key].shape for key in ("image", "pred", "label")]):
+            self._add_stack(list(neighbours))
+
+    def _add_stack(self, cases: list[dict[str, Any]]) -> None:
+        paths, slices = [str(case["path"]) for case in cases], [int(case["slice"]) for case in cases]
+        measurement, pred, label = (_stack(case[key] for case in cases) for key in ("image", "pred", "label"))
+        masked_kspace, _ = unpack_measurement(measurement.float())
+        target = image_from_channels(label)
+        rows = {"zero_filled": ifft2c(masked_kspace)[:, 0], "reconstruction": image_from_channels(pred)}
+        for table in self.tables:
+            for row, image in rows.items():
+                table.add_batch(paths, slices, row, image, target)
+
+    def _finish(self, engine: Engine) -> None:
+        for table in self.tables:
+            table.gather()
+        if idist.get_rank() > 0:
+            return
+        rows = [row for table in self.tables for row in table.rows()]
+        if not rows:
+            self._logger.info("no case has a target image, so %s is not written", self.path.name)
+            return
+        write_csv(self.path, rows)
+        for table in self.tables:
+            self._logger.info("%s", table.format())
+        self._logger.info("a value per case is in %s", self.path)
+
+
+def _cases(batch: Any, output: Any) -> list[dict[str, Any]]:
+    """Merge the batch's "path" and "slice" with the output's images, item by item."""
+    if not isinstance(batch, list) or not isinstance(output, list) or len(batch) != len(output):
+        raise ValueError(
+            "CaseTableHandler expects the evaluator's batch and output as lists of one length, got "
+            f"{type(batch).__name__} and {type(output).__name__}; build the evaluator with decollate=True"
+        )
+    for kind, items, keys in (("batch", batch, ("path", "slice")), ("output", output, ("image", "pred"))):
+        for item in items:
+            if missing := [key for key in keys if key not in item]:
+                raise ValueError(
+                    f"CaseTableHandler expects {list(keys)} in each item of the {kind}, missing {missing}, got "
+                    f"{sorted(map(str, item))}; let the data set, or the evaluator's output, carry them"
+                )
+    return [
+        {"label": None, **images, "path": where["path"], "slice": where["slice"]}
+        for where, images in zip(batch, output, strict=True)
+    ]
+
+
+def _stack(images: Iterable[Tensor]) -> Tensor:
+    return torch.stack([image.as_subclass(Tensor) for image in images])

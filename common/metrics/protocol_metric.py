@@ -1,0 +1,108 @@
+"""A protocol's metric as a MONAI metric handler, for ``key_val_metric`` and ``additional_metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.config import TensorOrList
+from monai.handlers import IgniteMetricHandler, from_engine
+from monai.metrics import CumulativeIterationMetric
+from torch import Tensor
+
+from common.metrics.protocols import Protocol, get_protocol
+from common.operators.fourier import channels_to_complex
+
+
+def image_from_channels(channels: Tensor) -> Tensor:
+    """Network channels ``(batch, 2 or 1, height, width)`` to images ``(batch, height, width)``.
+
+    Two channels are real and imaginary part and become complex; one stays real. Computed in float32 at
+    least, whatever autocast left.
+
+    Raises:
+        ValueError: for any other shape.
+    """
+    if channels.dim() != 4 or channels.shape[1] not in (1, 2):
+        raise ValueError(
+            "expected images of 2 channels (real, imaginary) or 1 (real), (batch, channels, height, width), "
+            f"got shape {list(channels.shape)}; convert the network's output before the metric"
+        )
+    channels = channels.as_subclass(Tensor)
+    if channels.dtype in (torch.float16, torch.bfloat16):
+        channels = channels.float()
+    return channels_to_complex(channels)[:, 0] if channels.shape[1] == 2 else channels[:, 0]
+
+
+class ProtocolMetric(IgniteMetricHandler):
+    """Mean over all slices of one metric of a per-slice protocol.
+
+    Gathers over processes, and leaves the values of the slices in ``engine.state.metric_details``. Slices
+    for which the metric is undefined (NaN) are left out of the mean; an infinite PSNR makes it infinite.
+
+    Args:
+        protocol: name of a per-slice protocol.
+        metric: one of its metrics. NMSE is better when lower: MONAI's key metric wants the opposite.
+        output_transform: from ``engine.state.output`` to (predictions, labels), each a list of
+            ``(channels, height, width)`` or a batch of it, with two channels (real, imaginary) or one.
+        save_details: whether to leave the values of the slices.
+
+    Raises:
+        ValueError: for an unknown protocol or metric, and for a volume protocol.
+    """
+
+    def __init__(
+        self,
+        protocol: str = "magnitude_slice",
+        metric: str = "psnr",
+        output_transform: Callable[[Any], Any] | None = None,
+        save_details: bool = True,
+    ) -> None:
+        super().__init__(
+            metric_fn=_SliceValues(get_protocol(protocol), metric),
+            output_transform=from_engine(["pred", "label"]) if output_transform is None else output_transform,
+            save_details=save_details,
+        )
+
+
+class _SliceValues(CumulativeIterationMetric):
+    """Values of one metric, ``(batch, 1)``, slice by slice."""
+
+    def __init__(self, protocol: Protocol, metric: str) -> None:
+        super().__init__()
+        if protocol.scope != "slice":
+            raise ValueError(
+                f"protocol {protocol.name!r} has a value per {protocol.scope}, and an evaluator hands over slices; "
+                "use common.metrics.MetricTable (or the handler CaseTableHandler), which collects volumes"
+            )
+        (self.metric,) = protocol.require([metric])
+        self.protocol = protocol
+
+    def _compute_list(self, y_pred: TensorOrList, y: TensorOrList | None = None, **_: Any) -> Tensor:
+        labels = [] if y is None else [label for label in y if label is not None]
+        if len(labels) < len(y_pred):
+            raise ValueError(
+                f"{self.protocol.name} {self.metric} compares each prediction with its label, got {len(labels)} labels "
+                f"for {len(y_pred)} predictions; give the evaluator data with targets, or leave the metric out"
+            )
+        if len({image.shape for image in (*y_pred, *labels)}) == 1:
+            return self._compute_tensor(torch.stack(list(y_pred)), torch.stack(labels))
+        return torch.cat([self._compute_tensor(p[None], t[None]) for p, t in zip(y_pred, labels, strict=True)])
+
+    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **_: Any) -> Tensor:
+        if y is None:
+            raise ValueError(f"{self.protocol.name} {self.metric} compares a prediction with its label, got no label")
+        images = image_from_channels(y_pred), image_from_channels(y)
+        return self.protocol.evaluate(*images, metrics=[self.metric])[self.metric][:, None]
+
+    def aggregate(self) -> Tensor:
+        """Mean over the slices of all processes.
+
+        Raises:
+            ValueError: before the first slice.
+        """
+        values = self.get_buffer()
+        if values is None:
+            raise ValueError(f"{self.protocol.name} {self.metric} has no slice to average; check the evaluator's data")
+        return values.nanmean()

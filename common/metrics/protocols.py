@@ -1,0 +1,165 @@
+"""Named protocols: what exactly a PSNR, SSIM or NMSE was computed on.
+
+A protocol prepares the two images (magnitude, offset, crop) and names a measure per metric. A further
+one, with the border crop of super-resolution or a task metric say, is one more entry of ``PROTOCOLS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from common.metrics.measures import gaussian_window, nmse, psnr, ssim, uniform_window
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How image quality is measured, under a name to print beside each number.
+
+    Attributes:
+        name: the key in ``PROTOCOLS``.
+        description: one line.
+        scope: "slice" gives a value per slice; "volume" takes the batch as one volume and gives one.
+        prepare: maps (prediction, target), complex or real, to the real images that are compared.
+        measures: metric name to function of the prepared images.
+    """
+
+    name: str
+    description: str
+    scope: Literal["slice", "volume"]
+    prepare: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    measures: Mapping[str, Measure]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, in the order they are printed."""
+        return tuple(self.measures)
+
+    def require(self, metrics: Iterable[str]) -> tuple[str, ...]:
+        """Return ``metrics`` as a tuple.
+
+        Raises:
+            ValueError: if one is not a metric of this protocol.
+        """
+        chosen = tuple(metrics)
+        if unknown := [metric for metric in chosen if metric not in self.measures]:
+            raise ValueError(f"protocol {self.name!r} has the metrics {list(self.metrics)}, got {unknown}")
+        return chosen
+
+    @torch.no_grad()
+    def evaluate(self, prediction: Tensor, target: Tensor, metrics: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Measure a batch, on its device and in float64.
+
+        Args:
+            prediction: complex or real, ``(batch, height, width)``, magnitudes in [0, 1].
+            target: the same shape.
+            metrics: names to compute; None for all.
+
+        Returns:
+            metric name to float64 ``(batch,)``, or ``(1,)`` for a volume. PSNR of identical images is
+            infinite. A metric is NaN where it is undefined: NMSE for a target of zeros, and all three of
+            ``fastmri_volume`` for a volume of zeros.
+
+        Raises:
+            ValueError: for unknown metrics, shapes that differ, and values that are not finite.
+        """
+        chosen = self.metrics if metrics is None else self.require(metrics)
+        prediction, target = prediction.as_subclass(Tensor), target.as_subclass(Tensor)
+        if prediction.shape != target.shape or prediction.dim() != 3 or prediction.shape[0] == 0:
+            raise ValueError(
+                f"protocol {self.name!r} expects prediction and target of one shape (batch, height, width), "
+                f"got {list(prediction.shape)} and {list(target.shape)}; convert channels to complex first"
+            )
+        for word, image in (("prediction", prediction), ("target", target)):
+            if not torch.isfinite(image).all():
+                bad = [i for i, ok in enumerate(torch.isfinite(image).flatten(1).all(1).tolist()) if not ok]
+                raise ValueError(
+                    f"protocol {self.name!r} expects finite images, got NaN or infinity in the {word}, batch items "
+                    f"{bad}; check the network (or its training) if it is the prediction, the file if the target"
+                )
+        images = self.prepare(prediction, target)
+        return {metric: self.measures[metric](*images) for metric in chosen}
+
+
+def magnitude(image: Tensor) -> Tensor:
+    """Magnitude in float64; of a real image, its absolute value."""
+    return image.to(torch.complex128 if image.is_complex() else torch.float64).abs()
+
+
+def _magnitudes(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    return magnitude(prediction), magnitude(target)
+
+
+def _shifted_magnitudes(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    shifted_prediction, shifted_target = (image.to(torch.complex128) + 0.5j for image in (prediction, target))
+    return shifted_prediction.abs(), shifted_target.abs().clamp(max=1.0)
+
+
+def _ssim_gaussian(prediction: Tensor, target: Tensor) -> Tensor:
+    return ssim(prediction, target, gaussian_window())
+
+
+def _peak(target: Tensor) -> Tensor:
+    """Maximum of a volume; NaN for a volume of zeros, which makes each metric NaN."""
+    peak = target.max()
+    return torch.where(peak > 0, peak, torch.nan)
+
+
+def _volume_psnr(prediction: Tensor, target: Tensor) -> Tensor:
+    return psnr(prediction[None], target[None], data_range=_peak(target))
+
+
+def _volume_ssim(prediction: Tensor, target: Tensor) -> Tensor:
+    slices = ssim(prediction, target, uniform_window(), data_range=_peak(target), sample_covariance=True)
+    return slices.mean(0, keepdim=True)
+
+
+def _volume_nmse(prediction: Tensor, target: Tensor) -> Tensor:
+    return nmse(prediction[None], target[None])
+
+
+_SLICE_MEASURES: dict[str, Measure] = {"psnr": psnr, "ssim": _ssim_gaussian, "nmse": nmse}
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="magnitude_slice",
+            description="magnitudes, data range 1, a value per slice; SSIM in a Gaussian window (11, sigma 1.5)",
+            scope="slice",
+            prepare=_magnitudes,
+            measures=_SLICE_MEASURES,
+        ),
+        Protocol(
+            name="refinegan_shifted",
+            description="as magnitude_slice, of |prediction + 0.5j| and min(|target + 0.5j|, 1), as RefineGAN's tables",
+            scope="slice",
+            prepare=_shifted_magnitudes,
+            measures=_SLICE_MEASURES,
+        ),
+        Protocol(
+            name="fastmri_volume",
+            description="magnitudes, data range the target volume's maximum, a value per volume, as fastmri.evaluate",
+            scope="volume",
+            prepare=_magnitudes,
+            measures={"psnr": _volume_psnr, "ssim": _volume_ssim, "nmse": _volume_nmse},
+        ),
+    )
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """Look a protocol up.
+
+    Raises:
+        ValueError: for an unknown name; lists the choices.
+    """
+    if name not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {name!r}; choose one of {sorted(PROTOCOLS)}")
+    return PROTOCOLS[name]
