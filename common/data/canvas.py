@@ -1,0 +1,86 @@
+"""Drawing with anti-aliased shapes and smooth noise on a pixel grid, in units of length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.floating[Any]]
+
+
+class Canvas:
+    """A square pixel grid in units of length, with soft edges on it and smooth noise that is the same at any size.
+
+    Args:
+        rng: source of the noise.
+        size: pixels per side.
+        extent: length of a side in units; the origin is in the middle.
+    """
+
+    def __init__(self, rng: np.random.Generator, size: int, extent: float) -> None:
+        self.rng = rng
+        self.size = size
+        self.extent = extent
+        self.unit = extent / size
+        axis = ((np.arange(size, dtype=np.float32) + 0.5) / size - 0.5) * np.float32(extent)
+        self.y, self.x = axis[:, None], axis[None, :]
+
+    def noise(self, low: float, high: float) -> Field:
+        """Noise of unit variance with `low` to `high` cycles per side, drawn as Fourier coefficients.
+
+        Raises:
+            ValueError: the grid is too coarse for `high` cycles.
+        """
+        if 2 * high >= self.size:
+            raise ValueError(f"a canvas of {self.size} pixels holds fewer than {self.size / 2} cycles, got {high}")
+        top = math.ceil(high)
+        rows, columns = np.arange(-top, top + 1), np.arange(top + 1)
+        frequency = np.hypot(rows[:, None], columns[None, :])
+        draws = self.rng.standard_normal((2, *frequency.shape))
+        inside = (frequency >= low) & (frequency <= high)
+        spectrum = np.zeros((self.size, self.size // 2 + 1), np.complex64)
+        spectrum[np.ix_(rows, columns)] = (draws[0] + 1j * draws[1]) * inside
+        result = np.fft.irfft2(spectrum, s=(self.size, self.size)).astype(np.float32)
+        return result / result.std()
+
+    def cover(self, distance: Field) -> Field:
+        """Part of each pixel inside a shape, from the signed distance to its edge (positive inside)."""
+        return np.clip(distance / self.unit + 0.5, 0, 1)
+
+    def slope(self, values: Field) -> Field:
+        """Length of the gradient per unit."""
+        down, right = np.gradient(values, self.unit)
+        return np.hypot(down, right)
+
+
+def ellipse(x: Field, y: Field, centre: tuple[float, float], axes: tuple[float, float], tilt: float = 0.0) -> Field:
+    """Signed distance (positive inside, exact along the short axis) to a tilted ellipse."""
+    sine, cosine = math.sin(tilt), math.cos(tilt)
+    right, back = x - centre[0], y - centre[1]
+    first, second = (cosine * right + sine * back) / axes[0], (cosine * back - sine * right) / axes[1]
+    return ((1 - np.hypot(first, second)) * min(axes)).astype(np.float32)
+
+
+def path_distance(x: Field, y: Field, points: Sequence[tuple[float, float]]) -> Field:
+    """Distance to the polyline through `points`."""
+    distances = []
+    for (start_x, start_y), (stop_x, stop_y) in pairwise(points):
+        step_x, step_y = stop_x - start_x, stop_y - start_y
+        along = np.clip(((x - start_x) * step_x + (y - start_y) * step_y) / (step_x**2 + step_y**2), 0, 1)
+        distances.append(np.hypot(x - start_x - along * step_x, y - start_y - along * step_y))
+    return np.minimum.reduce(distances)
+
+
+def soft_cover(distance: Field, width: Field | float) -> Field:
+    """Cover of a shape with a soft border: the logistic function of the signed distance."""
+    return 0.5 + 0.5 * np.tanh(0.5 * distance / width)
+
+
+def over(image: Field, cover: Field, value: Field | float) -> Field:
+    """`value` painted over `image` where `cover` is 1."""
+    return image + cover * (value - image)

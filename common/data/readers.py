@@ -1,0 +1,255 @@
+"""Reading data slice by slice, whatever the format: the place where stored values become image units."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from common.data.arrays import Hdf5Stack, NpyStack, optional_dataset
+from common.data.errors import DataError, file_errors
+from common.data.files import SUFFIXES, find_files, mask_path, split_suffix
+from common.data.images import PngStack, TiffStack
+from common.data.nifti import NiftiStack
+from common.data.stacks import Stack
+from common.data.stored_masks import StoredMask
+from common.operators.fourier import ifft2c
+
+__all__ = ["DataError", "SliceReader", "find_files", "list_slices", "open_slices"]
+
+Kind = Literal["image", "kspace"]
+IntensityRange = float | Literal["auto"]
+
+# A pass over a file is made once in a process, also if the file is opened anew for each slice.
+_peaks: dict[tuple[Any, ...], float] = {}
+
+
+class SliceReader:
+    """A data file as slices in image units: ``read(i) = stored values / scale``.
+
+    Opening reads headers only, `read` one slice only. No file is held open: readers can be pickled and used in
+    forked or spawned workers.
+
+    The scale, if ``intensity_range`` is "auto":
+
+    - uint8 images: 255.
+    - other images: the largest magnitude in the file, found in one pass over its slices when first needed. So a
+      12-bit image in a uint16 file fills [0, 1], and values of a signed image lie in [-1, 1].
+    - k-space: the HDF5 file's attribute ``max`` if it is there (fastMRI: the largest value of the reconstruction),
+      else the largest magnitude of the zero-filled images of the file, in one pass.
+
+    A file of zeros has scale 1. A number given as ``intensity_range`` is the scale; 1 leaves values as stored.
+    For example a uint16 PNG with values up to 4000 reads 1000 as 0.25, and with ``intensity_range=65535`` as 0.0153.
+
+    Attributes:
+        path: the file.
+        kind: "image", or "kspace": centred (DC at H//2, W//2) and orthonormal.
+        n_slices, height, width: as opened.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        *,
+        kind: Kind,
+        intensity_range: IntensityRange = "auto",
+        mask: Stack | None = None,
+        reference: Stack | None = None,
+    ) -> None:
+        if kind == "kspace" and stack.dtype.kind != "c":
+            raise DataError(
+                f"{stack.name}: expected complex k-space, got {stack.dtype}; store complex64, or pass kind='image'"
+            )
+        if reference is not None and reference.shape[0] != stack.shape[0]:
+            raise DataError(
+                f"{stack.name} and {reference.name}: expected as many references as slices, got {reference.shape[0]} "
+                f"and {stack.shape[0]}; remove one of the data sets"
+            )
+        self.stack = stack
+        self.path = stack.path
+        self.kind = kind
+        self.n_slices, self.height, self.width = stack.shape
+        self._mask = None if mask is None else StoredMask(mask, stack.shape, stack.name)
+        self._reference = reference
+        self._scale = _given_scale(intensity_range)
+
+    @property
+    def scale(self) -> float:
+        """Stored units in one image unit; found at first use and kept."""
+        if self._scale is None:
+            if self.kind == "kspace" and self.stack.declared_peak is not None:
+                self._scale = self.stack.declared_peak
+            elif self.kind == "image" and self.stack.dtype == np.uint8:
+                self._scale = 255.0
+            else:
+                self._scale = self._peak() or 1.0
+        return self._scale
+
+    def read(self, index: int) -> np.ndarray:
+        """One slice in image units, ``[height, width]``, float32, or complex64 if stored complex."""
+        return self._in_image_units(self._stored(self.stack, index))
+
+    def mask(self, index: int) -> np.ndarray | None:
+        """Sampling mask of one slice, bool ``[height, width]``; None if none came with the data (fully sampled).
+
+        `read` does not apply it: values outside the mask are given as the file has them.
+        """
+        return None if self._mask is None else self._mask.read(self._checked(index))
+
+    def reference(self, index: int) -> np.ndarray | None:
+        """The file's own reconstruction of one slice in image units, or None.
+
+        Its size can differ from the k-space's: fastMRI crops ``reconstruction_esc`` to 320 x 320 at the centre.
+        """
+        return None if self._reference is None else self._in_image_units(self._stored(self._reference, index))
+
+    def _checked(self, index: int) -> int:
+        index = operator.index(index)
+        if not 0 <= index < self.n_slices:
+            raise IndexError(f"{self.path}: slice must be in [0, {self.n_slices - 1}], got {index}")
+        return index
+
+    def _stored(self, stack: Stack, index: int) -> np.ndarray:
+        index = self._checked(index)
+        with file_errors(self.path, f"slice {index} of {list(stack.shape)} {stack.dtype}"):
+            values = stack.load(index)
+        if values.shape != stack.shape[1:]:
+            raise DataError(f"{stack.name}: changed since it was opened, slice {index} is now {list(values.shape)}")
+        bad = int(values.size - np.isfinite(values).sum())
+        if bad:
+            raise DataError(
+                f"{stack.name}, slice {index}: {bad} of {values.size} values are NaN or infinite; "
+                f"repair or remove the file"
+            )
+        return values
+
+    def _in_image_units(self, values: np.ndarray) -> np.ndarray:
+        is_complex = np.iscomplexobj(values)
+        scaled = np.divide(values, self.scale, dtype=np.complex128 if is_complex else np.float64)
+        return scaled.astype(np.complex64 if is_complex else np.float32)
+
+    def _peak(self) -> float:
+        sources = [self.stack] if self._mask is None else [self.stack, self._mask.stack]
+        states = [(source.name, (state := source.path.stat()).st_mtime_ns, state.st_size) for source in sources]
+        key = (self.kind, *states)
+        if key not in _peaks:
+            _peaks[key] = max(self._slice_peak(index) for index in range(self.n_slices))
+        return _peaks[key]
+
+    def _slice_peak(self, index: int) -> float:
+        values = self._stored(self.stack, index)
+        if self.kind == "kspace":
+            mask = self.mask(index)
+            measured = values if mask is None else values * mask
+            values = ifft2c(torch.from_numpy(measured.astype(np.complex128))).numpy()
+        # float64 first: abs of the smallest int16 does not fit int16
+        return float(np.abs(values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)).max())
+
+
+def _given_scale(intensity_range: IntensityRange) -> float | None:
+    if intensity_range == "auto":
+        return None
+    if isinstance(intensity_range, str) or not 0 < intensity_range < float("inf"):
+        raise ValueError(f"intensity_range must be 'auto' or a positive number, got {intensity_range!r}")
+    return float(intensity_range)
+
+
+def open_slices(
+    path: Path | str,
+    *,
+    intensity_range: IntensityRange = "auto",
+    mask_file: Path | str | None = None,
+    kind: Literal["auto", "image", "kspace"] = "auto",
+    slice_axis: int = -1,
+    kspace_key: str = "kspace",
+    mask_key: str | None = None,
+    reference_key: str | None = None,
+) -> SliceReader:
+    """Opens a data file by its suffix (`SUFFIXES`, any case); headers only.
+
+    A sampling mask comes from ``mask_file``, else from the HDF5 file's data set, else from ``<stem>_mask.npy``
+    beside the data; the last two at once are refused.
+
+    Args:
+        path: PNG, TIFF, NIfTI, HDF5 (fastMRI's layout) or ``.npy``.
+        intensity_range: the scale, see `SliceReader`.
+        mask_file: a mask as ``.npy``, PNG or TIFF, ``[W]``, ``[H, W]`` or ``[slices, H, W]``.
+        kind: "auto" takes HDF5 and complex ``.npy`` as k-space and the rest as images.
+        slice_axis: array axis along which a NIfTI volume is cut.
+        kspace_key: the HDF5 data set to read.
+        mask_key: the HDF5 data set with the mask; None: ``mask`` if it is there.
+        reference_key: the HDF5 data set with the reference; None: ``reconstruction_esc`` if it is there.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DataError: the file is not what its suffix says, has no k-space, several coils, or a mask of another size.
+    """
+    path = Path(path)
+    if kind not in ("auto", "image", "kspace"):
+        raise ValueError(f"kind must be 'auto', 'image' or 'kspace', got {kind!r}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; check the path")
+    if not path.is_file():
+        raise DataError(f"{path}: expected a file, got a folder; list its files with find_files")
+    suffix = split_suffix(path)[1].lower()
+    mask: Stack | None = None
+    reference: Stack | None = None
+    if suffix in (".h5", ".hdf5"):
+        stack: Stack = Hdf5Stack(path, kspace_key)
+        mask = optional_dataset(path, mask_key, "mask")
+        reference = optional_dataset(path, reference_key, "reconstruction_esc")
+    elif suffix in (".nii", ".nii.gz"):
+        stack = NiftiStack(path, slice_axis)
+    else:
+        stack = _open_plain(path, suffix, min_ndim=2)
+    if kind == "auto":
+        measured = suffix in (".h5", ".hdf5") or (suffix == ".npy" and stack.dtype.kind == "c")
+        kind = "kspace" if measured else "image"
+    mask = _chosen_mask(path, mask_file, mask)
+    return SliceReader(stack, kind=kind, intensity_range=intensity_range, mask=mask, reference=reference)
+
+
+def list_slices(files: Iterable[Path | str], **options: Any) -> list[dict[str, str | int]]:
+    """One entry a slice: ``path``, ``slice``, ``n_slices``, ``height``, ``width``; reads headers only.
+
+    Args:
+        files: data files, for example from `find_files`.
+        **options: of `open_slices`.
+    """
+    entries: list[dict[str, str | int]] = []
+    for file in files:
+        reader = open_slices(file, **options)
+        size = {"n_slices": reader.n_slices, "height": reader.height, "width": reader.width}
+        entries += [{"path": str(file), "slice": index, **size} for index in range(reader.n_slices)]
+    return entries
+
+
+def _open_plain(path: Path, suffix: str, *, min_ndim: int) -> Stack:
+    if suffix == ".png":
+        return PngStack(path)
+    if suffix in (".tif", ".tiff"):
+        return TiffStack(path)
+    if suffix == ".npy":
+        return NpyStack(path, min_ndim=min_ndim)
+    raise DataError(f"{path}: unknown suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}; convert the file")
+
+
+def _chosen_mask(path: Path, mask_file: Path | str | None, own: Stack | None) -> Stack | None:
+    if mask_file is not None:
+        mask_file = Path(mask_file)
+        if not mask_file.is_file():
+            raise FileNotFoundError(f"mask_file: no file {mask_file}; check the path")
+        suffix = split_suffix(mask_file)[1].lower()
+        if suffix not in (".npy", ".png", ".tif", ".tiff"):
+            raise DataError(f"{mask_file}: a mask file must be .npy, .png or .tif, got {suffix!r}; convert it")
+        return _open_plain(mask_file, suffix, min_ndim=1)
+    beside = mask_path(path)
+    if not beside.is_file():
+        return own
+    if own is not None:
+        raise DataError(f"{path}: two masks, {own.name} and {beside}; remove one or pass mask_file")
+    return NpyStack(beside, min_ndim=1)
