@@ -50,4 +50,4 @@ class SoftDataConsistency(nn.Module):
     def forward(self, image: Tensor, masked_kspace: Tensor, mask: Tensor) -> Tensor:
         """Make an image more consistent; arguments as in :class:`HardDataConsistency`."""
         kspace = fft2c(image)
-        return ifft2c(kspace + self.step * mask * (masked_kspace - kspace))
+        return ifft2c(kspace + mask * (self.step * (masked_kspace - kspace)))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from common.operators.fourier import channels_to_complex, complex_to_channels
+from common.operators.fourier import channels_to_complex
 
 
 def pack_measurement(masked_kspace: Tensor, mask: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def pack_measurement(masked_kspace: Tensor, mask: Tensor) -> Tensor:
             f"mask {list(mask.shape[-2:])}; make or load a mask of the k-space's size"
         )
     mask = mask.to(torch.float32).expand(masked_kspace.shape[0], 1, -1, -1)
-    return torch.cat((complex_to_channels(masked_kspace).to(torch.float32), mask), dim=1)
+    return torch.cat((masked_kspace.real.to(torch.float32), masked_kspace.imag.to(torch.float32), mask), dim=1)
 
 
 def unpack_measurement(measurement: Tensor) -> tuple[Tensor, Tensor]:
