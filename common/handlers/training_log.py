@@ -1,0 +1,110 @@
+"""What a training says while it runs: a line an epoch, a table, TensorBoard curves, a bar on a terminal."""
+
+import csv
+import logging
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from common.data.atomic import atomic_path
+
+logger = logging.getLogger("recon")
+
+
+class TrainingLog:
+    """Logs the mean of every loss term of an epoch, the learning rate, and the metrics of its validation.
+
+    Writes ``history.csv`` (a row an epoch; a resumed training goes on after the last epoch it kept) and
+    TensorBoard scalars, and logs a line with the time to go. Attach after the handler that validates.
+
+    Args:
+        output_dir: for ``history.csv`` and the TensorBoard files.
+        validator: MONAI evaluator whose metrics belong to the epoch, or ``None``.
+    """
+
+    def __init__(self, output_dir: str | Path, validator: Engine | None = None) -> None:
+        self.output_dir = Path(output_dir)
+        self.validator = validator
+        self.rows: list[dict[str, Any]] = []
+        self._sums: dict[str, float | Tensor] = {}
+        self._counts: dict[str, int] = defaultdict(int)
+        self._writer: SummaryWriter | None = None
+        self._started = 0.0
+        self._epochs_before = 0
+        self._validated: dict[str, float] | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a :class:`~common.engines.gan_trainer.GanTrainer`; only the first process logs."""
+        if engine.state.rank != 0:
+            return
+        if self.validator is not None:
+            self.validator.add_event_handler(Events.COMPLETED, self._keep_metrics)
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+        if sys.stderr.isatty():
+            ProgressBar(desc="epoch", persist=False).attach(engine)
+
+    def _start(self, engine: Engine) -> None:
+        self._started = time.monotonic()
+        self._epochs_before = engine.state.epoch
+        path = self.output_dir / "history.csv"
+        if path.is_file():
+            with path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= engine.state.epoch]
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        self._writer = SummaryWriter(str(self.output_dir), purge_step=engine.state.epoch + 1)
+
+    def _keep_metrics(self, validator: Engine) -> None:
+        self._validated = {name: value for name, value in validator.state.metrics.items() if isinstance(value, float)}
+
+    def _add(self, engine: Engine) -> None:
+        output = engine.state.output
+        for name, value in (output[0] if isinstance(output, list) else output).items():
+            if name.startswith("loss"):
+                self._sums[name] = self._sums.get(name, 0.0) + value
+                self._counts[name] += 1
+
+    def _write(self, engine: Any) -> None:
+        losses = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        metrics, self._validated = self._validated or {}, None
+        self._sums, self._counts = {}, defaultdict(int)
+        rate = engine.optimizer.param_groups[0]["lr"]
+        row = {"epoch": engine.state.epoch, "phase": engine.phase.name, "learning_rate": rate, **losses, **metrics}
+        self.rows.append(row)
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with atomic_path(self.output_dir / "history.csv") as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        assert self._writer is not None  # set at the start
+        for name, value in {"learning_rate": rate, **losses}.items():
+            self._writer.add_scalar(f"train/{name}", value, engine.state.epoch)
+        for name, value in metrics.items():
+            self._writer.add_scalar(f"validation/{name}", value, engine.state.epoch)
+        self._writer.flush()
+        logger.info(self._line(engine, losses, metrics))
+
+    def _line(self, engine: Any, losses: dict[str, float], metrics: dict[str, float]) -> str:
+        done, total = engine.state.epoch, engine.state.max_epochs
+        to_go = (time.monotonic() - self._started) / (done - self._epochs_before) * (total - done)
+        values = "  ".join(f"{name} {value:.4g}" for name, value in {**losses, **metrics}.items())
+        return f"epoch {done}/{total} [{engine.phase.name}]  {values}  time to go {_duration(to_go)}"
+
+    def _close(self, engine: Engine) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
