@@ -11,11 +11,15 @@ from common.engines.gan_trainer import NonFiniteLossError
 EXPECTED = (DataError, NonFiniteLossError, FileNotFoundError, ValueError)
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """The first error of a chain: MONAI wraps what goes wrong in "Failed to evaluate ConfigExpression"."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+def expected_cause(error: BaseException) -> BaseException | None:
+    """What this package raised in a chain of errors, or ``None``.
+
+    MONAI wraps it in "Failed to evaluate ConfigExpression", and it wraps what a decoder raised.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, EXPECTED):
+        cause = cause.__cause__
+    return cause
 
 
 def report_errors_in_one_line() -> None:
@@ -28,8 +32,8 @@ def report_errors_in_one_line() -> None:
 
 
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    cause = root_cause(error)
-    if isinstance(cause, EXPECTED):
+    cause = expected_cause(error)
+    if cause is not None:
         sys.stderr.write(f"error: {cause}\n")
     else:
         sys.__excepthook__(kind, error, traceback)

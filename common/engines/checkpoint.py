@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 from torch import nn
 
 from common.data.atomic import atomic_path
+from common.data.loading import ResumableSampler
 
 if TYPE_CHECKING:
     from common.engines.gan_trainer import GanTrainer
@@ -34,7 +36,7 @@ class TrainingCheckpoint:
     """
 
     def __init__(
-        self, directory: str | Path, every_iterations: int = 500, keep: int = 2, validator: Engine | None = None
+        self, directory: str | Path, every_iterations: int = 500, keep: int = 2, validator: Workflow | None = None
     ) -> None:
         if every_iterations < 1 or keep < 1:
             raise ValueError(f"expected every_iterations and keep of at least 1, got {every_iterations=}, {keep=}")
@@ -56,7 +58,9 @@ class TrainingCheckpoint:
         path = self.directory / f"checkpoint_{trainer.state.iteration:09d}.pt"
         with atomic_path(path) as temporary:
             torch.save(self._state(trainer), temporary)
-        for old in self._files()[self.keep :]:
+        files = self._files()
+        now = files.index(path)
+        for old in (*files[:now], *files[now + self.keep :]):  # what seems newer was damaged, or not restored
             old.unlink()
 
     def restore(self, trainer: GanTrainer) -> bool:
@@ -79,7 +83,9 @@ class TrainingCheckpoint:
         return False
 
     def _save_within_epoch(self, trainer: GanTrainer) -> None:
-        if trainer.state.iteration % trainer.state.epoch_length:  # an epoch's end is saved after its validation
+        within = trainer.state.iteration % trainer.state.epoch_length
+        # an epoch's end is saved after its validation; the gradients inside an accumulated step are not saved
+        if within and within % trainer.accumulation_steps == 0:
             self.save(trainer)
 
     def _files(self) -> list[Path]:
@@ -130,9 +136,9 @@ class TrainingCheckpoint:
         trainer.discriminator_step_count = state["discriminator_step_count"]
         trainer.state.iteration = state["iteration"]
         trainer.state.epoch = state["iteration"] // length
-        sampler = getattr(trainer.data_loader, "sampler", None)
-        if hasattr(sampler, "skip"):
-            sampler.skip((state["iteration"] % length) * trainer.data_loader.batch_size)
+        loader: Any = trainer.data_loader
+        if isinstance(getattr(loader, "sampler", None), ResumableSampler):
+            loader.sampler.skip((state["iteration"] % length) * loader.batch_size)
         if self.validator is not None and state["best"] is not None:
             self.validator.state.best_metric = state["best"]["metric"]
             self.validator.state.best_metric_epoch = state["best"]["epoch"]
@@ -179,7 +185,8 @@ def _mismatch(path: Path, error: Exception) -> str:
 
 
 def _random_states() -> dict[str, Any]:
-    _, keys, position, has_gauss, cached = np.random.get_state()
+    numpy_state: Any = np.random.get_state()
+    _, keys, position, has_gauss, cached = numpy_state
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

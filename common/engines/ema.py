@@ -1,6 +1,8 @@
 """Exponential moving average of a network's weights and buffers."""
 
-from torch import Tensor, nn
+from typing import Any
+
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
@@ -16,7 +18,7 @@ def exponential_average(network: nn.Module, decay: float = 0.999) -> AveragedMod
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be in [0, 1), got {decay}; 0.999 averages about 1000 iterations")
 
-    def update(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor) -> None:
+    def update(averaged: Any, current: Any, n_averaged: Any) -> None:
         n = float(n_averaged)
         get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, n_averaged)
 

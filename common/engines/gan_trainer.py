@@ -6,12 +6,11 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from ignite.engine import Events
 from ignite.metrics import Metric
 from monai.engines import SupervisedTrainer, default_metric_cmp_fn, default_prepare_batch
 from monai.engines.utils import IterationEvents
@@ -131,6 +130,11 @@ class GanTrainer(SupervisedTrainer):
             raise ValueError("expected discriminator and discriminator_optimizer together, got only one of them")
         if critic_steps < 1:
             raise ValueError(f"critic_steps must be at least 1, got {critic_steps}")
+        if critic_steps > 1 and accumulation_steps > 1:
+            raise ValueError(
+                f"expected critic_steps or accumulation_steps of 1, got {critic_steps} and {accumulation_steps}; "
+                "raise batch_size in place of accumulation"
+            )
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -159,6 +163,13 @@ class GanTrainer(SupervisedTrainer):
         if phases is None:
             phases = [Phase("train", max_epochs, adversarial=discriminator is not None)]
         self.phases = phases if isinstance(phases, PhaseSchedule) else PhaseSchedule(phases)
+        for phase in self.phases.phases:
+            unknown = sorted(phase.weights.keys() - self.weights.keys())
+            if unknown:
+                raise ValueError(
+                    f"phase {phase.name!r}: expected weights of {', '.join(self.weights)}, "
+                    f"got weights of {', '.join(unknown)}; correct the name, or give the term a weight"
+                )
         self.critic_steps = critic_steps
         self.weight_clip = weight_clip
         self.penalties = tuple(penalties)
@@ -175,12 +186,13 @@ class GanTrainer(SupervisedTrainer):
 
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         distributed = dist.is_available() and dist.is_initialized()
-        self._generate = self._callable(_Stages(network), memory_format, distributed)
+        self._generate: Callable[[Tensor], Any] = self._callable(_Stages(network), memory_format, distributed)
         if compile:
             self._generate = torch.compile(self._generate, **(compile_kwargs or {}))
-        self._discriminate = None
-        if discriminator is not None:
-            self._discriminate = self._callable(discriminator, memory_format, distributed)
+        self._adversary: _Adversary | None = None
+        if discriminator is not None and discriminator_optimizer is not None:
+            judge = self._callable(discriminator, memory_format, distributed)
+            self._adversary = _Adversary(discriminator, discriminator_optimizer, judge)
         if checkpoint is not None:
             checkpoint.attach(self)
 
@@ -206,44 +218,43 @@ class GanTrainer(SupervisedTrainer):
         self._seed_iteration()
         self._set_learning_rates()
         image, label, *_ = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        batch = {CommonKeys.IMAGE: image, CommonKeys.LABEL: label}
+        batch: dict[str, Tensor] = {CommonKeys.IMAGE: image, CommonKeys.LABEL: label}
         engine.state.output = dict(batch)
 
-        adversarial = self.discriminator is not None and self.phase.adversarial
-        generator_turn = not adversarial or self.state.iteration % self.critic_steps == 0
+        adversary = self._adversary if self.phase.adversarial else None
+        generator_turn = adversary is None or self.state.iteration % self.critic_steps == 0
         engine.network.train()
         with torch.set_grad_enabled(generator_turn):
             outputs = self._generate(image)
         engine.state.output[CommonKeys.PRED] = _last(outputs).detach()
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        if adversarial:
-            self._discriminator_step(batch, _detach(outputs))
+        if adversary is not None:
+            self._discriminator_step(adversary, batch, _detach(outputs))
         if generator_turn:
-            self._generator_step(batch, outputs, self.discriminator if adversarial else None)
+            self._generator_step(batch, outputs, None if adversary is None else adversary.network)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
-    def _discriminator_step(self, batch: dict[str, Tensor], outputs: Any) -> None:
-        assert self.discriminator is not None and self.discriminator_optimizer is not None  # for the type checker
+    def _discriminator_step(self, adversary: _Adversary, batch: dict[str, Tensor], outputs: Any) -> None:
         first, last = self._accumulation()
-        self.discriminator.train()
+        adversary.network.train()
         if first:
-            self.discriminator_optimizer.zero_grad(set_to_none=True)
-        terms = self.objective.discriminator_terms(batch, outputs, self._discriminate)
+            adversary.optimizer.zero_grad(set_to_none=True)
+        terms = self.objective.discriminator_terms(batch, outputs, adversary.judge)
         loss = self._weighted_sum(terms)
         for penalty in self.penalties:
             if self.discriminator_step_count % penalty.interval == 0:
                 real, fake = self.objective.discriminator_pairs(batch, outputs)
-                terms[penalty.name] = penalty(self.discriminator, real, fake)
+                terms[penalty.name] = penalty(adversary.network, real, fake)
                 loss = loss + penalty.weight * penalty.interval * terms[penalty.name]
         self._record(terms)
         self.discriminator_scaler.scale(loss / self.accumulation_steps).backward()
         if last:
-            self._step(self.discriminator, self.discriminator_optimizer, self.discriminator_scaler)
+            self._step(adversary.network, adversary.optimizer, self.discriminator_scaler)
             self.discriminator_step_count += 1
             if self.weight_clip is not None:
                 with torch.no_grad():
-                    for parameter in self.discriminator.parameters():
+                    for parameter in adversary.network.parameters():
                         parameter.clamp_(-self.weight_clip, self.weight_clip)
 
     def _generator_step(self, batch: dict[str, Tensor], outputs: Any, discriminator: nn.Module | None) -> None:
@@ -325,12 +336,20 @@ class GanTrainer(SupervisedTrainer):
         random.seed(int(state[2]))
 
     def _callable(self, module: nn.Module, memory_format: torch.memory_format, distributed: bool) -> nn.Module:
-        module.to(memory_format=memory_format)
+        module.to(memory_format=memory_format)  # type: ignore[call-overload]
         if distributed:
             synchronise_batch_norm(module, self.state.device)
             devices = [self.state.device] if self.state.device.type == "cuda" else None
             module = DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
         return _Autocast(module, PRECISIONS[self.precision])
+
+
+class _Adversary(NamedTuple):
+    """The discriminator itself, its optimizer, and the callable that objectives are given in its own step."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    judge: nn.Module
 
 
 class _Stages(nn.Module):
@@ -341,7 +360,8 @@ class _Stages(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> Any:
-        return self.network.stages(image) if hasattr(self.network, "stages") else self.network(image)
+        stages = getattr(self.network, "stages", self.network)
+        return stages(image)
 
 
 class _Autocast(nn.Module):

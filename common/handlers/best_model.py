@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 from torch import nn
 
 from common.data.atomic import atomic_path
@@ -26,11 +27,11 @@ class BestModel:
         self.path = Path(path)
         self.half = half
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator that has a key metric."""
         engine.add_event_handler(Events.COMPLETED, self)
 
-    def __call__(self, engine: Engine) -> None:
+    def __call__(self, engine: Workflow) -> None:
         """Write, if this was the best validation and this the first process."""
         if engine.state.rank == 0 and engine.state.best_metric_epoch == engine.state.epoch:
             save_weights(self.network, self.path, half=self.half)

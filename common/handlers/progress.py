@@ -3,8 +3,9 @@
 import logging
 import sys
 
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from ignite.handlers import ProgressBar
+from monai.engines.workflow import Workflow
 
 logger = logging.getLogger("recon")
 
@@ -12,7 +13,7 @@ logger = logging.getLogger("recon")
 class Progress:
     """A bar on a terminal; elsewhere a line every tenth of the run. Only in the first process."""
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Register on an engine."""
         if engine.state.rank != 0:
             return
@@ -21,7 +22,7 @@ class Progress:
         else:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._line)
 
-    def _line(self, engine: Engine) -> None:
+    def _line(self, engine: Workflow) -> None:
         done, total = engine.state.iteration, engine.state.epoch_length
         if total and done * 10 // total > (done - 1) * 10 // total:
             logger.info(f"{done} of {total} batches")

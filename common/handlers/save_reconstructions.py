@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 from common.data.assembler import VolumeAssembler
 from common.data.readers import open_slices
@@ -31,16 +32,16 @@ class SaveReconstructions:
         self.options = options
         self._volumes = VolumeAssembler()
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Register on the evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_batch)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: Workflow) -> None:
         self._volumes = VolumeAssembler()
 
-    def _add_batch(self, engine: Engine) -> None:
+    def _add_batch(self, engine: Workflow) -> None:
         for where, images in zip(engine.state.batch, engine.state.output, strict=True):
             magnitude = image_from_channels(images["pred"][None])[0].abs().cpu().numpy()
             path = Path(where["path"])
@@ -49,7 +50,7 @@ class SaveReconstructions:
                 self.output_dir.mkdir(parents=True, exist_ok=True)
                 write_volume(volume, open_slices(path, **self.options), output_path(path, self.output_dir))
 
-    def _finish(self, engine: Engine) -> None:
+    def _finish(self, engine: Workflow) -> None:
         self._volumes.finish()
         if engine.state.rank == 0:
             logger.info(f"reconstructions are in {self.output_dir}")

@@ -8,12 +8,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from ignite.handlers import ProgressBar
+from monai.engines.workflow import Workflow
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from common.data.atomic import atomic_path
+from common.engines.gan_trainer import GanTrainer
 
 logger = logging.getLogger("recon")
 
@@ -29,7 +31,7 @@ class TrainingLog:
         validator: MONAI evaluator whose metrics belong to the epoch, or ``None``.
     """
 
-    def __init__(self, output_dir: str | Path, validator: Engine | None = None) -> None:
+    def __init__(self, output_dir: str | Path, validator: Workflow | None = None) -> None:
         self.output_dir = Path(output_dir)
         self.validator = validator
         self.rows: list[dict[str, Any]] = []
@@ -40,7 +42,7 @@ class TrainingLog:
         self._epochs_before = 0
         self._validated: dict[str, float] | None = None
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to a :class:`~common.engines.gan_trainer.GanTrainer`; only the first process logs."""
         if engine.state.rank != 0:
             return
@@ -53,7 +55,7 @@ class TrainingLog:
         if sys.stderr.isatty():
             ProgressBar(desc="epoch", persist=False).attach(engine)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: Workflow) -> None:
         self._started = time.monotonic()
         self._epochs_before = engine.state.epoch
         path = self.output_dir / "history.csv"
@@ -63,17 +65,17 @@ class TrainingLog:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self._writer = SummaryWriter(str(self.output_dir), purge_step=engine.state.epoch + 1)
 
-    def _keep_metrics(self, validator: Engine) -> None:
+    def _keep_metrics(self, validator: Workflow) -> None:
         self._validated = {name: value for name, value in validator.state.metrics.items() if isinstance(value, float)}
 
-    def _add(self, engine: Engine) -> None:
+    def _add(self, engine: Workflow) -> None:
         output = engine.state.output
         for name, value in (output[0] if isinstance(output, list) else output).items():
             if name.startswith("loss"):
                 self._sums[name] = self._sums.get(name, 0.0) + value
                 self._counts[name] += 1
 
-    def _write(self, engine: Any) -> None:
+    def _write(self, engine: GanTrainer) -> None:
         losses = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         metrics, self._validated = self._validated or {}, None
         self._sums, self._counts = {}, defaultdict(int)
@@ -85,21 +87,21 @@ class TrainingLog:
             writer = csv.DictWriter(file, names, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
-        assert self._writer is not None  # set at the start
-        for name, value in {"learning_rate": rate, **losses}.items():
-            self._writer.add_scalar(f"train/{name}", value, engine.state.epoch)
-        for name, value in metrics.items():
-            self._writer.add_scalar(f"validation/{name}", value, engine.state.epoch)
-        self._writer.flush()
+        if self._writer is not None:
+            for name, value in {"learning_rate": rate, **losses}.items():
+                self._writer.add_scalar(f"train/{name}", value, engine.state.epoch)
+            for name, value in metrics.items():
+                self._writer.add_scalar(f"validation/{name}", value, engine.state.epoch)
+            self._writer.flush()
         logger.info(self._line(engine, losses, metrics))
 
-    def _line(self, engine: Any, losses: dict[str, float], metrics: dict[str, float]) -> str:
+    def _line(self, engine: GanTrainer, losses: dict[str, float], metrics: dict[str, float]) -> str:
         done, total = engine.state.epoch, engine.state.max_epochs
         to_go = (time.monotonic() - self._started) / (done - self._epochs_before) * (total - done)
         values = "  ".join(f"{name} {value:.4g}" for name, value in {**losses, **metrics}.items())
         return f"epoch {done}/{total} [{engine.phase.name}]  {values}  time to go {_duration(to_go)}"
 
-    def _close(self, engine: Engine) -> None:
+    def _close(self, engine: Workflow) -> None:
         if self._writer is not None:
             self._writer.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
 from common.metrics.protocols import Protocol, get_protocol
-from common.operators.fourier import channels_to_complex
+from common.operators.fourier import channels_to_complex, complex_to_channels, ifft2c
+from common.operators.measurement import unpack_measurement
 
 
 def image_from_channels(channels: Tensor) -> Tensor:
@@ -33,6 +34,19 @@ def image_from_channels(channels: Tensor) -> Tensor:
     if channels.dtype in (torch.float16, torch.bfloat16):
         channels = channels.float()
     return channels_to_complex(channels)[:, 0] if channels.shape[1] == 2 else channels[:, 0]
+
+
+def zero_filled_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """``output_transform`` that measures the baseline: zero-filled images in place of predictions.
+
+    Args:
+        output: an evaluator's, decollated; "image" the measurement ``(3, height, width)``, "label" the truth.
+    """
+    baseline = []
+    for item in output:
+        masked_kspace, _ = unpack_measurement(item["image"][None])
+        baseline.append(complex_to_channels(ifft2c(masked_kspace))[0])
+    return baseline, [item["label"] for item in output]
 
 
 class ProtocolMetric(IgniteMetricHandler):

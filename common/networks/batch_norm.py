@@ -13,6 +13,11 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
     bring a batch of one and the same size.
     """
 
+    momentum: float
+    num_batches_tracked: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
     def forward(self, features: Tensor) -> Tensor:
         """``(batch, channels, height, width)`` to the same."""
         if not self.training:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from common.operators.acquisition import SingleCoilAcquisition
-from common.operators.fourier import complex_to_channels
+from common.operators.fourier import complex_to_channels, ifft2c
 from common.operators.masks import MaskSource
 from common.operators.measurement import pack_measurement
 
@@ -27,6 +27,11 @@ class PrepareAcquisition:
             the imaginary part.
         by_file: whether masks and noise follow from the file's name, so that an evaluation repeats (all slices
             of a file share a mask), or from torch's random state, for training.
+        nonnegative: whether the network takes only images whose real and imaginary parts are not negative, as the
+            intensity scaling ``shifted`` does. Checked where ``by_file``.
+
+    Raises:
+        ValueError: at a call, for an image with phase where ``nonnegative`` is asked, naming the file.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class PrepareAcquisition:
         augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         noise_std: float = 0.0,
         by_file: bool = False,
+        nonnegative: bool = False,
     ) -> None:
         if noise_std < 0:
             raise ValueError(f"noise_std must be at least 0, got {noise_std}")
@@ -42,6 +48,7 @@ class PrepareAcquisition:
         self.augmentation = augmentation
         self.noise_std = noise_std
         self.by_file = by_file
+        self.nonnegative = nonnegative
 
     def __call__(
         self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
@@ -54,6 +61,7 @@ class PrepareAcquisition:
 
         if "kspace" in batchdata:
             kspace, mask = plain("kspace"), plain("mask")
+            self._check_phase(ifft2c(kspace), batchdata)
             truth = plain("image").to(torch.complex64) if "image" in batchdata else None
             return pack_measurement(kspace, mask), None if truth is None else complex_to_channels(truth)
         image = plain("image")
@@ -61,11 +69,26 @@ class PrepareAcquisition:
         if self.augmentation is not None:
             image = self.augmentation(image, generator)
         image = image.to(torch.complex64)
+        self._check_phase(image, batchdata)
         mask = self._masks(batchdata, image, generator)
         kspace = SingleCoilAcquisition(mask)(image)
         if self.noise_std > 0:
             kspace = kspace + mask * self._noise(batchdata, kspace, generator)
         return pack_measurement(kspace, mask), complex_to_channels(image)
+
+    def _check_phase(self, image: Tensor, batchdata: Mapping[str, Any]) -> None:
+        if not (self.by_file and self.nonnegative):
+            return
+        channels = complex_to_channels(image)
+        power = channels.square().sum(dim=(1, 2, 3))
+        negative = channels.clamp(max=0).square().sum(dim=(1, 2, 3)) / power.clamp(min=torch.finfo(power.dtype).tiny)
+        # aliasing of a magnitude image stays below a tenth; arbitrary phase gives a half
+        for path, fraction in zip(batchdata["path"], negative.tolist(), strict=True):
+            if fraction > 0.25:
+                raise ValueError(
+                    f"{path}: expected an image without phase, as scaling 'shifted' takes it, but {fraction:.0%} of "
+                    "its energy is in negative parts; use weights trained with `--scaling peak`, and that option here"
+                )
 
     def _masks(self, batchdata: Mapping[str, Any], image: Tensor, generator: torch.Generator) -> Tensor:
         shape = (image.shape[-2], image.shape[-1])

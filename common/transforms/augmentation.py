@@ -61,14 +61,17 @@ class RandomView:
             parts = torch.cat((image.real, image.imag), dim=1)
             real, imag = self(parts, generator).chunk(2, dim=1)
             return torch.complex(real.contiguous(), imag.contiguous())
-        matrix = self._matrices(image.shape[0], generator)
+        matrix = self._matrices(image.shape[0], image.shape[-2] / image.shape[-1], generator)
         grid = _projective_grid(matrix, image.shape[-2], image.shape[-1])
         view = F.grid_sample(image, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
         low, high = image.amin(dim=(1, 2, 3), keepdim=True), image.amax(dim=(1, 2, 3), keepdim=True)
-        return view.clamp(low.clamp(max=0), high)
+        return view.clamp(low.clamp(max=0), high.clamp(min=0))
 
-    def _matrices(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Maps from output to input positions, homogeneous in [-1, 1]^2: ``(batch, 3, 3)``."""
+    def _matrices(self, batch: int, aspect: float, generator: torch.Generator) -> Tensor:
+        """Maps from output to input positions, homogeneous in [-1, 1]^2: ``(batch, 3, 3)``.
+
+        ``aspect`` is height over width: angles are those of square pixels.
+        """
 
         def symmetric(largest: float, *shape: int) -> Tensor:
             return largest * (2 * torch.rand((batch, *shape), generator=generator, device=generator.device) - 1)
@@ -86,8 +89,8 @@ class RandomView:
         angle, shear = symmetric(math.radians(self.degrees)), symmetric(math.radians(self.shear_degrees)).tan()
         size = 1 + symmetric(self.scale)
         cos, sin = angle.cos() / size, angle.sin() / size
-        affine[:, 0, 0], affine[:, 0, 1] = cos, cos * shear - sin
-        affine[:, 1, 0], affine[:, 1, 1] = sin, sin * shear + cos
+        affine[:, 0, 0], affine[:, 0, 1] = cos, (cos * shear - sin) * aspect
+        affine[:, 1, 0], affine[:, 1, 1] = sin / aspect, sin * shear + cos
         affine[:, :2, 2] = symmetric(2 * self.shift, 2)
 
         perspective = _identity(batch, generator.device)
@@ -109,6 +112,7 @@ def _projective_grid(matrix: Tensor, height: int, width: int) -> Tensor:
     """Sampling positions ``(batch, height, width, 2)`` for ``grid_sample``, pixel centres, x before y."""
     y = (2 * torch.arange(height, device=matrix.device) + 1) / height - 1
     x = (2 * torch.arange(width, device=matrix.device) + 1) / width - 1
-    places = torch.stack((x.expand(height, width), y[:, None].expand(height, width), torch.ones_like(x + y[:, None])), -1)
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    places = torch.stack((x, y, torch.ones_like(x)), dim=-1)
     mapped = places.reshape(1, -1, 3) @ matrix.transpose(1, 2)
     return (mapped[..., :2] / mapped[..., 2:]).reshape(-1, height, width, 2)

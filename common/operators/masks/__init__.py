@@ -14,8 +14,8 @@
 
 Measured: largest difference between given and sampled fraction of all samples, over 10, 20, ..., 90 % of 256 x 256;
 milliseconds per mask of 256 x 256 in a batch of 16, on one CPU core. The first mask of a shape and rate takes longer
-(poisson 0.1 to 0.5 s, spokes and spiral 0.1 s): what does not depend on the seed is kept. Whole columns miss 0.5 % of
-the samples only where there are fewer than 100 of them.
+(poisson 0.1 to 0.5 s, 3 s at 2 %; spokes and spiral 0.1 s): what does not depend on the seed is kept. Whole
+columns miss 0.5 % of the samples only where there are fewer than 100 of them.
 """
 
 from common.operators.masks.fixed import FixedMask

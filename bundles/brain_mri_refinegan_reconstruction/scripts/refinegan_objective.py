@@ -1,0 +1,105 @@
+"""RefineGAN's objective: what the generator and the critic minimise.
+
+Quan, Nguyen-Duc, Jeong 2018, doi 10.1109/TMI.2018.2820120.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from common.losses import adversarial_loss, masked_kspace_l1, total_variation
+from common.operators import IntensityScaling, complex_to_channels, ifft2c, unpack_measurement
+
+Stages = tuple[Tensor, Tensor, Tensor, Tensor]
+IMAGES = 2.0  # A and B
+PAIRS = 4.0  # AA, AB, BA, BB
+
+
+class RefineGanObjective:
+    """Terms of the cyclic adversarial objective, unweighted, in network units.
+
+    With ``d`` the critic, ``r`` = mask entries / sampled entries, ``x`` the truth, ``s', s, t', t`` the stages
+    and all norms means over elements:
+
+    - ``image``: ``r |x - s|_1 + r |x - t|_1``
+    - ``error``: ``r |x - s'|_1 + r |x - t'|_1``, before data consistency
+    - ``frequency``: ``r^2 |y - M F s'|_1 + r^2 |y - M F t'|_1``
+    - ``total_variation``: of ``s`` and ``t``, summed per image
+    - ``adversarial``: over both stages and the pairs AA, AB, BA, BB of fake and real, ``-d(fake)`` for the
+      generator, ``d(fake) - d(real)`` for the critic
+
+    The paper draws two random images A and B per iteration. Here A is the batch and B the batch rolled by one,
+    so each image plays both parts. Every term that looks at one image at a time is then the same number for A
+    and for B: it is computed once and counted twice. A mean over the batch of a loss that takes real and fake
+    scores apart, as all those on offer do, does not see who is paired with whom: the four pairs are four
+    times one. The paper's weights are image 10, error 1000, frequency 1, total_variation 1e-4, adversarial 1.
+
+    Args:
+        scaling: the generator's intensity scaling, see :class:`~common.operators.IntensityScaling`.
+        adversarial: name of the adversarial loss; the paper's is ``wasserstein``.
+    """
+
+    def __init__(self, scaling: str = "shifted", adversarial: str = "wasserstein") -> None:
+        self.scaling = IntensityScaling(scaling)
+        self.adversarial = adversarial_loss(adversarial)
+
+    def generator_terms(
+        self, batch: Mapping[str, Tensor], outputs: Stages, discriminator: nn.Module | None
+    ) -> dict[str, Tensor]:
+        """What the generator minimises.
+
+        Args:
+            batch: ``image`` the measurement ``(batch, 3, height, width)``, ``label`` the truth
+                ``(batch, 2, height, width)`` in image units.
+            outputs: the generator's stages, each like the truth.
+            discriminator: the critic; ``None`` leaves the adversarial term out.
+
+        Returns:
+            scalars by name.
+        """
+        mask, zero_filled, truth, (raw1, consistent1, raw2, consistent2) = self._network_units(batch, outputs)
+        rarity = mask.numel() / mask.sum()
+        terms = {
+            "image": IMAGES * rarity * (_l1(consistent1, truth) + _l1(consistent2, truth)),
+            "error": IMAGES * rarity * (_l1(raw1, truth) + _l1(raw2, truth)),
+            "frequency": IMAGES
+            * rarity**2
+            * (masked_kspace_l1(raw1, zero_filled, mask) + masked_kspace_l1(raw2, zero_filled, mask)),
+            "total_variation": IMAGES * (total_variation(consistent1) + total_variation(consistent2)),
+        }
+        if discriminator is not None:
+            scores = discriminator(consistent1), discriminator(consistent2)
+            terms["adversarial"] = PAIRS * (
+                self.adversarial.generator(scores[0]) + self.adversarial.generator(scores[1])
+            )
+        return terms
+
+    def discriminator_terms(
+        self, batch: Mapping[str, Tensor], outputs: Stages, discriminator: nn.Module
+    ) -> dict[str, Tensor]:
+        """What the critic minimises; arguments as above, ``outputs`` detached."""
+        _, _, truth, (_, consistent1, _, consistent2) = self._network_units(batch, outputs)
+        real = discriminator(truth)
+        losses = [self.adversarial.discriminator(real, discriminator(fake)) for fake in (consistent1, consistent2)]
+        return {"critic": PAIRS * (losses[0] + losses[1])}
+
+    def discriminator_pairs(self, batch: Mapping[str, Tensor], outputs: Stages) -> tuple[Tensor, Tensor]:
+        """Real and fake images between which a gradient penalty is taken: the truth and the result."""
+        _, _, truth, stages = self._network_units(batch, outputs)
+        return truth, stages[3]
+
+    def _network_units(self, batch: Mapping[str, Tensor], outputs: Stages) -> tuple[Tensor, Tensor, Tensor, Stages]:
+        masked_kspace, mask = unpack_measurement(batch["image"])
+        zero_filled = complex_to_channels(ifft2c(masked_kspace))
+        factor = self.scaling.factor(zero_filled)
+        raw1, consistent1, raw2, consistent2 = (self.scaling.normalise(stage, factor) for stage in outputs)
+        return (
+            mask,
+            self.scaling.normalise(zero_filled, factor),
+            self.scaling.normalise(batch["label"], factor),
+            (raw1, consistent1, raw2, consistent2),
+        )
+
+
+def _l1(image: Tensor, target: Tensor) -> Tensor:
+    return (image - target).abs().mean()

@@ -1,0 +1,1 @@
+"""Commands for developers and users of the collection: `python -m tools`."""
