@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,13 +117,13 @@ class PanelHandler:
 class TensorBoardPanelHandler:
     """Log, at each validation, a grid of images: mask, zero-filled, reconstruction, target, error times five.
 
-    A row per case, all in the window [0, 1], the same cases each time. Only the first process logs.
+    A row per case, all in the window [0, 1], the same cases each time. The step is the evaluator's epoch, which MONAI's
+    ``ValidationHandler`` sets to the trainer's. Only the first process logs.
 
     Args:
         log_dir: of the TensorBoard files; a writer is opened at the first image.
         n_cases: rows of the grid.
         tag: name of the image in TensorBoard.
-        global_epoch_transform: tells the trainer's epoch, to log at; without it, the number of the validation.
     """
 
     ERROR_GAIN = 5
@@ -133,14 +133,11 @@ class TensorBoardPanelHandler:
         log_dir: str | Path,
         n_cases: int = 4,
         tag: str = "validation/mask_zero-filled_reconstruction_target_error-x5",
-        global_epoch_transform: Callable[[], int] | None = None,
     ) -> None:
         self.log_dir = Path(log_dir)
         self.tag = tag
-        self.global_epoch_transform = global_epoch_transform
         self._picker = CasePicker(n_cases)
         self._rows: list[list[np.ndarray]] = []
-        self._n_runs = 0
         self._writer: SummaryWriter | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -177,13 +174,11 @@ class TensorBoardPanelHandler:
         return [panel.float().nan_to_num(0.0).clamp(0, 1).numpy() for panel in panels]
 
     def _log(self, engine: Engine) -> None:
-        self._n_runs += 1
         if not self._rows:
             return
         if self._writer is None:
             self._writer = SummaryWriter(str(self.log_dir))
-        step = self._n_runs if self.global_epoch_transform is None else self.global_epoch_transform()
-        self._writer.add_image(self.tag, _grid(self._rows), step, dataformats="HW")
+        self._writer.add_image(self.tag, _grid(self._rows), engine.state.epoch, dataformats="HW")
         self._writer.flush()
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import label
 from scipy.spatial import KDTree
 
-from common.operators.masks import MASK_FAMILIES, FixedMask, MaskSampler, sampling_mask
+from common.operators.masks import MASK_FAMILIES, FixedMask, MaskSampler, mask_source, sampling_mask
 from common.operators.masks.densities import _throw_darts, disc_radius
 from common.operators.masks.grid import center_box
 from common.operators.masks.streams import uniform
@@ -474,3 +474,12 @@ def test_fixed_mask_from_a_file_that_is_not_one(tmp_path, name):
     path.write_text("no mask")
     with pytest.raises(ValueError, match=f"{name}: cannot read a mask from it"):
         FixedMask(path)
+
+
+def test_mask_source_takes_a_file_over_a_family(tmp_path):
+    drawn = mask_source("radial", 0.2, {"angle_deg": 0.0})((32, 32), seed=1)
+    assert torch.equal(drawn, sampling_mask("radial", (32, 32), 0.2, seed=9, angle_deg=0.0))
+    np.save(tmp_path / "mask.npy", np.ones((32, 32)))
+    assert mask_source("radial", 0.2, file=tmp_path / "mask.npy")((32, 32), seed=1).mean() == 1
+    with pytest.raises(ValueError, match="angle_deg"):
+        mask_source("gaussian", 0.2, {"angle_deg": 0.0})

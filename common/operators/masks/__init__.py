@@ -20,5 +20,6 @@ columns miss 0.5 % of the samples only where there are fewer than 100 of them.
 
 from common.operators.masks.fixed import FixedMask
 from common.operators.masks.sampler import MASK_FAMILIES, MaskSampler, MaskSource, sampling_mask
+from common.operators.masks.source import mask_source
 
-__all__ = ["MASK_FAMILIES", "FixedMask", "MaskSampler", "MaskSource", "sampling_mask"]
+__all__ = ["MASK_FAMILIES", "FixedMask", "MaskSampler", "MaskSource", "mask_source", "sampling_mask"]
