@@ -13,9 +13,11 @@ from common.data.synthetic import make_brain_set
 from tools.command import command
 from tools.results_report import report_results
 
-BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "brain_mri_refinegan_reconstruction"
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLE = Path("bundles") / "brain_mri_refinegan_reconstruction"
 # small enough for minutes on two CPU cores, large enough to gain several dB
-SETTINGS = {"width": 16, "sampling_rate": 0.2, "val_interval": 10, "epochs": {"pixel": 30, "refine": 15, "gan": 2}}
+NETWORK = {"width": 16, "sampling_rate": 0.2}
+TRAINING = {"val_interval": 10, "epochs#pixel": 30, "epochs#refine": 15, "epochs#gan": 2}
 COUNTS = {"n_train": 48, "n_valid": 6, "n_test": 12}
 
 
@@ -33,11 +35,10 @@ def demo(out: str = "out/demo") -> str:
     _say(f"1/4  synthetic brains: {COUNTS['n_train']} to train on, {COUNTS['n_test']} to reconstruct")
     make_brain_set(str(data), **COUNTS)
     _say("2/4  training")
-    places = {"dataset_dir": data, "ckpt_dir": folder / "model"}
-    _bundle(["train.json"], output_dir=folder / "training", **places, **SETTINGS)
+    places = {"dataset_dir": data, "ckpt_dir": folder / "model", **NETWORK}
+    _bundle("train.json", {**places, "output_dir": folder / "training", **TRAINING})
     _say("3/4  reconstructing the test cases from 20 % of their k-space")
-    shared = {name: SETTINGS[name] for name in ("width", "sampling_rate")}
-    _bundle(["inference.json"], output_dir=results, split="test", **places, **shared)
+    _bundle("inference.json", {**places, "output_dir": results, "split": "test"})
     _say("4/4  report")
     (results / "history.csv").write_bytes((folder / "training" / "history.csv").read_bytes())
     report = report_results(
@@ -51,17 +52,21 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _bundle(configs: list[str], **overrides: object) -> None:
+def _bundle(config: str, overrides: dict[str, object]) -> None:
     """Run the bundle as a user would, showing the command and what its own log says."""
-    files = [str(BUNDLE / "configs" / name) for name in configs]
-    arguments = ["--config_file", str(files), "--bundle_root", str(BUNDLE)]
-    for name, value in overrides.items():
-        arguments += [f"--{name}", str(value)]
-    words = [sys.executable, "-m", "monai.bundle", "run", *arguments]
-    _say(f"$ python {shlex.join(words[1:])}")
+    arguments = ["-m", "monai.bundle", "run", "--config_file", str(BUNDLE / "configs" / config)]
+    for name, value in {"bundle_root": BUNDLE, **overrides}.items():
+        shown_value = os.path.relpath(ROOT / value, ROOT) if isinstance(value, Path) else value
+        arguments += [f"--{name}", str(shown_value)]
+    _say(f"$ python {shlex.join(arguments)}")
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=BUNDLE.parent.parent
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        cwd=ROOT,
     )
     assert process.stdout is not None  # for the type checker
     heard = []

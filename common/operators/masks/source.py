@@ -16,7 +16,8 @@ def mask_source(
     """Masks of a family at a rate, or the one mask of a file.
 
     Args:
-        family, rate: see `MaskSampler`.
+        family: see `MaskSampler`.
+        rate: sampled fraction, see there.
         options: of the family, see there.
         file: see `FixedMask`; where it is given, the other arguments do not count.
     """
