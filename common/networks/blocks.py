@@ -55,3 +55,12 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until height and width are multiples of ``multiple``."""
     height, width = image.shape[-2], image.shape[-1]
     return torch.nn.functional.pad(image, [0, -width % multiple, 0, -height % multiple], mode="replicate")
+
+
+def crop_to_size(image: Tensor, height: int, width: int) -> Tensor:
+    """The upper left part of an image; undoes :func:`pad_to_multiple`.
+
+    A copy by index: a slice is a view whose strides tie a program of ``torch.export`` to padded or to unpadded sizes.
+    """
+    rows, columns = torch.arange(height, device=image.device), torch.arange(width, device=image.device)
+    return image.index_select(-2, rows).index_select(-1, columns)

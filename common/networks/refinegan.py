@@ -7,7 +7,7 @@ Cyclic Loss. IEEE TMI 37(6), 2018, doi 10.1109/TMI.2018.2820120, arXiv 1709.0075
 import torch
 from torch import Tensor, nn
 
-from common.networks.blocks import BottleneckResidual, conv_unit, init_gan_weights, pad_to_multiple
+from common.networks.blocks import BottleneckResidual, conv_unit, crop_to_size, init_gan_weights, pad_to_multiple
 from common.operators.data_consistency import HardDataConsistency
 from common.operators.fourier import channels_to_complex, complex_to_channels, ifft2c
 from common.operators.measurement import unpack_measurement
@@ -64,7 +64,7 @@ class ResidualUNet(nn.Module):
         features = self.decoder3(features + level3)
         features = self.decoder2(features + level2)
         features = self.decoder1(features + level1)
-        correction = torch.tanh(self.head(features))[..., :height, :width]
+        correction = crop_to_size(torch.tanh(self.head(features)), height, width)
         return image + correction.to(image.dtype)
 
 

@@ -7,16 +7,17 @@ from torch import Tensor
 def _roll(image: Tensor, rows: int, columns: int) -> Tensor:
     """Roll the last two axes forward, by fewer than their sizes.
 
-    Slices and concatenation, as MONAI's ``fft_utils_t`` does it, since ``torch.roll`` and ``torch.fft.fftshift`` do
-    not export to ONNX with dynamic sizes. Unlike there, both axes move at once and complex numbers stay whole: the
-    centred transform of 16 complex images of 256 x 256 takes half the time (9 against 18 ms on one core).
+    ``narrow`` and concatenation, as MONAI's ``fft_utils_t`` does it, since ``torch.roll``, ``torch.fft.fftshift`` and
+    slices up to a computed place do not export to ONNX with dynamic sizes. Unlike there, both axes move at once and
+    complex numbers stay whole: the centred transform of 16 complex images of 256 x 256 takes half the time (9 against
+    18 ms on one core).
     """
     height, width = image.shape[-2], image.shape[-1]
-    top, bottom = image[..., height - rows :, :], image[..., : height - rows, :]
+    top, bottom = image.narrow(-2, height - rows, rows), image.narrow(-2, 0, height - rows)
     return torch.cat(
         (
-            torch.cat((top[..., width - columns :], top[..., : width - columns]), dim=-1),
-            torch.cat((bottom[..., width - columns :], bottom[..., : width - columns]), dim=-1),
+            torch.cat((top.narrow(-1, width - columns, columns), top.narrow(-1, 0, width - columns)), dim=-1),
+            torch.cat((bottom.narrow(-1, width - columns, columns), bottom.narrow(-1, 0, width - columns)), dim=-1),
         ),
         dim=-2,
     )
@@ -64,12 +65,13 @@ def complex_to_channels(image: Tensor) -> Tensor:
 
     A view: the channels lie next to each other in memory, as convolutions like it (``torch.channels_last``).
     """
-    return torch.view_as_real(image[:, 0]).permute(0, 3, 1, 2)
+    return torch.view_as_real(image)[:, 0].permute(0, 3, 1, 2)
 
 
 def channels_to_complex(channels: Tensor) -> Tensor:
     """Real ``(batch, 2, height, width)`` to complex ``(batch, 1, height, width)``; inverse of the above.
 
-    Copies only what is not already laid out as the above leaves it.
+    Copies only what is not already laid out as the above leaves it. Axes are taken and added while the numbers are
+    real, since ONNX knows neither for complex ones.
     """
-    return torch.view_as_complex(channels[:, :2].permute(0, 2, 3, 1).contiguous())[:, None]
+    return torch.view_as_complex(channels[:, :2].permute(0, 2, 3, 1).contiguous()[:, None])
