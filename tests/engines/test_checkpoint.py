@@ -1,0 +1,189 @@
+"""What is restored, what is refused, and which checkpoints stay."""
+
+import logging
+import os
+
+import pytest
+import torch
+from helpers import copy_state, same_state
+from ignite.engine import Events
+from monai.handlers import ValidationHandler
+from torch import nn
+from toy_gan import toy_data, toy_generator, toy_trainer, toy_validator
+
+from common.engines import Phase, TrainingCheckpoint, exponential_average, load_weights
+
+PIXEL = [Phase("pixel", 1, adversarial=False)]
+
+
+class Malicious:
+    """A pickle that would make a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def train(directory, epochs=1, every=3, keep=2, **options):
+    """A training with checkpoints; returns the trainer and the iterations it made."""
+    checkpoint = TrainingCheckpoint(directory, every_iterations=every, keep=keep)
+    trainer = toy_trainer(max_epochs=epochs, checkpoint=checkpoint, **options)
+    iterations = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: iterations.append(engine.state.iteration))
+    trainer.run()
+    return trainer, iterations
+
+
+def names(directory):
+    return sorted(int(path.stem.removeprefix("checkpoint_")) for path in directory.glob("checkpoint_*.pt"))
+
+
+# -------------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_checkpoints_are_saved_at_intervals_and_at_the_end_of_epochs(tmp_path):
+    train(tmp_path, epochs=2, every=3, keep=10)
+    assert names(tmp_path) == [3, 5, 6, 9, 10]
+    train(tmp_path / "two", epochs=2, every=3, keep=2)
+    assert names(tmp_path / "two") == [9, 10]
+    assert not list(tmp_path.glob(".*"))  # no temporary file is left
+
+
+def test_a_longer_training_goes_on_where_the_shorter_one_ended(tmp_path):
+    whole, _ = train(tmp_path / "whole", epochs=3)
+    train(tmp_path / "parts", epochs=2)
+    rest, iterations = train(tmp_path / "parts", epochs=3)
+    assert iterations == [11, 12, 13, 14, 15]
+    assert same_state(copy_state(whole.network), copy_state(rest.network))
+    assert same_state(copy_state(whole.discriminator), copy_state(rest.discriminator))
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, caplog):
+    first, _ = train(tmp_path)
+    with caplog.at_level(logging.INFO, logger="recon"):
+        second, iterations = train(tmp_path)
+    assert iterations == []
+    assert "training already has its 1 epochs" in caplog.text
+    assert same_state(copy_state(first.network), copy_state(second.network))
+
+
+def test_a_checkpoint_never_falls_inside_an_accumulated_step(tmp_path):
+    """Its gradients would be lost: 10 images make 5 batches, accumulated as 2 + 2 + 1."""
+    options = {"phases": [Phase("pixel", 2, adversarial=False)], "accumulation_steps": 2}
+    whole, _ = train(tmp_path / "whole", epochs=2, every=1, keep=10, **options)
+    assert names(tmp_path / "whole") == [2, 4, 5, 7, 9, 10]
+    (tmp_path / "whole" / "checkpoint_000000010.pt").unlink()
+    (tmp_path / "whole" / "checkpoint_000000009.pt").unlink()
+    resumed, iterations = train(tmp_path / "whole", epochs=2, every=1, **options)
+    assert iterations == [8, 9, 10]
+    assert same_state(copy_state(whole.network), copy_state(resumed.network))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "malicious"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog, damage):
+    first, _ = train(tmp_path)
+    newest, marker = tmp_path / "checkpoint_000000005.pt", tmp_path / "executed"
+    if damage == "malicious":
+        torch.save({"iteration": Malicious(marker)}, newest)
+    else:
+        os.truncate(newest, newest.stat().st_size // 2 if damage == "truncated" else 0)
+    second, iterations = train(tmp_path)
+    assert f"{newest}: damaged, going back to the one before" in caplog.text
+    assert iterations == [4, 5]
+    assert same_state(copy_state(first.network), copy_state(second.network))
+    assert not marker.exists()
+
+
+def test_when_all_are_damaged_training_begins_anew_and_keeps_its_new_checkpoints(tmp_path):
+    train(tmp_path, epochs=2)
+    for path in tmp_path.glob("*.pt"):
+        path.write_bytes(b"")
+    checkpoint = TrainingCheckpoint(tmp_path, every_iterations=3, keep=2)
+    trainer = toy_trainer(max_epochs=2, checkpoint=checkpoint)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=4), lambda engine: engine.terminate())
+    trainer.run()
+    assert names(tmp_path) == [3]
+    _, iterations = train(tmp_path, epochs=2)
+    assert iterations[0] == 4
+
+
+def test_another_configuration_is_refused(tmp_path):
+    train(tmp_path)
+    with pytest.raises(ValueError, match=r"checkpoint_000000005\.pt: does not fit this configuration; use the width"):
+        train(tmp_path, network=toy_generator(width=6))
+    with pytest.raises(ValueError, match=r"expected 4 iterations per epoch, got 5: the data set or the batch size"):
+        train(tmp_path, data=toy_data(8))
+    network = toy_generator()
+    with pytest.raises(ValueError, match=r"holds no ema; choose another ckpt_dir"):
+        train(tmp_path, network=network, ema=exponential_average(network))
+    with pytest.raises(ValueError, match="got every_iterations=0, keep=2"):
+        TrainingCheckpoint(tmp_path, every_iterations=0)
+
+
+def test_a_resumed_training_keeps_a_better_model_of_before(tmp_path):
+    def run(epochs, values):
+        network = toy_generator()
+        validator = toy_validator(network, tmp_path / "model.pt", values)
+        checkpoint = TrainingCheckpoint(tmp_path / "checkpoints", validator=validator)
+        toy_trainer(
+            network,
+            max_epochs=epochs,
+            checkpoint=checkpoint,
+            train_handlers=[ValidationHandler(1, validator)],
+        ).run()
+        return validator.state, (tmp_path / "model.pt").read_bytes()
+
+    state, best = run(2, [5.0, 4.0])
+    assert (state.best_metric, state.best_metric_epoch) == (5.0, 1)
+    state, kept = run(3, [4.5])
+    assert (state.best_metric, state.best_metric_epoch) == (5.0, 1)
+    assert kept == best
+    state, replaced = run(4, [5.5])
+    assert (state.best_metric, state.best_metric_epoch) == (5.5, 4)
+    assert replaced != best
+
+
+def test_random_states_come_back_without_a_seed(tmp_path):
+    train(tmp_path, seed=None)
+    expected = torch.rand(3)
+    torch.manual_seed(99)
+    again = toy_trainer(checkpoint=TrainingCheckpoint(tmp_path), seed=None)
+    assert again.checkpoint.restore(again)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# ------------------------------------------------------------------------------------------------ plain weights
+
+
+def test_weights_of_half_precision_become_the_networks_own(tmp_path):
+    network, path = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), tmp_path / "model.pt"
+    torch.save({k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}, path)
+    other = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    assert load_weights(other, path) is other
+    assert other[0].weight.dtype == torch.float32
+    assert torch.equal(other[0].weight, network[0].weight.half().float())
+
+
+def test_a_malicious_file_of_weights_is_refused_unread(tmp_path):
+    marker, path = tmp_path / "executed", tmp_path / "model.pt"
+    torch.save({"weight": Malicious(marker)}, path)
+    with pytest.raises(ValueError, match=r"model\.pt: expected a file of weights alone.* it was not executed"):
+        load_weights(nn.Linear(1, 1), path)
+    assert not marker.exists()
+    torch.load(path, weights_only=False)  # the file would have run code
+    assert marker.exists()
+
+
+def test_wrong_files_of_weights_are_refused(tmp_path):
+    path = tmp_path / "model.pt"
+    with pytest.raises(FileNotFoundError, match=r"model\.pt: no such weights; train first"):
+        load_weights(nn.Linear(1, 1), path)
+    path.write_bytes(b"PK\x03\x04 not a model")
+    with pytest.raises(ValueError, match="damaged or holds other objects"):
+        load_weights(nn.Linear(1, 1), path)
+    for state in (nn.Linear(2, 1).state_dict(), {"network": {}}, [torch.zeros(1)]):
+        torch.save(state, path)
+        with pytest.raises(ValueError, match=r"model\.pt: does not fit this configuration; use the width"):
+            load_weights(nn.Linear(1, 1), path)

@@ -1,0 +1,66 @@
+"""A training killed at any moment and started again ends with the bits of one that ran through."""
+
+import multiprocessing
+import signal
+
+import pytest
+import torch
+from toy_gan import train_until_killed
+
+
+@pytest.fixture(scope="module")
+def in_a_process():
+    """Runs a training in a fresh process, and returns how that process ended."""
+    context = multiprocessing.get_context("forkserver")  # imports torch and MONAI once for all of them
+    context.set_forkserver_preload(["toy_gan"])
+
+    def run(directory, kill=""):
+        directory.mkdir(exist_ok=True)
+        process = context.Process(target=train_until_killed, args=(directory, kill))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    return run
+
+
+def differences(one, other, place=""):
+    """Where two nested structures of tensors and plain values are not equal to the bit."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [found for key in one for found in differences(one[key], other[key], f"{place}.{key}")]
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
+        return [
+            found
+            for i, pair in enumerate(zip(one, other, strict=True))
+            for found in differences(*pair, f"{place}[{i}]")
+        ]
+    same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [place]
+
+
+def test_killed_training_ends_like_one_that_ran_through(in_a_process, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert in_a_process(whole) == 0
+    for moment in ("after 7", "writing 9", "within 13"):
+        assert in_a_process(broken, moment) == -signal.SIGKILL
+    assert in_a_process(broken) == 0
+
+    executed = [int(line) for line in (broken / "iterations.txt").read_text().split()]
+    # resumes from the checkpoints of iterations 6, 6 and 12
+    assert executed == [*range(1, 8), *range(7, 10), *range(7, 14), *range(13, 21)]
+    states = [
+        torch.load(folder / "checkpoints" / "checkpoint_000000020.pt", weights_only=True) for folder in (whole, broken)
+    ]
+    assert {"network", "discriminator", "ema", "optimizer", "discriminator_optimizer", "best"} <= states[0].keys()
+    assert differences(*states) == []
+    best = [torch.load(folder / "model.pt", weights_only=True) for folder in (whole, broken)]
+    assert differences(*best) == []
+
+    assert in_a_process(broken) == 0  # finished: not repeated
+    assert [int(line) for line in (broken / "iterations.txt").read_text().split()] == executed
+
+
+def test_the_comparison_sees_one_changed_value():
+    state = {"a": [torch.zeros(2), {"b": 1}], "c": torch.ones(1)}
+    other = {"a": [torch.zeros(2), {"b": 2}], "c": torch.ones(1) + 1e-7}
+    assert differences(state, other) == [".a[1].b", ".c"]
