@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = Path("bundles") / "brain_mri_refinegan_reconstruction"
 # small enough for minutes on two CPU cores, large enough to gain several dB
 NETWORK = {"width": 16, "sampling_rate": 0.2}
-TRAINING = {"val_interval": 10, "epochs#pixel": 30, "epochs#refine": 15, "epochs#gan": 2}
+TRAINING = {"val_interval": 10, "epochs#pixel": 20, "epochs#refine": 10, "epochs#gan": 2}
 COUNTS = {"n_train": 48, "n_valid": 6, "n_test": 12}
 
 
