@@ -223,10 +223,11 @@ def _training_curves(path: Path) -> list[ReportImage]:
         raise ValueError(f"{path}: expected a column epoch, got {', '.join(rows[0])}; remove the file or train again")
     columns = {name: _numbers(rows, name, path) for name in rows[0] if name not in ("phase", "learning_rate")}
     epochs = columns.pop("epoch")
-    losses = {name: values for name, values in columns.items() if name.startswith("loss")}
+    # terms differ by orders of magnitude; adversarial ones begin later, cross zero, and say little by themselves
+    losses = {name: values / values[0] for name, values in columns.items() if name.startswith("loss") and values[0] > 0}
     qualities = {name: values for name, values in columns.items() if "psnr" in name.lower()}
     images = []
-    for label, curves in (("loss", losses), ("PSNR in validation, dB", qualities)):
+    for label, curves in (("loss / first epoch", losses), ("PSNR in validation, dB", qualities)):
         if curves:
             figure = Figure(figsize=(6.4, 2.8), layout="constrained")
             axes = figure.subplots()
@@ -237,7 +238,7 @@ def _training_curves(path: Path) -> list[ReportImage]:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.spines[["top", "right"]].set_visible(False)
             figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-            images.append(ReportImage.draw(figure, f"Training: {label} by epoch"))
+            images.append(ReportImage.draw(figure, f"Training: {label}"))
     return images
 
 

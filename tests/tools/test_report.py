@@ -136,8 +136,8 @@ def test_training_curves_are_drawn_from_the_history(tmp_path):
         "epoch,phase,learning_rate,loss,loss_image,val_psnr\n1,pixel,1e-4,2,1,\n2,pixel,1e-4,1.5,0.8,30.1\n"
     )
     checker = report(tmp_path)
-    assert "Training: loss by epoch" in checker.text
-    assert "Training: PSNR in validation, dB by epoch" in checker.text
+    assert "Training: loss / first epoch" in checker.text
+    assert "Training: PSNR in validation, dB" in checker.text
     (tmp_path / "history.csv").write_text("epoch,loss\n1,many\n")
     with pytest.raises(ValueError, match=r"history\.csv: column loss: .*'many'"):
         report(tmp_path)
