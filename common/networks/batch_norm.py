@@ -22,7 +22,9 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
         """``(batch, channels, height, width)`` to the same."""
         if not self.training:
             return super().forward(features)
-        local = torch.stack((features.mean(dim=(0, 2, 3)), features.square().mean(dim=(0, 2, 3)))).float()
+        # before the means: in bfloat16 their rounding would swamp the variance
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        local = torch.stack((features.mean(dim=(0, 2, 3)), features.square().mean(dim=(0, 2, 3))))
         mean, mean_square = all_reduce(local) / dist.get_world_size()
         variance = mean_square - mean.square()
         with torch.no_grad():

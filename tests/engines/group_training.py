@@ -11,13 +11,14 @@ from helpers import random_mask
 from ignite.engine import Events
 from monai.data import Dataset
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from toy_gan import ToyObjective
 
 from common.data.loading import training_loader
 from common.engines import GanTrainer, Phase, exponential_average
 from common.losses import R1Penalty
 from common.networks import RefineGanDiscriminator, RefineGanGenerator
-from common.networks.batch_norm import GroupBatchNorm2d
+from common.networks.batch_norm import GroupBatchNorm2d, synchronise_batch_norm
 from common.operators import complex_to_channels, fft2c, pack_measurement
 
 N_PROCESSES = 2
@@ -38,16 +39,19 @@ def measurements() -> Dataset:
     for _ in range(8):
         image = torch.rand(1, 1, 32, 32, generator=generator).to(torch.complex64)
         measurement = pack_measurement(mask * fft2c(image), mask)[0]
-        items.append({"image": measurement, "label": complex_to_channels(image)[0].clone()})
+        items.append({"image": measurement.double(), "label": complex_to_channels(image)[0].double()})
     return Dataset(items)
 
 
 def train(batch_size: int) -> dict[str, Any]:
-    """Two epochs of a GAN with batch norms, after one pixel epoch; the terms of each step and the final states."""
+    """A pixel and two GAN epochs of networks with batch norms; the terms of each step and the final states.
+
+    In float64: in float32 a GAN multiplies differences of rounding by a hundred per step, on one process as on two.
+    """
     torch.manual_seed(0)
-    network, discriminator = RefineGanGenerator(width=4), RefineGanDiscriminator(width=4)
+    network, discriminator = RefineGanGenerator(width=4).double(), RefineGanDiscriminator(width=4).double()
     ema = exponential_average(network)
-    adam = {"lr": 1e-3, "betas": (0.5, 0.999), "eps": 1e-3}
+    adam: dict[str, Any] = {"lr": 1e-3, "betas": (0.5, 0.999), "eps": 1e-3}
     trainer = GanTrainer(
         device="cpu",
         max_epochs=3,
@@ -59,7 +63,6 @@ def train(batch_size: int) -> dict[str, Any]:
         discriminator=discriminator,
         discriminator_optimizer=torch.optim.Adam(discriminator.parameters(), **adam),
         phases=[Phase("pixel", 1, adversarial=False), Phase("gan", 2)],
-        penalties=[R1Penalty(weight=0.1, interval=2)],
         weight_clip=0.5,
         ema=ema,
         decollate=False,
@@ -76,17 +79,31 @@ def train(batch_size: int) -> dict[str, Any]:
     return {"terms": terms, **{name: part.state_dict() for name, part in parts.items()}}
 
 
-def normalise(norm: nn.BatchNorm2d, share: slice) -> dict[str, Tensor]:
+def penalised_gradient(share: slice) -> dict[str, Tensor]:
+    """The discriminator's gradient of a Wasserstein loss with an R1 penalty, which differentiates batch norms twice."""
+    torch.manual_seed(2)
+    discriminator = RefineGanDiscriminator(width=4)
+    real, fake = torch.rand(4, 2, 32, 32)[share], torch.rand(4, 2, 32, 32)[share]
+    judge: nn.Module = discriminator
+    if dist.is_initialized():
+        synchronise_batch_norm(discriminator, torch.device("cpu"))
+        judge = DistributedDataParallel(discriminator, broadcast_buffers=False)
+    loss = judge(fake).mean() - judge(real).mean() + R1Penalty()(discriminator, real, fake)
+    loss.backward()
+    return {name: p.grad for name, p in discriminator.named_parameters() if p.grad is not None}
+
+
+def normalise(norm: nn.BatchNorm2d, share: slice, dtype: torch.dtype) -> dict[str, Tensor]:
     """Two training passes of a batch norm on a share of a batch: output, gradients, statistics."""
     torch.manual_seed(1)
-    batches = 3 + 2 * torch.randn(2, 8, 3, 5, 4)
+    batches = (3 + 2 * torch.randn(2, 8, 3, 5, 4)).to(dtype)
     weights = torch.randn(8, 3, 5, 4)
     with torch.no_grad():
         norm.weight.uniform_(0.5, 1.5)
         norm.bias.uniform_(-1, 1)
     norm(batches[0][share])
     features = batches[1][share].clone().requires_grad_(True)
-    output = norm(features)
+    output = norm(features).float()
     (output.square() * weights[share]).sum().backward()
     assert features.grad is not None
     assert norm.weight.grad is not None
@@ -99,9 +116,12 @@ def member(rank: int, directory: Path) -> None:
     """One process of the group: writes what came out to ``directory``."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{directory}/group", rank=rank, world_size=N_PROCESSES)
+    share = slice(rank, None, N_PROCESSES)
     result = {
         "training": train(batch_size=2),
-        "batch_norm": normalise(GroupBatchNorm2d(3, momentum=0.3), slice(rank, None, N_PROCESSES)),
+        "penalised": penalised_gradient(share),
+        "float32": normalise(GroupBatchNorm2d(3, momentum=0.3), share, torch.float32),
+        "bfloat16": normalise(GroupBatchNorm2d(3, momentum=0.3), share, torch.bfloat16),
     }
     torch.save(result, directory / f"rank_{rank}.pt")
     dist.barrier()

@@ -142,7 +142,7 @@ def test_events_come_in_monais_order_and_batches_are_decollated(caplog):
     ]
     assert sorted(items) == [((1, 8, 8), "item_0.png"), ((1, 8, 8), "item_1.png")]
     loss = float(trainer.state.output[0]["loss"])
-    assert f"loss: {loss:.4f}" in caplog.text
+    assert f"Loss: {loss:.4f}" in caplog.text
 
 
 # ---------------------------------------------------------------------------------------------- options of the game

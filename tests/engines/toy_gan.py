@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from monai.handlers import ValidationHandler
 from torch import Tensor, nn
 
 from common.data.loading import evaluation_loader, training_loader
-from common.engines import GanTrainer, Phase, TrainingCheckpoint, checkpoint, exponential_average
+from common.engines import GanTrainer, Phase, TrainingCheckpoint, exponential_average
 from common.handlers.best_model import BestModel
 
 WEIGHTS = {"pixel": 10.0, "early": 0.5, "adversarial": 1.0, "critic": 1.0}
@@ -98,7 +99,7 @@ def toy_trainer(
     shuffle: bool = True,
     max_epochs: int = 1,
     gan: bool = True,
-    optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     learning_rate: float = 1e-3,
     **options: Any,
 ) -> GanTrainer:
@@ -197,5 +198,5 @@ def train_until_killed(directory: Path, kill: str = "") -> None:
                 os.truncate(path, path.stat().st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        checkpoint.torch.save = half_save  # type: ignore[attr-defined]
+        torch.save = half_save  # type: ignore[assignment]
     trainer.run()
