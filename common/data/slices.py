@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from monai.data import Dataset
 
+from common.data.errors import DataError
 from common.data.files import find_files
 from common.data.readers import SliceReader, list_slices, open_slices
 from common.operators.fourier import ifft2c
@@ -28,7 +29,11 @@ class SliceDataset(Dataset):
         data: see :func:`common.data.readers.list_slices`.
         transform: applied to an item after reading.
         cache: whether to keep slices in memory once read, before the transform.
+        fully_sampled: whether undersampled k-space is refused, as training must: it has no truth.
         options: passed to :func:`common.data.readers.open_slices`, e.g. ``intensity_range``.
+
+    Raises:
+        DataError: at an item, for undersampled k-space where ``fully_sampled`` is asked, naming the file.
     """
 
     def __init__(
@@ -36,10 +41,12 @@ class SliceDataset(Dataset):
         data: Sequence[dict[str, Any]],
         transform: Callable | None = None,
         cache: bool = False,
+        fully_sampled: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(data, transform)
         self.options = tuple(sorted(options.items()))
+        self.fully_sampled = fully_sampled
         self._cache: dict[int, dict[str, Any]] | None = {} if cache else None
 
     def _transform(self, index: int) -> dict[str, Any]:
@@ -59,6 +66,11 @@ class SliceDataset(Dataset):
         mask = reader.mask(index)
         if mask is None:
             return {**entry, "image": ifft2c(values)}
+        if self.fully_sampled:
+            raise DataError(
+                f"{entry['path']}: expected fully sampled data to train on, got k-space with a mask of "
+                f"{mask.mean():.0%}; move the file to a folder for inference, or remove the mask if it is not one"
+            )
         sampled = torch.from_numpy(mask)[None].float()
         item = {**entry, "kspace": values * sampled, "mask": sampled}
         reference = reader.reference(index)

@@ -122,7 +122,7 @@ class TrainingCheckpoint:
         if state["epoch_length"] != length:
             raise ValueError(
                 f"{path}: expected {length} iterations per epoch, got {state['epoch_length']}: the data set or the "
-                "batch size changed; go on with the old ones, or choose another ckpt_dir"
+                "batch size changed; go on with the old ones, or choose another output_dir"
             )
         parts = self._parts(trainer)
         differing = [name for name in parts if name not in state]
@@ -132,7 +132,7 @@ class TrainingCheckpoint:
         except (RuntimeError, ValueError) as error:
             raise ValueError(_mismatch(path, error)) from error
         if differing:
-            raise ValueError(f"{path}: holds no {', '.join(differing)}; choose another ckpt_dir for this configuration")
+            raise ValueError(f"{path}: holds no {', '.join(differing)}; choose another output_dir for it")
         trainer.discriminator_step_count = state["discriminator_step_count"]
         trainer.state.iteration = state["iteration"]
         trainer.state.epoch = state["iteration"] // length

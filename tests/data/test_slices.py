@@ -130,3 +130,11 @@ def test_an_unusable_file_is_named_not_wrapped(png_folder):
 def test_a_missing_folder_gives_the_hint(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder .*train; make some"):
         find_slices(tmp_path, "train", hint="make some")
+
+
+def test_training_refuses_undersampled_kspace(tmp_path):
+    np.save(tmp_path / "scan.npy", np.ones((8, 8), np.complex64))
+    np.save(tmp_path / "scan_mask.npy", np.eye(8, dtype=bool))
+    dataset = SliceDataset(find_slices(str(tmp_path)), fully_sampled=True)
+    with pytest.raises(DataError, match=r"scan\.npy: expected fully sampled data to train on, got k-space with a mask"):
+        dataset[0]

@@ -116,7 +116,7 @@ def test_another_configuration_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"expected 4 iterations per epoch, got 5: the data set or the batch size"):
         train(tmp_path, data=toy_data(8))
     network = toy_generator()
-    with pytest.raises(ValueError, match=r"holds no ema; choose another ckpt_dir"):
+    with pytest.raises(ValueError, match=r"holds no ema; choose another output_dir"):
         train(tmp_path, network=network, ema=exponential_average(network))
     with pytest.raises(ValueError, match="got every_iterations=0, keep=2"):
         TrainingCheckpoint(tmp_path, every_iterations=0)

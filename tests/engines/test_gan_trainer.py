@@ -353,3 +353,10 @@ def test_a_term_without_weight_is_named():
     trainer = toy_trainer(weights={"pixel": 1.0, "critic": 1.0})
     with pytest.raises(ValueError, match="expected a weight for every loss term, got none for early, adversarial"):
         trainer.run()
+
+
+def test_a_compiled_generator_trains_alike():
+    plain, compiled = toy_trainer(), toy_trainer(compile=True, compile_kwargs={"backend": "eager"})
+    for trainer in (plain, compiled):
+        trainer.run()
+    assert difference(copy_state(plain.network), copy_state(compiled.network)) < 1e-6

@@ -194,7 +194,7 @@ def train_until_killed(directory: Path, kill: str = "") -> None:
 
         def half_save(state: Any, path: Path) -> None:
             whole_save(state, path)
-            if state["iteration"] == int(iteration):
+            if state.get("iteration") == int(iteration):
                 os.truncate(path, path.stat().st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
 

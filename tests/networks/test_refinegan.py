@@ -224,6 +224,19 @@ def test_peak_scaling_makes_the_network_homogeneous(factor):
 
 
 @torch.no_grad()
+def test_physics_stays_float32_where_convolutions_are_bfloat16(generator):
+    measurement = random_measurement(32, 40, batch=2)
+    kspace, mask = unpack_measurement(measurement)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        stages = generator.stages(measurement)
+    assert {stage.dtype for stage in stages} == {torch.float32}
+    for consistent in (stages[1], stages[3]):
+        error = (mask * (fft2c(channels_to_complex(consistent)) - kspace)).abs().amax()
+        assert error <= 1e-5 * kspace.abs().amax()
+    torch.testing.assert_close(stages[3], generator(measurement), rtol=0, atol=0.05)
+
+
+@torch.no_grad()
 def test_images_of_a_batch_do_not_see_each_other(generator):
     measurement = random_measurement(32, 32, batch=3)
     together = generator(measurement)
