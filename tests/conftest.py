@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import ModuleType
 
@@ -29,6 +31,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared data sets in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def processes() -> BaseContext:
+    """Starts fresh processes, forked from one that has done no more than to import what takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "monai.engines", "monai.handlers"])
+    return context
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,13 @@ def normalise(norm: nn.BatchNorm2d, share: slice, dtype: torch.dtype) -> dict[st
 def member(rank: int, directory: Path) -> None:
     """One process of the group: writes what came out to ``directory``."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{directory}/group", rank=rank, world_size=N_PROCESSES)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{directory}/group",
+        rank=rank,
+        world_size=N_PROCESSES,
+        timeout=timedelta(minutes=5),  # a member that fails does not leave the other waiting for long
+    )
     share = slice(rank, None, N_PROCESSES)
     result = {
         "training": train(batch_size=2),

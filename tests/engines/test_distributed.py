@@ -1,7 +1,5 @@
 """Two processes train as one does on the joined batch."""
 
-import multiprocessing
-
 import pytest
 import torch
 from group_training import N_PROCESSES, member, normalise, penalised_gradient, train
@@ -11,17 +9,15 @@ from common.networks import RefineGanDiscriminator
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory):
+def group(processes, tmp_path_factory):
     """The results of two processes of one gloo group."""
     directory = tmp_path_factory.mktemp("group")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["toy_gan", "group_training"])
-    processes = [context.Process(target=member, args=(rank, directory)) for rank in range(N_PROCESSES)]
-    for process in processes:
+    members = [processes.Process(target=member, args=(rank, directory)) for rank in range(N_PROCESSES)]
+    for process in members:
         process.start()
-    for process in processes:
+    for process in members:
         process.join()
-    assert [process.exitcode for process in processes] == [0] * N_PROCESSES
+    assert [process.exitcode for process in members] == [0] * N_PROCESSES
     return [torch.load(directory / f"rank_{rank}.pt", weights_only=True) for rank in range(N_PROCESSES)]
 
 

@@ -1,6 +1,5 @@
 """A training killed at any moment and started again ends with the bits of one that ran through."""
 
-import multiprocessing
 import signal
 
 import pytest
@@ -9,14 +8,12 @@ from toy_gan import train_until_killed
 
 
 @pytest.fixture(scope="module")
-def in_a_process():
+def in_a_process(processes):
     """Runs a training in a fresh process, and returns how that process ended."""
-    context = multiprocessing.get_context("forkserver")  # imports torch and MONAI once for all of them
-    context.set_forkserver_preload(["toy_gan"])
 
     def run(directory, kill=""):
         directory.mkdir(exist_ok=True)
-        process = context.Process(target=train_until_killed, args=(directory, kill))
+        process = processes.Process(target=train_until_killed, args=(directory, kill))
         process.start()
         process.join()
         return process.exitcode
