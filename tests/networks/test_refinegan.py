@@ -11,13 +11,15 @@ from common.networks import RefineGanDiscriminator, RefineGanGenerator, Residual
 from common.operators import channels_to_complex, fft2c, pack_measurement, unpack_measurement
 
 
-def with_random_statistics(network, seed=0):
-    """Batch norms as if trained, in evaluation mode."""
-    generator = torch.Generator().manual_seed(seed)
+def with_random_weights(network):
+    """As if trained: every layer and skip connection counts in the result. In evaluation mode."""
+    generator = torch.Generator().manual_seed(0)
     for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.3, 0.3, generator=generator)
-            module.running_var.uniform_(0.05, 0.5, generator=generator)
+            module.running_var.uniform_(1, 2, generator=generator)
             module.weight.data.uniform_(0.5, 1.5, generator=generator)
             module.bias.data.uniform_(-0.2, 0.2, generator=generator)
     return network.eval()
@@ -26,7 +28,7 @@ def with_random_statistics(network, seed=0):
 @pytest.fixture(scope="module")
 def generator():
     torch.manual_seed(1)
-    return with_random_statistics(RefineGanGenerator(width=4))
+    return with_random_weights(RefineGanGenerator(width=4))
 
 
 # ------------------------------------------------------------------------------------------- parameters, by hand
@@ -136,7 +138,7 @@ def plain_unet(x, network):
 
 
 def test_discriminator_gives_the_numbers_of_plain_layers():
-    network = with_random_statistics(RefineGanDiscriminator(width=4))
+    network = with_random_weights(RefineGanDiscriminator(width=4))
     image = torch.rand(2, 2, 48, 35)
     layers = PlainLayers(network.state_dict())
     expected = image
@@ -179,7 +181,7 @@ def test_stages_give_the_numbers_of_plain_layers_and_numpy(generator):
 @torch.no_grad()
 def test_measured_samples_are_preserved_at_any_size(scaling, height, width):
     torch.manual_seed(0)
-    network = with_random_statistics(RefineGanGenerator(width=4, scaling=scaling))
+    network = with_random_weights(RefineGanGenerator(width=4, scaling=scaling))
     measurement = random_measurement(height, width, seed=height, batch=2)
     image = network(measurement)
     assert image.shape == (2, 2, height, width)
@@ -215,7 +217,7 @@ def test_a_correction_is_at_most_one_in_network_units():
 @torch.no_grad()
 def test_peak_scaling_makes_the_network_homogeneous(factor):
     torch.manual_seed(0)
-    network = with_random_statistics(RefineGanGenerator(width=4, scaling="peak"))
+    network = with_random_weights(RefineGanGenerator(width=4, scaling="peak"))
     mask = random_mask(32, 24, batch=2)
     kspace = mask * random_complex(2, 1, 32, 24, dtype=torch.complex64)
     image = network(pack_measurement(kspace, mask))
