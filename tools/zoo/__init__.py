@@ -1,0 +1,1 @@
+"""Commands that build, check, share and export bundles: `python -m tools zoo`."""
