@@ -202,8 +202,12 @@ class GanTrainer(SupervisedTrainer):
         return self.phases.at(self._epochs_done())[0]
 
     def run(self) -> None:  # type: ignore[override]
-        """Train, from the newest checkpoint where there is one; a finished training is not repeated."""
-        if self.checkpoint is not None and self.checkpoint.restore(self):
+        """Train, from the newest checkpoint where there is one; a finished training is not repeated.
+
+        Run again in the same process, it goes on from the weights it is given in between, as a federated
+        learning client's are at each round.
+        """
+        if self.state.iteration == 0 and self.checkpoint is not None and self.checkpoint.restore(self):
             if self.state.epoch >= self.state.max_epochs:
                 logger.info(f"training already has its {self.state.max_epochs} epochs: {self.checkpoint.directory}")
                 return

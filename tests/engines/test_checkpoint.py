@@ -69,6 +69,18 @@ def test_a_finished_training_is_not_repeated(tmp_path, caplog):
     assert same_state(copy_state(first.network), copy_state(second.network))
 
 
+def test_run_again_it_goes_on_from_the_weights_it_is_given(tmp_path):
+    trainer = toy_trainer(checkpoint=TrainingCheckpoint(tmp_path), learning_rate=0.0)
+    trainer.run()
+    given = {name: torch.full_like(value, 0.25) for name, value in trainer.network.state_dict().items()}
+    trainer.network.load_state_dict(given)  # as a federated learning client does at each round
+    trainer.state.max_epochs += 1
+    trainer.run()
+    assert trainer.state.epoch == 2
+    for name, value in trainer.network.state_dict().items():
+        assert torch.equal(value, given[name])
+
+
 def test_a_checkpoint_never_falls_inside_an_accumulated_step(tmp_path):
     """Its gradients would be lost: 10 images make 5 batches, accumulated as 2 + 2 + 1."""
     options = {"phases": [Phase("pixel", 2, adversarial=False)], "accumulation_steps": 2}
