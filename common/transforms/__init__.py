@@ -2,5 +2,7 @@
 
 from common.transforms.acquire import PrepareAcquisition
 from common.transforms.augmentation import RandomView
+from common.transforms.flips import RandomFlips
+from common.transforms.super_resolve import PrepareSuperResolution
 
-__all__ = ["PrepareAcquisition", "RandomView"]
+__all__ = ["PrepareAcquisition", "PrepareSuperResolution", "RandomFlips", "RandomView"]
