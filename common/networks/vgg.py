@@ -1,0 +1,196 @@
+"""VGG19: frozen features for perceptual losses, and a classifier whose training makes such features.
+
+Simonyan and Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition. ICLR 2015, arXiv 1409.1556.
+State dicts have torchvision's keys (``features.0.weight`` ...), so that its weight files load; torchvision is not
+needed.
+"""
+
+import pickle
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+RANDOM = "random"
+_BLOCKS = (2, 2, 4, 4, 4)
+LAYERS = tuple(f"conv{block}_{n}" for block, depth in enumerate(_BLOCKS, 1) for n in range(1, depth + 1))
+
+Weights = str | PathLike[str] | None
+
+
+class Vgg19(nn.Module):
+    """VGG19's convolutions up to one of them, on images in [0, 1].
+
+    Grey images are repeated to RGB, so that one weight file serves both; colours are normalised with the means and
+    standard deviations of ImageNet, as torchvision's weights want it. Up to ``conv5_4``: 20,024,384 parameters.
+
+    Args:
+        weights: a file with a state dict: torchvision's VGG19, or one of :class:`Vgg19Classifier` of the same
+            ``width``; what it holds of deeper layers and of the classifier is left aside. ``"random"`` for untrained
+            weights (He et al. 2015, arXiv 1502.01852).
+        layer: the last convolution, one of ``LAYERS``.
+        activation: apply the ReLU of ``layer``.
+        channels: image channels, 1 or 3.
+        width: feature maps of the first block; 64 is VGG19.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or none is given.
+        ValueError: if it is not a file of such weights; for other layers or channels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        weights: Weights = None,
+        *,
+        layer: str = "conv5_4",
+        activation: bool = False,
+        channels: int = 1,
+        width: int = 64,
+    ) -> None:
+        super().__init__()
+        if layer not in LAYERS:
+            raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")
+        if channels not in (1, 3):
+            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
+        self.layer = layer
+        self.channels = channels
+        self.features = _convolutions(layer, activation, width)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
+        if weights == RANDOM:
+            self._draw()
+        else:
+            self._load(weights)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Feature maps of an image.
+
+        Args:
+            image: float, ``(batch, channels, height, width)``, in [0, 1].
+
+        Returns:
+            ``(batch, maps, height / 2**n, width / 2**n)``, rounded down; ``n = 4`` poolings before ``conv5``.
+
+        Raises:
+            ValueError: for another shape, or an image smaller than one feature.
+        """
+        smallest = 2 ** (int(self.layer[4]) - 1)
+        if image.dim() != 4 or image.shape[1] != self.channels or min(image.shape[2:]) < smallest:
+            raise ValueError(
+                f"expected images (batch, {self.channels}, height, width) of at least {smallest} x {smallest} pixels "
+                f"for the features of {self.layer}, got shape {list(image.shape)}"
+            )
+        return self.features((image - self.mean) / self.std)
+
+    def _draw(self) -> None:
+        for name, value in self.features.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(value, mode="fan_out", nonlinearity="relu")
+            else:
+                nn.init.zeros_(value)
+
+    def _load(self, weights: Weights) -> None:
+        """Take ``features.*`` from a file; deeper layers and ``classifier.*`` are in such files, and not needed."""
+        state, own = _read_state(weights), self.state_dict()
+        unknown = [name for name in state if not str(name).startswith(("features.", "classifier."))]
+        for name, value in own.items():
+            found = list(state[name].shape) if name in state else "nothing of that name"
+            if unknown or found != list(value.shape):
+                got = repr(unknown[0]) if unknown else found
+                raise ValueError(
+                    f"expected in {weights} VGG19's {name!r} of shape {list(value.shape)}, got {got}; it must be a "
+                    "state dict of VGG19 without batch norm: torchvision's vgg19, or a Vgg19Classifier of this width"
+                )
+        self.load_state_dict({name: state[name] for name in own})
+
+
+class Vgg19Features(Vgg19):
+    """Frozen VGG19 features: no weight has a gradient, and it stays in evaluation mode. Arguments: :class:`Vgg19`.
+
+    The default is the "no-activation" VGG of SRGAN-D and ESRGAN; SRGAN and the micro-CT method use ``activation=True``.
+    """
+
+    def __init__(
+        self,
+        weights: Weights = None,
+        *,
+        layer: str = "conv5_4",
+        activation: bool = False,
+        channels: int = 1,
+        width: int = 64,
+    ) -> None:
+        super().__init__(weights, layer=layer, activation=activation, channels=channels, width=width)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Vgg19Features":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+
+class Vgg19Classifier(Vgg19):
+    """VGG19's convolutions, the mean over all positions, and one linear layer; for training on textures.
+
+    Its state dict is a weight file for :class:`Vgg19Features`. Differs from VGG19: the mean and the linear layer stand
+    for three dense layers on 7 x 7 positions, so that images of any size will do.
+
+    Args:
+        n_classes: classes.
+        weights, layer, channels, width: see :class:`Vgg19`; from a file come the convolutions alone.
+        dropout: rate before the linear layer.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        weights: Weights = RANDOM,
+        *,
+        layer: str = "conv5_4",
+        channels: int = 1,
+        width: int = 64,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__(weights, layer=layer, activation=True, channels=channels, width=width)
+        block = int(layer[4])
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(width * min(2 ** (block - 1), 8), n_classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image ``(batch, channels, height, width)`` in [0, 1] to logits ``(batch, n_classes)``."""
+        return self.classifier(self.dropout(super().forward(image).mean(dim=(2, 3))))
+
+
+def _convolutions(layer: str, activation: bool, width: int) -> nn.Sequential:
+    """The layers of torchvision's ``vgg19().features`` up to ``layer``."""
+    layers: list[nn.Module] = []
+    in_channels = 3
+    for name in LAYERS:
+        block, place = int(name[4]), int(name[6])
+        if block > 1 and place == 1:
+            layers.append(nn.MaxPool2d(2))
+        out_channels = width * min(2 ** (block - 1), 8)
+        layers += [nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.ReLU(inplace=True)]
+        in_channels = out_channels
+        if name == layer:
+            break
+    return nn.Sequential(*layers) if activation else nn.Sequential(*layers[:-1])
+
+
+def _read_state(weights: Weights) -> dict[str, Tensor]:
+    path = Path(weights or "")
+    if not weights or not path.is_file():
+        raise FileNotFoundError(
+            f"no VGG19 weights at {str(weights or '')!r}; give torchvision's file (vgg19-dcbb9e9d.pth, from "
+            "https://download.pytorch.org/models/), or train some on textures with configs/train_vgg.json"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(f"expected in {path} a state dict saved by torch, got something that is not one") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"expected in {path} a state dict of VGG19, got a {type(state).__name__}")
+    return state
