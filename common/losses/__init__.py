@@ -1,9 +1,10 @@
-"""Adversarial losses, penalties of the discriminator, image losses, perceptual loss."""
+"""Adversarial losses, penalties of the discriminator, image losses, perceptual loss, SRGAN's objective."""
 
 from common.losses.adversarial import ADVERSARIAL_LOSSES, AdversarialLoss, adversarial_loss
 from common.losses.image import masked_kspace_l1, total_variation
 from common.losses.penalties import GradientPenalty, R1Penalty
 from common.losses.perceptual import PerceptualLoss
+from common.losses.srgan import SrGanObjective
 
 __all__ = [
     "ADVERSARIAL_LOSSES",
@@ -11,6 +12,7 @@ __all__ = [
     "GradientPenalty",
     "PerceptualLoss",
     "R1Penalty",
+    "SrGanObjective",
     "adversarial_loss",
     "masked_kspace_l1",
     "total_variation",

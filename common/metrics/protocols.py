@@ -101,6 +101,21 @@ def _shifted_magnitudes(prediction: Tensor, target: Tensor) -> tuple[Tensor, Ten
     return shifted_prediction.abs(), shifted_target.abs().clamp(max=1.0)
 
 
+def _inside(border: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Images without their border; complex ones as their magnitude, real ones clipped to [0, 1]."""
+
+    def inside(image: Tensor) -> Tensor:
+        if min(image.shape[1:]) <= 2 * border:
+            raise ValueError(
+                f"expected images larger than {2 * border} pixels, {border} of them cropped at each side, got "
+                f"{list(image.shape[1:])}; use another protocol"
+            )
+        real = magnitude(image) if image.is_complex() else image.double()
+        return real.clamp(0, 1)[:, border:-border, border:-border]
+
+    return lambda prediction, target: (inside(prediction), inside(target))
+
+
 def _ssim_gaussian(prediction: Tensor, target: Tensor) -> Tensor:
     return ssim(prediction, target, gaussian_window())
 
@@ -149,6 +164,17 @@ PROTOCOLS: dict[str, Protocol] = {
             scope="volume",
             prepare=_magnitudes,
             measures={"psnr": _volume_psnr, "ssim": _volume_ssim, "nmse": _volume_nmse},
+        ),
+        *(
+            Protocol(
+                name=f"super_resolution_x{upscale}",
+                description=f"clipped to [0, 1], data range 1, {upscale} pixels cropped at each border; SSIM in a "
+                "Gaussian window (11, sigma 1.5)",
+                scope="slice",
+                prepare=_inside(border=upscale),
+                measures=_SLICE_MEASURES,
+            )
+            for upscale in (2, 4, 8)
         ),
     )
 }

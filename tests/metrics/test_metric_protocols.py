@@ -161,7 +161,7 @@ def test_a_slice_has_the_same_value_in_any_batch(name):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex128])
 def test_any_dtype_is_measured_in_float64(dtype):
-    target = torch.linspace(0, 1, 256).reshape(1, 16, 16)
+    target = torch.linspace(0, 1, 1024).reshape(1, 32, 32)
     for protocol in PROTOCOLS.values():
         result = protocol.evaluate((0.5 * target).to(dtype), target)
         assert {value.dtype for value in result.values()} == {torch.float64}
@@ -190,6 +190,23 @@ def test_a_further_protocol_is_one_more_entry():
     prediction = target.clone()
     prediction[:, 0] += 1
     assert torch.isinf(protocol.evaluate(prediction, target)["psnr"]).all()
+
+
+@pytest.mark.parametrize("upscale", [2, 4, 8])
+def test_super_resolution_is_measured_inside_the_border_of_clipped_images(upscale):
+    generator = np.random.default_rng(upscale)
+    target = generator.random((1, 40, 36))
+    prediction = target + 0.3 * generator.standard_normal(target.shape)
+    inside = (slice(upscale, -upscale), slice(upscale, -upscale))
+    clipped = prediction[0].clip(0, 1)[inside]
+    expected = peak_signal_noise_ratio(target[0][inside], clipped, data_range=1)
+    prediction[0, 0] = 7  # the border does not count
+    found = get_protocol(f"super_resolution_x{upscale}").evaluate(
+        torch.from_numpy(prediction), torch.from_numpy(target)
+    )
+    assert found["psnr"].item() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match="larger than"):
+        get_protocol(f"super_resolution_x{upscale}").evaluate(*torch.rand(2, 1, 2 * upscale, 40))
 
 
 def test_data_range_shifts_psnr():
