@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,70 +24,83 @@ _MARGIN = 0.12
 _TITLE = 0.40
 _HEADING = 0.24
 _CAPTION = 0.26
+_LINE = 0.17
+_LETTER = 0.075  # a wide one at size 9
+
+
+@dataclass(frozen=True)
+class CaseImages:
+    """The images of one slice, each `(height, width)`.
+
+    Attributes:
+        path: the data file.
+        slice_index: the slice in it.
+        mask: 1 where k-space was sampled.
+        methods: name to image, complex or real: what is compared, in the order of drawing.
+        target: complex or real; None where there is no truth.
+    """
+
+    path: str
+    slice_index: int
+    mask: Image
+    methods: Mapping[str, Image]
+    target: Image | None = None
+
+    @property
+    def title(self) -> str:
+        """File and slice, in words."""
+        return f"{Path(self.path).name}, slice {self.slice_index}"
 
 
 def case_figure(
-    mask: Image,
-    zero_filled: Image,
-    reconstruction: Image,
-    target: Image | None = None,
-    *,
-    title: str = "",
-    protocol: str = "magnitude_slice",
+    cases: CaseImages | Sequence[CaseImages], *, protocol: str = "magnitude_slice", error_scale: float | None = None
 ) -> Figure:
-    """Draw one case: mask | zero-filled | reconstruction | target, and below the two error maps.
+    """Draw cases, one below the other: mask | each method | target, and below them the methods' error maps.
 
-    The magnitudes share one window, from 0 to the largest of the target (of the reconstruction without a target);
-    the errors |magnitude - target's magnitude| share one scale, with a colour bar. Under the errors are PSNR and SSIM
-    by the named protocol.
+    The magnitudes of a case share one window, from 0 to the largest of the target (of the last method without a
+    target). The errors |magnitude - target's magnitude| of all cases share one scale, which is written beside them,
+    with a colour bar. Under the errors are PSNR and SSIM by the named protocol.
 
     Args:
-        mask: 1 where sampled, `(height, width)`.
-        zero_filled: complex or real, same size.
-        reconstruction: complex or real, same size.
-        target: complex or real, same size; None: only the images are drawn.
-        title: of the figure, printed as it is.
+        cases: one, or several; those without a target are drawn without errors.
         protocol: name of a per-slice protocol.
+        error_scale: end of the scale of the error maps; None: `error_scale_of` these cases.
 
     Raises:
-        ValueError: shapes differ, a value is not finite, or the protocol is unknown or for volumes.
+        ValueError: there is no case, shapes of a case differ, a value is not finite, or the protocol is unknown or
+            for volumes.
     """
     chosen = slice_protocol(protocol)
-    images = {"mask": mask, "zero-filled": zero_filled, "reconstruction": reconstruction}
-    if target is not None:
-        images["target"] = target
-    panels = {name: _magnitude(name, image) for name, image in images.items()}
-    shape = panels["mask"].shape
-    if len({panel.shape for panel in panels.values()}) > 1:
-        shapes = {name: list(panel.shape) for name, panel in panels.items()}
-        raise ValueError(f"a case figure needs images of one size, got {shapes}; crop or pad them first")
-
-    layout = _Layout(shape, n_columns=len(panels), with_errors=target is not None)
-    figure = layout.figure
-    if title:
-        room = int(10 * layout.width)  # characters
-        shown = title if len(title) <= room else f"{title[: room // 2 - 3]} ... {title[3 - room // 2 :]}"
-        layout.write(0, 0.24, shown, size=11)
-    window = float(panels["reconstruction" if target is None else "target"].max()) or 1.0
-    for column, (name, panel) in enumerate(panels.items()):
-        axes = layout.axes(column, row=0, heading=name)
-        axes.imshow(panel, cmap="gray", vmin=0, vmax=1 if name == "mask" else window)
-    sampled = f"{float((panels['mask'] > 0).mean()):.1%} of k-space sampled"
-    if target is None:
-        layout.caption(0, 0, sampled)
-        return figure
-
-    errors = {name: np.abs(panels[name] - panels["target"]) for name in ("zero-filled", "reconstruction")}
-    # the 99.8th percentile: one bright vessel must not make all other errors black
-    scale = max(float(np.quantile(error, 0.998)) for error in errors.values()) or 1e-6
-    for column, (name, error) in enumerate(errors.items(), start=1):
-        axes = layout.axes(column, row=1, heading=f"|{name} - target|")
-        drawn = axes.imshow(error, cmap="inferno", vmin=0, vmax=scale)
-        layout.caption(column, 1, _quality(chosen, images[name], images["target"]))
-    bar = figure.colorbar(drawn, cax=layout.bar_axes(column=3, row=1), extend="max")
-    bar.ax.tick_params(labelsize=8)
-    layout.note(0, 1, [sampled, f"grey window 0 to {window:.3g}", "PSNR and SSIM by protocol", chosen.name])
+    cases = [cases] if isinstance(cases, CaseImages) else list(cases)
+    if not cases:
+        raise ValueError("a figure needs at least one case, got none; evaluate data first")
+    scale = error_scale_of(cases) if error_scale is None else error_scale
+    blocks = [_Block(case) for case in cases]
+    width, height = max(block.width for block in blocks), sum(block.height for block in blocks)
+    figure = Figure(figsize=(width, height), facecolor="white")
+    top = 0.0
+    for block in blocks:
+        block.draw(_Page(figure, top), chosen, scale)
+        top += block.height
     return figure
+
+
+def error_scale_of(cases: Sequence[CaseImages]) -> float:
+    """Where the one scale of the error maps of these cases ends, in image units; 0 if none has a target.
+
+    The largest 99th percentile of all error maps: a few bright edges of the worst image must not make all other
+    errors black.
+
+    Raises:
+        ValueError: as `case_figure`.
+    """
+    ends = [
+        float(np.quantile(error, 0.99))
+        for case in cases
+        if case.target is not None
+        for error in _errors(_magnitudes(case), list(case.methods)).values()
+    ]
+    return max(ends, default=0.0)
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 120) -> None:
@@ -107,6 +122,18 @@ def slice_protocol(name: str) -> Protocol:
     return protocol
 
 
+def _magnitudes(case: CaseImages) -> dict[str, np.ndarray]:
+    """The panels of a case: "mask", the methods, and "target" if there is one."""
+    images = {"mask": case.mask, **case.methods}
+    if case.target is not None:
+        images["target"] = case.target
+    panels = {name: _magnitude(name, image) for name, image in images.items()}
+    if len({panel.shape for panel in panels.values()}) > 1:
+        shapes = {name: list(panel.shape) for name, panel in panels.items()}
+        raise ValueError(f"a case figure needs images of one size, got {shapes}; crop or pad them first")
+    return panels
+
+
 def _magnitude(name: str, image: Image) -> np.ndarray:
     values = np.abs(_tensor(image).numpy()).astype(np.float32)
     if values.ndim != 2:
@@ -114,6 +141,10 @@ def _magnitude(name: str, image: Image) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity; look at the network or its training")
     return values
+
+
+def _errors(panels: Mapping[str, np.ndarray], methods: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: np.abs(panels[name] - panels["target"]) for name in methods}
 
 
 def _tensor(image: Image) -> Tensor:
@@ -125,47 +156,92 @@ def _quality(protocol: Protocol, image: Image, target: Image) -> str:
     return f"PSNR {values['psnr'].item():.2f} dB   SSIM {values['ssim'].item():.4f}"
 
 
-class _Layout:
-    """Panels of one size in one or two rows, placed in inches from the upper left corner."""
+def _shorten(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room // 2 - 2]} ... {text[4 - (room + 1) // 2 :]}"
 
-    def __init__(self, shape: tuple[int, ...], n_columns: int, with_errors: bool) -> None:
-        height, width = shape
+
+class _Page:
+    """A figure measured in inches from the left edge and from a line below its top."""
+
+    def __init__(self, figure: Figure, top: float) -> None:
+        self.figure = figure
+        self.top = top
+        self.width, self.height = figure.get_size_inches()
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        bottom = self.height - self.top - top - height
+        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+
+    def write(self, left: float, baseline: float, text: str, size: float) -> None:
+        """Put a line of text; "$" is no formula."""
+        x, y = left / self.width, 1 - (self.top + baseline) / self.height
+        self.figure.text(x, y, text, fontsize=size, color="black", parse_math=False)
+
+
+class _Block:
+    """One case: panels of one size in one row, or in two with the errors."""
+
+    def __init__(self, case: CaseImages) -> None:
+        self.case = case
+        self.panels = _magnitudes(case)
+        self.with_errors = case.target is not None
+        height, width = self.panels["mask"].shape
         # a narrow panel still has to hold the caption under it
         self.panel_height = _PANEL_INCHES * min(1.0, height / width)
         self.panel_width = _PANEL_INCHES * max(0.8, min(1.0, width / height))
-        self.row_height = _HEADING + self.panel_height + (0.10 if with_errors else _CAPTION)
-        self.width = 2 * _MARGIN + n_columns * self.panel_width + (n_columns - 1) * _GAP
-        self.height = _TITLE + (2 if with_errors else 1) * self.row_height + (_CAPTION if with_errors else 0.05)
-        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+        self.row_height = _HEADING + self.panel_height + (0.10 if self.with_errors else _CAPTION)
+        self.width = 2 * _MARGIN + len(self.panels) * self.panel_width + (len(self.panels) - 1) * _GAP
+        rows = 2 if self.with_errors else 1
+        self.height = _TITLE + rows * self.row_height + (_CAPTION if self.with_errors else 0.05)
+
+    def draw(self, page: _Page, protocol: Protocol, error_scale: float) -> None:
+        page.write(_MARGIN, 0.24, _shorten(self.case.title, int(10 * self.width)), size=11)
+        window = float(list(self.panels.values())[-1].max()) or 1.0
+        for column, (name, panel) in enumerate(self.panels.items()):
+            axes = self._panel(page, column, 0, _shorten(name, self._room))
+            axes.imshow(panel, cmap="gray", vmin=0, vmax=1 if name == "mask" else window)
+        sampled = f"{float((self.panels['mask'] > 0).mean()):.1%} of k-space sampled"
+        if self.with_errors:
+            self._draw_errors(page, protocol, error_scale)
+            notes = [
+                sampled,
+                f"grey window 0 to {window:.3g}",
+                f"errors 0 to {error_scale:.3g}",
+                "PSNR and SSIM by protocol",
+                protocol.name,
+            ]
+            for line, text in enumerate(notes, start=1):
+                page.write(self._left(0), self._top(1) + _LINE * line, text, size=8)
+        else:
+            page.write(self._left(0), self._top(0) + self.panel_height + _LINE, sampled, size=8)
+
+    def _draw_errors(self, page: _Page, protocol: Protocol, scale: float) -> None:
+        errors = _errors(self.panels, list(self.case.methods))
+        assert self.case.target is not None  # for the type checker
+        for column, (name, error) in enumerate(errors.items(), start=1):
+            axes = self._panel(page, column, 1, f"|{_shorten(name, self._room - 11)} - target|")
+            drawn = axes.imshow(error, cmap="inferno", vmin=0, vmax=scale or 1e-6)
+            quality = _quality(protocol, self.case.methods[name], self.case.target)
+            page.write(self._left(column), self._top(1) + self.panel_height + _LINE, quality, size=8)
+        bar_left = self._left(len(self.panels) - 1) + 0.05
+        bar_axes = page.axes(bar_left, self._top(1), 0.14, self.panel_height)
+        bar = page.figure.colorbar(drawn, cax=bar_axes, extend="max")
+        bar.ax.tick_params(labelsize=8)
+
+    @property
+    def _room(self) -> int:
+        """Letters in the heading of a panel."""
+        return int(self.panel_width / _LETTER)
 
     def _left(self, column: int) -> float:
         return _MARGIN + column * (self.panel_width + _GAP)
 
-    def _add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        bottom = self.height - top - height
-        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
-
     def _top(self, row: int) -> float:
         return _TITLE + row * self.row_height + _HEADING
 
-    def axes(self, column: int, row: int, heading: str) -> Axes:
-        axes = self._add_axes(self._left(column), self._top(row), self.panel_width, self.panel_height)
+    def _panel(self, page: _Page, column: int, row: int, heading: str) -> Axes:
+        axes = page.axes(self._left(column), self._top(row), self.panel_width, self.panel_height)
         axes.set_axis_off()
         axes.set_anchor("W")
-        self.write(column, self._top(row) - 0.07, heading, size=9)
+        page.write(self._left(column), self._top(row) - 0.07, heading, size=9)
         return axes
-
-    def bar_axes(self, column: int, row: int) -> Axes:
-        return self._add_axes(self._left(column) + 0.05, self._top(row), 0.14, self.panel_height)
-
-    def caption(self, column: int, row: int, text: str) -> None:
-        self.write(column, self._top(row) + self.panel_height + 0.17, text, size=8)
-
-    def note(self, column: int, row: int, lines: list[str]) -> None:
-        for index, line in enumerate(lines):
-            self.write(column, self._top(row) + 0.17 * (index + 1), line, size=8)
-
-    def write(self, column: int, baseline: float, text: str, size: float) -> None:
-        """Put a line of text at the left edge of a column, `baseline` inches below the top; "$" is no formula."""
-        x, y = self._left(column) / self.width, 1 - baseline / self.height
-        self.figure.text(x, y, text, fontsize=size, color="black", parse_math=False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import ignite.distributed as idist
 import numpy as np
@@ -13,30 +14,18 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from common.data.files import split_suffix
-from common.figures import case_figure, save_figure, slice_protocol
+from common.figures import CaseImages, error_scale_of, slice_protocol
+from common.metrics import Protocol
 from common.metrics.protocol_metric import image_from_channels
 from common.operators.fourier import ifft2c
 from common.operators.measurement import unpack_measurement
+from common.panel_files import PanelIndex
 
-
-class PanelCase(NamedTuple):
-    """One evaluated slice, on the CPU; images `(height, width)`, complex or real."""
-
-    path: str
-    slice_index: int
-    mask: Tensor
-    zero_filled: Tensor
-    reconstruction: Tensor
-    target: Tensor | None
+ZERO_FILLED, RECONSTRUCTION = "zero-filled", "reconstruction"
 
 
 class CasePicker:
-    """Picks up to `max_cases` slices, spread evenly over a run of an evaluator that decollates.
-
-    Per item, `engine.state.output` has "image" (the measurement: real k-space, imaginary k-space, mask), "pred" and
-    "label" (real, imaginary; label may be None), and `engine.state.batch` has "path" and "slice".
-    """
+    """Picks up to `max_cases` slices, spread evenly over a run of an evaluator that decollates."""
 
     def __init__(self, max_cases: int) -> None:
         if max_cases < 1:
@@ -48,70 +37,117 @@ class CasePicker:
         """Forget the run before."""
         self._seen = self._picked = 0
 
-    def pick(self, engine: Engine) -> Iterator[PanelCase]:
-        """Cases to show of the batch just evaluated."""
-        batch, output = engine.state.batch, engine.state.output
-        if not isinstance(batch, list) or not isinstance(output, list):
-            raise ValueError(
-                "panels need the evaluator's batch and output as lists of items, got "
-                f"{type(batch).__name__} and {type(output).__name__}; build the evaluator with decollate=True"
-            )
+    def pick(self, engine: Engine, cases: list[CaseImages]) -> Iterator[CaseImages]:
+        """Those of the batch's cases that are to be shown."""
         done = (engine.state.iteration - 1) % (engine.state.epoch_length or 1) + 1
         # how many there will be is known only roughly: batches end with their file
-        expected = self._seen + len(batch) * ((engine.state.epoch_length or 1) - done + 1)
-        for where, images in zip(batch, output, strict=True):
+        expected = self._seen + len(cases) * ((engine.state.epoch_length or 1) - done + 1)
+        for case in cases:
             if self._picked < self.max_cases and self._seen * self.max_cases >= self._picked * expected:
                 self._picked += 1
-                yield _panel_case(where, images)
+                yield case
             self._seen += 1
 
 
-class PanelHandler:
-    """Write a figure per case: mask, zero-filled, reconstruction, target and the two error maps.
+class ExtremeCases:
+    """Keeps the cases with the largest and the smallest PSNR gain of the reconstruction over the zero-filled image.
 
-    Files are called `<stem>_<slice>.png`, after the data file; of two data files with one stem, the second's have
-    `_2` in their names. In a group of processes each writes the cases it evaluates.
+    Cases without a target, and those whose gain is not finite, are passed over.
+
+    Args:
+        n: how many of either.
+        protocol: of the PSNR.
+    """
+
+    def __init__(self, n: int, protocol: Protocol) -> None:
+        if n < 0:
+            raise ValueError(f"the number of best and worst cases must be 0 or more, got {n}")
+        self.n = n
+        self.protocol = protocol
+        self.cases: list[tuple[float, CaseImages]] = []
+
+    def add(self, case: CaseImages) -> None:
+        """Look at a case."""
+        if case.target is None or self.n == 0:
+            return
+        zero_filled, reconstruction = (
+            self.protocol.evaluate(torch.as_tensor(image)[None], torch.as_tensor(case.target)[None], ["psnr"])["psnr"]
+            for image in (case.methods[ZERO_FILLED], case.methods[RECONSTRUCTION])
+        )
+        if math.isfinite(gain := float(reconstruction - zero_filled)):
+            self.cases = self._extremes([*self.cases, (gain, case)])
+
+    def of_all_processes(self) -> list[CaseImages]:
+        """Those kept here that are extreme among the cases of all processes; call it on every process."""
+        parts = _gather([(gain, (case.path, case.slice_index)) for gain, case in self.cases])
+        chosen = {where for _, where in self._extremes([entry for part in parts for entry in part])}
+        return [case for _, case in self.cases if (case.path, case.slice_index) in chosen]
+
+    def _extremes(self, entries: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
+        ordered = sorted(entries, key=lambda entry: entry[0])
+        return ordered if len(ordered) <= 2 * self.n else [*ordered[: self.n], *ordered[-self.n :]]
+
+
+class PanelHandler:
+    """Draw cases at the end of an evaluation: those spread evenly over it, the best and the worst.
+
+    A figure per case: mask, zero-filled, reconstruction, target and the two error maps, which have one scale in all
+    figures; the names of the files and their index are `common.panel_files.PanelIndex`'s. Until the end the cases are
+    kept in memory, about 2 MB for 256 x 256.
+
+    The evaluator decollates: per item, `engine.state.output` has "image" (the measurement: real k-space, imaginary
+    k-space, mask), "pred" and "label" (real, imaginary; label may be None), and `engine.state.batch` has "path" and
+    "slice". In a group of processes each draws cases it has evaluated.
 
     Args:
         output_dir: folder of the figures; made if need be.
         max_cases: figures per process and run, spread over its slices.
         protocol: per-slice protocol of the PSNR and SSIM under the panels.
+        n_extremes: how many of the best and how many of the worst cases, by PSNR gain over zero-filled, are drawn
+            besides.
     """
 
-    def __init__(self, output_dir: str | Path, max_cases: int = 8, protocol: str = "magnitude_slice") -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        max_cases: int = 8,
+        protocol: str = "magnitude_slice",
+        n_extremes: int = 3,
+    ) -> None:
         self.output_dir = Path(output_dir)
-        self.protocol = slice_protocol(protocol).name
+        self.protocol = slice_protocol(protocol)
+        self.n_extremes = n_extremes
         self._picker = CasePicker(max_cases)
-        self._paths: dict[str, list[str]] = {}
+        self._spread: list[CaseImages] = []
+        self._extremes = ExtremeCases(n_extremes, self.protocol)
 
     def attach(self, engine: Engine) -> None:
         """Register on the evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._draw)
 
     def _start(self, engine: Engine) -> None:
         self._picker.restart()
-        self._paths = {}
+        self._spread = []
+        self._extremes = ExtremeCases(self.n_extremes, self.protocol)
+
+    def _collect(self, engine: Engine) -> None:
+        cases = _cases(engine)
+        self._spread.extend(self._picker.pick(engine, cases))
+        for case in cases:
+            self._extremes.add(case)
 
     def _draw(self, engine: Engine) -> None:
-        for case in self._picker.pick(engine):
-            figure = case_figure(
-                case.mask,
-                case.zero_filled,
-                case.reconstruction,
-                case.target,
-                title=f"{Path(case.path).name}, slice {case.slice_index}",
-                protocol=self.protocol,
-            )
-            save_figure(figure, self.output_dir / self._file_name(case))
-
-    def _file_name(self, case: PanelCase) -> str:
-        stem = split_suffix(case.path)[0]
-        paths = self._paths.setdefault(stem, [])
-        if case.path not in paths:
-            paths.append(case.path)
-        number = paths.index(case.path) + 1
-        return f"{stem}_{case.slice_index}.png" if number == 1 else f"{stem}_{number}_{case.slice_index}.png"
+        chosen = {(case.path, case.slice_index): case for case in (*self._spread, *self._extremes.of_all_processes())}
+        parts = _gather((list(chosen), error_scale_of(list(chosen.values()))))
+        index = PanelIndex.of(
+            [where for part, _ in parts for where in part], self.protocol.name, max(scale for _, scale in parts)
+        )
+        index.draw(list(chosen.values()), self.output_dir)
+        if index.pictures and idist.get_rank() == 0:
+            index.write(self.output_dir)
+        self._start(engine)  # the images are not needed any more
 
 
 class TensorBoardPanelHandler:
@@ -163,14 +199,14 @@ class TensorBoardPanelHandler:
         self._rows = []
 
     def _collect(self, engine: Engine) -> None:
-        self._rows.extend(self._row(case) for case in self._picker.pick(engine))
+        self._rows.extend(self._row(case) for case in self._picker.pick(engine, _cases(engine)))
 
-    def _row(self, case: PanelCase) -> list[np.ndarray]:
-        zero_filled, reconstruction = case.zero_filled.abs(), case.reconstruction.abs()
+    def _row(self, case: CaseImages) -> list[np.ndarray]:
+        zero_filled, reconstruction = (torch.as_tensor(case.methods[name]).abs() for name in case.methods)
         black = torch.zeros_like(reconstruction)
-        target = black if case.target is None else case.target.abs()
+        target = black if case.target is None else torch.as_tensor(case.target).abs()
         error = black if case.target is None else self.ERROR_GAIN * (reconstruction - target).abs()
-        panels = (case.mask, zero_filled, reconstruction, target, error)
+        panels = (torch.as_tensor(case.mask), zero_filled, reconstruction, target, error)
         return [panel.float().nan_to_num(0.0).clamp(0, 1).numpy() for panel in panels]
 
     def _log(self, engine: Engine) -> None:
@@ -182,17 +218,35 @@ class TensorBoardPanelHandler:
         self._writer.flush()
 
 
-def _panel_case(where: dict[str, Any], images: dict[str, Any]) -> PanelCase:
+def _cases(engine: Engine) -> list[CaseImages]:
+    """The batch just evaluated, on the CPU."""
+    batch, output = engine.state.batch, engine.state.output
+    if not isinstance(batch, list) or not isinstance(output, list):
+        raise ValueError(
+            "panels need the evaluator's batch and output as lists of items, got "
+            f"{type(batch).__name__} and {type(output).__name__}; build the evaluator with decollate=True"
+        )
+    return [_case(where, images) for where, images in zip(batch, output, strict=True)]
+
+
+def _case(where: dict[str, Any], images: dict[str, Any]) -> CaseImages:
     kspace, mask = unpack_measurement(_on_cpu(images["image"])[None].float())
     label = images.get("label")
-    return PanelCase(
+    return CaseImages(
         path=str(where["path"]),
         slice_index=int(where["slice"]),
         mask=mask[0, 0],
-        zero_filled=ifft2c(kspace)[0, 0],
-        reconstruction=image_from_channels(_on_cpu(images["pred"])[None])[0],
+        methods={
+            ZERO_FILLED: ifft2c(kspace)[0, 0],
+            RECONSTRUCTION: image_from_channels(_on_cpu(images["pred"])[None])[0],
+        },
         target=None if label is None else image_from_channels(_on_cpu(label)[None])[0],
     )
+
+
+def _gather(item: list[Any] | tuple[Any, ...]) -> list[Any]:
+    """The item of each process, by rank."""
+    return cast("list[Any]", idist.all_gather(item))
 
 
 def _on_cpu(image: Tensor) -> Tensor:
