@@ -1,0 +1,217 @@
+"""`python -m tools zoo package`: a bundle as one zip that works without this repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from common.data.atomic import atomic_path
+from tools.command import command
+from tools.zoo.archive import scratch_folder, sha256_of
+from tools.zoo.contents import left_files, own_files, read_source
+from tools.zoo.imports import COMMON, Reached, reach
+from tools.zoo.layout import bundle_version, find_bundle, read_json
+from tools.zoo.references import Reference
+from tools.zoo.requirements import with_right_packages
+
+LARGE_FILE_BYTES = 25 * 2**20
+"""Files over this size are no part of a zip: the MONAI Model Zoo refuses them."""
+
+_LARGE_FILES = Reference("yaml", "large_files.yml, which monai.bundle download_large_files reads")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A packaged bundle.
+
+    Args:
+        path: of the zip.
+        sha256: its checksum.
+        size: in bytes.
+        files: in it, without the top folder, sorted.
+        large_files: left out of it, and where they lie now.
+    """
+
+    path: Path
+    sha256: str
+    size: int
+    files: tuple[str, ...]
+    large_files: tuple[Path, ...] = ()
+
+
+@command
+def package(name: str, out: str = "dist", large_files: str = "") -> str:
+    """Write OUT/NAME_v<version>.zip: the bundle with the part of `common` that it uses, and its checksum beside it.
+
+    The same sources give the same bytes. The repository stays as it is; the packages that the zip's metadata name
+    follow from what the bundle imports.
+
+    Args:
+        name: of a bundle in this repository, or the path of a bundle's folder.
+        out: folder for the zip.
+        large_files: URL of a folder. Files over 25 MB go to OUT/NAME_v<version>_large_files instead of into the zip,
+            and its large_files.yml tells `python -m monai.bundle download_large_files` to get them from there.
+    """
+    bundle = find_bundle(str(name))
+    made = build_package(bundle, Path(str(out)), str(large_files))
+    shared = sum(file.startswith("common/") for file in made.files)
+    lines = [
+        f"wrote {made.path}: {len(made.files)} files, {shared} of them of common, {made.size / 2**20:.1f} MB",
+        f"SHA-256 {made.sha256}",
+        *(f"not in the zip, to be put under {large_files}: {path}" for path in made.large_files),
+        *(f"left out: {file}" for file in left_files(bundle)),
+    ]
+    if "models/model.pt" not in made.files and not made.large_files:
+        lines.append("without models/model.pt: the bundle is not trained yet")
+    return "\n".join(lines)
+
+
+def build_package(
+    bundle: Path, out: Path, large_files_url: str = "", *, common: Path = COMMON, limit: int = LARGE_FILE_BYTES
+) -> Package:
+    """Write `NAME_v<version>.zip` and `NAME_v<version>.zip.sha256` into a folder; older ones are replaced.
+
+    Args:
+        bundle: folder of the bundle.
+        out: folder for the zip; made if need be.
+        large_files_url: URL of the folder that files over the limit will be put into; they are written to
+            `out/NAME_v<version>_large_files`, and not into the zip.
+        common: the package to take from.
+        limit: size in bytes.
+
+    Raises:
+        ValueError: the bundle lacks what it needs or names what is not there, or has too large a file and no URL.
+    """
+    reached, version = _check(bundle, common)
+    stem = f"{bundle.name}_v{version}"
+    large = [file for file in own_files(bundle) if (bundle / file).stat().st_size > limit]
+    if large:
+        _check_url(bundle / large[0], large_files_url, limit)
+        reached = replace(reached, libraries=(*reached.libraries, _LARGE_FILES))
+    path, large_folder = out / f"{stem}.zip", out / f"{stem}_large_files"
+    with scratch_folder(out) as scratch:
+        root = _stage(bundle, scratch, reached)
+        _set_apart(root, large, scratch / large_folder.name, large_files_url)
+        files = _write_zip(root, scratch / path.name)
+        shutil.rmtree(large_folder, ignore_errors=True)
+        if large:
+            os.replace(scratch / large_folder.name, large_folder)
+        os.replace(scratch / path.name, path)
+    checksum = sha256_of(path)
+    with atomic_path(path.with_name(f"{path.name}.sha256")) as beside:
+        beside.write_text(f"{checksum}  {path.name}\n", encoding="utf-8")
+    return Package(path, checksum, path.stat().st_size, files, tuple(large_folder / file for file in large))
+
+
+def stage_bundle(bundle: Path, folder: Path, *, common: Path = COMMON) -> Path:
+    """Write what a package holds, large files too, as a folder; it appears whole or not at all.
+
+    Args:
+        bundle: folder of the bundle.
+        folder: where the new folder goes; made if need be.
+        common: the package to take from.
+
+    Returns:
+        The new folder, `folder/NAME`.
+
+    Raises:
+        ValueError: the bundle lacks what it needs or names what is not there, or the folder is there already.
+    """
+    target = folder / bundle.name
+    if target.exists():
+        raise ValueError(f"{target} is there already; remove it or choose another folder")
+    reached, _ = _check(bundle, common)
+    with scratch_folder(folder) as scratch:
+        _stage(bundle, scratch, reached).rename(target)
+    return target
+
+
+def _check(bundle: Path, common: Path) -> tuple[Reached, str]:
+    """What the bundle reaches, with its licence, and its version, when it is fit to be packaged."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", bundle.name) or re.search(r"_v\d", bundle.name):
+        raise ValueError(
+            f"{bundle}: expected a name of letters, digits, _ and - without _v<digit>, as <name>_v<version> is parted "
+            "there; rename the folder"
+        )
+    version, path = bundle_version(bundle), bundle / "configs" / "metadata.json"
+    if not re.fullmatch(r"\d[0-9A-Za-z.+-]*", version):
+        raise ValueError(f"{path}: expected a `version` such as 0.1.0, got {version}; mend it")
+    changelog = read_json(path).get("changelog")
+    if not isinstance(changelog, dict) or version not in changelog:
+        raise ValueError(f"{path}: the `changelog` has no entry for version {version}; add what is new in it")
+    if unread := sorted(bundle.glob("configs/*.y*ml")):
+        raise ValueError(f"{unread[0]}: configs are JSON in this collection; write it as {unread[0].stem}.json")
+    licences = [bundle / "LICENSE", common.parent / "LICENSE"]
+    for licence in licences:
+        if not licence.is_file():
+            raise ValueError(f"{licence} is missing, and no bundle goes out without it; add it")
+    reached = reach(bundle, common)
+    if reached.files:
+        files = {**reached.files, "common/LICENSE": read_source(licences[1])}
+        reached = replace(reached, files=files)
+    return reached, version
+
+
+def _stage(bundle: Path, folder: Path, reached: Reached) -> Path:
+    """Write the package's tree into a folder; returns its root."""
+    root = folder / bundle.name
+    for file in own_files(bundle):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / file, root / file)
+    for file, text in reached.files.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(text.encode())
+    path = root / "configs" / "metadata.json"
+    metadata = read_json(path)
+    right = with_right_packages(metadata, reached)
+    if right != metadata:
+        path.write_bytes(f"{json.dumps(right, indent=4, ensure_ascii=False)}\n".encode())
+    return root
+
+
+def _check_url(file: Path, url: str, limit: int) -> None:
+    if urlsplit(url).scheme not in ("http", "https", "ftp", "file"):
+        raise ValueError(
+            f"{file}: {file.stat().st_size / 2**20:.1f} MB, and a zip takes files up to {limit / 2**20:.1f} MB; "
+            f"expected --large-files URL, the folder that it can be downloaded from, got {url!r}"
+        )
+
+
+def _set_apart(root: Path, files: Sequence[str], folder: Path, url: str) -> None:
+    """Move large files out of the tree, and list them in `large_files.yml` as the MONAI Model Zoo does."""
+    if not files:
+        return
+    lines = ["large_files:"]
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(root / file, folder / file)
+        lines += [
+            f'- path: "{file}"',
+            f'  url: "{url.rstrip("/")}/{quote(file)}"',
+            f'  hash_val: "{sha256_of(folder / file)}"',
+            '  hash_type: "sha256"',
+        ]
+    (root / "large_files.yml").write_bytes("\n".join([*lines, ""]).encode())
+
+
+def _write_zip(root: Path, path: Path) -> tuple[str, ...]:
+    """Zip a tree so that the same files give the same bytes: nothing of the machine, the day or the folder is in it.
+
+    Files are stored, not deflated: compressors differ in their output, and weights do not shrink (by 9 %).
+    """
+    files = sorted(file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file())
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            entry = zipfile.ZipInfo(f"{root.name}/{file}", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3  # Unix, whose permissions follow
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, (root / file).read_bytes())
+    return tuple(files)
