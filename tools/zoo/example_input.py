@@ -1,0 +1,129 @@
+"""An input that a network could meet, made from what its bundle's metadata say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.bundle.scripts import _get_fake_spatial_shape
+from torch import Tensor
+
+SAMPLED_FRACTION = 0.3
+CENTER_FRACTION = 0.125  # of each axis, fully sampled
+_INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True)
+class TensorFormat:
+    """One tensor at a network's door, as `network_data_format` of metadata.json describes it.
+
+    Args:
+        name: of the tensor, `image` or `pred`.
+        kind: of its values, such as `kspace` or `magnitude`.
+        channels: how many.
+        channel_words: what each channel holds.
+        spatial_shape: for each axis an integer, `*` for any, or an expression such as `8*n` or `2**p`.
+        value_range: smallest and largest value.
+    """
+
+    name: str
+    kind: str
+    channels: int
+    channel_words: tuple[str, ...]
+    spatial_shape: tuple[int | str, ...]
+    value_range: tuple[float, float]
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any], side: str) -> TensorFormat:
+        """Read the one tensor of a side, `inputs` or `outputs`.
+
+        Raises:
+            ValueError: if there is not one, not of float32, or not described.
+        """
+        where = f"configs/metadata.json, network_data_format, {side}"
+        try:
+            tensors = dict(metadata["network_data_format"][side])
+            if len(tensors) != 1:
+                raise ValueError(f"{where}: expected one tensor, got {', '.join(tensors) or 'none'}")
+            ((name, entry),) = tensors.items()
+            if entry["dtype"] != "float32":
+                raise ValueError(
+                    f"{where}, {name}: expected dtype float32, got {entry['dtype']}; convert in the network"
+                )
+            rules = tuple(entry["spatial_shape"])
+            if len(rules) not in _INTERPOLATION or not all(isinstance(rule, (int, str)) for rule in rules):
+                raise ValueError(
+                    f"{where}, {name}: expected spatial_shape of 1 to 3 numbers or texts, got {list(rules)}"
+                )
+            low, high = entry.get("value_range") or (0.0, 1.0)
+            words = tuple(str(entry["channel_def"].get(str(i), "")) for i in range(entry["num_channels"]))
+            return cls(name, entry["format"], entry["num_channels"], words, rules, (low, high))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{where}: missing or unreadable entry ({type(error).__name__}: {error}); add it"
+            ) from None
+
+    def fit_size(self, wanted: Sequence[int]) -> tuple[int, ...]:
+        """The smallest spatial size that the metadata allow, and that is at least the wanted one where it is free."""
+        return tuple(_fit_axis(rule, size) for rule, size in zip(self.spatial_shape, wanted, strict=True))
+
+
+def example_input(tensor: TensorFormat, batch: int, size: Sequence[int], seed: int = 0) -> Tensor:
+    """A smooth random image, or for the kind `kspace` a measurement of one; the same for the same seed.
+
+    Args:
+        tensor: what the network takes. The channels of k-space are told by their words: one with `mask` in it holds a
+            sampling mask of 0 and 1, one with `imag` the imaginary part and any other the real part of masked,
+            centred, orthonormal k-space.
+        batch: number of samples.
+        size: of the spatial axes.
+        seed: of the random generator.
+
+    Returns:
+        Float32 `(batch, channels, *size)`, the image in the tensor's value range.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    low, high = tensor.value_range
+    if tensor.kind != "kspace":
+        return low + (high - low) * _texture(batch, tensor.channels, size, generator)
+    axes = (2, 3)
+    image = torch.fft.ifftshift(low + (high - low) * _texture(batch, 1, size, generator), dim=axes)
+    mask = _sampling_mask(batch, size, generator)
+    kspace = mask * torch.fft.fftshift(torch.fft.fft2(image, dim=axes, norm="ortho"), dim=axes)
+    parts = [
+        mask if "mask" in word.lower() else kspace.imag if "imag" in word.lower() else kspace.real
+        for word in tensor.channel_words
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _fit_axis(rule: int | str, wanted: int) -> int:
+    if isinstance(rule, int):
+        return rule
+    if rule == "*":
+        return wanted
+    variable = "n" if "n" in rule else "p"
+    with suppress(SyntaxError, ValueError):  # MONAI's refusals
+        for value in range(1, wanted + 1):
+            (size,) = _get_fake_spatial_shape([rule], **{variable: value})
+            if size >= wanted:
+                return size
+    raise ValueError(f"configs/metadata.json: expected a spatial_shape such as *, 256, 8*n or 2**p, got {rule!r}")
+
+
+def _texture(batch: int, channels: int, size: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Values from 0 to 1 that change over about eight samples."""
+    coarse = torch.rand(batch, channels, *(-(-n // 8) for n in size), generator=generator)
+    return torch.nn.functional.interpolate(coarse, tuple(size), mode=_INTERPOLATION[len(size)], align_corners=False)
+
+
+def _sampling_mask(batch: int, size: Sequence[int], generator: torch.Generator) -> Tensor:
+    mask = (torch.rand(batch, 1, *size, generator=generator) < SAMPLED_FRACTION).float()
+    (top, bottom), (left, right) = (
+        (n // 2 - int(CENTER_FRACTION * n / 2), n // 2 + int(CENTER_FRACTION * n / 2) + 1) for n in size[:2]
+    )
+    mask[:, :, top:bottom, left:right] = 1
+    return mask

@@ -1,0 +1,108 @@
+"""What a training and an inference must have left: weights and images of finite numbers."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel
+import numpy as np
+import tifffile
+import torch
+from PIL import Image
+
+from common.data.files import split_suffix
+
+
+def check_weights(folder: Path) -> str:
+    """A training has written model.pt, a plain state dict of finite numbers.
+
+    Raises:
+        ValueError: if it has not.
+    """
+    path = folder / "model.pt"
+    if not path.is_file():
+        raise ValueError("expected that the training writes model.pt to its ckpt_dir, got no such file; add a handler")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if infinite := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise ValueError(f"model.pt of the training: expected finite numbers, got others in {', '.join(infinite)}")
+    return f"model.pt, {len(state)} tensors"
+
+
+def check_results(folder: Path) -> str:
+    """An inference has written images that are not all one value, and no file of it holds a number that is not finite.
+
+    Raises:
+        ValueError: if it has not.
+    """
+    n_images, n_tables = 0, 0
+    for path in sorted(folder.rglob("*")):
+        name, suffix = path.relative_to(folder).as_posix(), split_suffix(path)[1].lower()
+        if path.suffix == ".csv":
+            n_tables += 1
+            _check_table(path, name)
+        for values in _IMAGES[suffix](path) if suffix in _IMAGES else ():
+            n_images += 1
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} of the inference: expected finite numbers, got others")
+            if values.size > 1 and (values == values.flat[0]).all():
+                raise ValueError(f"{name} of the inference: expected an image, got {values.flat[0]} everywhere")
+    if not n_images:
+        raise ValueError(
+            f"expected images ({', '.join(_IMAGES)}) in the output_dir of the inference, got none; add a handler that "
+            "writes them"
+        )
+    return f"images: {n_images}, tables: {n_tables}"
+
+
+def _check_table(path: Path, name: str) -> None:
+    with path.open(newline="", encoding="utf-8") as file:
+        for i, row in enumerate(csv.reader(file), start=1):
+            if bad := [cell for cell in row if not _finite(cell)]:
+                raise ValueError(f"{name} of the inference: expected finite numbers, got {bad[0]} in line {i}")
+
+
+def _finite(cell: str) -> bool:
+    """Whether a cell is a finite number, or none at all."""
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return True
+
+
+def _png(path: Path) -> Iterator[np.ndarray]:
+    with Image.open(path) as image:
+        yield np.asarray(image)
+
+
+def _hdf5(path: Path) -> Iterator[np.ndarray]:
+    """Arrays of real or complex numbers; masks and headers are passed over."""
+    arrays: list[np.ndarray] = []
+
+    def collect(_: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset) and found.dtype.kind in "fc":
+            arrays.append(found[()])
+
+    with h5py.File(path) as file:
+        file.visititems(collect)
+    yield from arrays
+
+
+def _nifti(path: Path) -> Iterator[np.ndarray]:
+    yield np.asarray(nibabel.nifti1.Nifti1Image.from_filename(path).dataobj)
+
+
+_IMAGES: dict[str, Callable[[Path], Iterator[np.ndarray]]] = {
+    ".png": _png,
+    ".tif": lambda path: iter([tifffile.imread(path)]),
+    ".tiff": lambda path: iter([tifffile.imread(path)]),
+    ".npy": lambda path: iter([np.load(path)]),
+    ".nii": _nifti,
+    ".nii.gz": _nifti,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+}

@@ -1,0 +1,212 @@
+"""`python -m tools zoo verify`: whether a bundle works alone, and is what the MONAI Model Zoo asks of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import fire
+import numpy as np
+
+from tools.command import command
+from tools.data import make_tiny_set
+from tools.zoo.archive import sha256_of, unpack
+from tools.zoo.example_input import TensorFormat, example_input
+from tools.zoo.fresh_venv import make_venv, venv_python
+from tools.zoo.layout import bundle_version, find_bundle, read_json
+from tools.zoo.package import stage_bundle
+from tools.zoo.probe import Check, Doubt, Skip, run_check
+from tools.zoo.probe_process import run_group
+from tools.zoo.run_results import check_results, check_weights
+from tools.zoo.static_checks import static_checks
+
+GROUPS = ("network", "exports", "workflows", "training", "inference")
+QUICK_GROUPS = ("network",)
+SIZES = {1: ((33,), (47,)), 2: ((33, 45), (47, 35)), 3: ((17, 21, 13), (23, 19, 15))}
+"""Odd sizes that networks are tried with, by the number of axes, where the metadata allow them."""
+
+
+@command
+@fire.decorators.SetParseFns(target=str, python=str, sha256=str)
+def verify(
+    target: str,
+    python: str = "",
+    fresh_venv: bool = False,
+    sha256: str = "",
+    json: bool = False,
+    quick: bool = False,
+) -> str | None:
+    """Check a bundle as the MONAI Model Zoo does and beyond, in a temporary folder, without network access.
+
+    The bundle's code runs in processes that see the unpacked bundle and nothing of this repository. Verify bundles
+    that you trust: these processes keep a bundle from mistakes, not from malice. Exit status 1 if a check fails.
+
+    Args:
+        target: name of a bundle in this repository, its folder, or a packaged bundle (.zip).
+        python: interpreter to run the bundle's code with; by default this one.
+        fresh_venv: run it in a new virtual environment, with just the packages that the metadata name.
+        sha256: checksum that the zip must have.
+        json: print the results as JSON.
+        quick: check files and the network, without exports, training and inference.
+    """
+    start = perf_counter()
+    report = _ignore if json else _print
+    found = verify_bundle(target, python=python, fresh_venv=fresh_venv, sha256=sha256, quick=quick, report=report)
+    if json:
+        sys.stdout.write(f"{_as_json(target, found)}\n")
+    if failed := [check.name for check in found if check.status == "fail"]:
+        raise ValueError(f"{target}: {len(failed)} of {len(found)} checks failed: {', '.join(failed)}")
+    counts = Counter(check.status for check in found)
+    summary = (
+        f"{target}: {counts['pass']} checks passed, {counts['warn']} warned, {counts['skip']} skipped "
+        f"in {perf_counter() - start:.0f} s"
+    )
+    return None if json else summary
+
+
+def _ignore(check: Check) -> None:
+    """Report nothing."""
+
+
+def _print(check: Check) -> None:
+    line = f"{check.status}  {check.name:<21} {check.seconds:6.1f} s  {check.detail}"
+    sys.stdout.write(f"{line.rstrip()}\n")
+    sys.stdout.flush()
+
+
+def _as_json(target: str, found: list[Check]) -> str:
+    passed = all(check.status != "fail" for check in found)
+    checks = [{**check._asdict(), "seconds": round(check.seconds, 2)} for check in found]
+    return json.dumps({"target": target, "passed": passed, "checks": checks}, indent=2)
+
+
+def verify_bundle(
+    target: str,
+    *,
+    python: str = "",
+    fresh_venv: bool = False,
+    sha256: str = "",
+    quick: bool = False,
+    report: Callable[[Check], None] = _ignore,
+) -> list[Check]:
+    """Make all checks of a bundle.
+
+    Args:
+        target: a bundle's name, folder or zip.
+        python: interpreter for the bundle's code; by default this one.
+        fresh_venv: whether to run it in a new virtual environment instead.
+        sha256: checksum that a zip must have.
+        quick: whether to leave out exports, training and inference.
+        report: is given each check as it ends.
+
+    Returns:
+        All checks, in order. After a failure of "unpacking" or "fresh environment" what needs it is not tried.
+
+    Raises:
+        ValueError: there is no such bundle or interpreter, or options contradict each other.
+    """
+    unpacking = _unpacking(target, sha256)
+    if python and (fresh_venv or shutil.which(python) is None):
+        raise ValueError(f"expected one Python interpreter, got {python}{' and --fresh-venv' if fresh_venv else ''}")
+    found = []
+    groups = QUICK_GROUPS if quick else GROUPS
+    with tempfile.TemporaryDirectory(prefix="verify_") as temporary:
+        work = Path(temporary).resolve()
+        for check in _checks(unpacking, work, python, fresh_venv, groups):
+            found.append(check._replace(detail=check.detail.replace(f"{work / 'bundle'}{os.sep}", "")))
+            report(found[-1])
+    return found
+
+
+def _unpacking(target: str, sha256: str) -> Callable[[Path], str]:
+    """What puts the bundle into a folder, as users get it."""
+    path = Path(target)
+    if path.suffix == ".zip":
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; make one with `python -m tools zoo package NAME`")
+        return lambda folder: _unpacked(path, folder, sha256)
+    if sha256:
+        raise ValueError(f"--sha256 is the checksum of a zip, and {target} is none; leave it out")
+    bundle = find_bundle(target)
+    if (bundle / "common").is_dir():  # a package that was unpacked
+        return lambda folder: f"copied to {shutil.copytree(bundle, folder / bundle.name).name}"
+    return lambda folder: f"packaged to {stage_bundle(bundle, folder).name}"
+
+
+def _unpacked(path: Path, folder: Path, sha256: str) -> str:
+    bundle = unpack(path, folder, sha256)
+    expected = f"{bundle.name}_v{bundle_version(bundle)}.zip"
+    if path.name != expected:
+        raise Doubt(f"{path.name} holds what should be called {expected}")
+    return f"{sha256_of(path)}"
+
+
+def _checks(
+    unpacking: Callable[[Path], str], work: Path, python: str, fresh_venv: bool, groups: Sequence[str]
+) -> Iterator[Check]:
+    check = run_check("unpacking", partial(unpacking, work / "bundle"))
+    yield check
+    if check.status == "fail":
+        return
+    (folder,) = (work / "bundle").iterdir()
+    for check in static_checks(folder):
+        yield check
+        if (check.name, check.status) == ("weights file", "fail"):
+            (folder / "models" / "model.pt").unlink()  # the bundle's own code might execute it
+    if fresh_venv:
+        check = run_check("fresh environment", lambda: make_venv(work / "venv", _metadata(folder)))
+        yield check
+        if check.status == "fail":
+            return
+        python = str(venv_python(work / "venv"))
+    example = run_check("example input", lambda: _write_examples(folder, work))
+    data = run_check("tiny data", lambda: _make_data(folder, work / "data"))
+    yield from (example, data)
+    request = {"folder": str(folder), "work": str(work), "data": "", "no_data": data.detail}
+    if data.status == "pass":
+        request["data"] = str(work / "data")
+    for group in groups:
+        for check in run_group(group, request, python or sys.executable):
+            yield check
+            if check.status == "pass" and check.name in _AFTERWARDS:
+                name, folder_name, look = _AFTERWARDS[check.name]
+                yield run_check(name, partial(look, work / folder_name))
+
+
+_AFTERWARDS = {
+    "short training": ("training results", "trained", check_weights),
+    "inference": ("inference results", "inference", check_results),
+}
+"""What is looked at after a check that passed: a name for that, the folder in `work`, and how."""
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    return read_json(folder / "configs" / "metadata.json")
+
+
+def _write_examples(folder: Path, work: Path) -> str:
+    """Write inputs of the network, for the process that will run it."""
+    tensor = TensorFormat.from_metadata(_metadata(folder), "inputs")
+    sizes = dict.fromkeys(tensor.fit_size(size) for size in SIZES[len(tensor.spatial_shape)])
+    for i, size in enumerate(sizes):
+        np.save(work / f"example_{i}.npy", example_input(tensor, 1, size, seed=i).numpy())
+    return ", ".join("x".join(map(str, size)) for size in sizes)
+
+
+def _make_data(folder: Path, data: Path) -> str:
+    """Make the smallest data set of the kind that smoke.json names."""
+    path = folder / "configs" / "smoke.json"
+    name = read_json(path).get("synthetic_data") if path.is_file() else None
+    if name is None:
+        raise Skip("no configs/smoke.json that names `synthetic_data`")
+    make_tiny_set(name, data)
+    return name
