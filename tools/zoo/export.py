@@ -1,0 +1,197 @@
+"""`python -m tools zoo export`: a bundle's network as one file that runs without the bundle, compared with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.data.atomic import atomic_path
+from tools.command import command
+from tools.zoo.archive import unpack
+from tools.zoo.export_formats import FORMATS
+from tools.zoo.export_worker import Report
+from tools.zoo.layout import ROOT, bundle_version, find_bundle
+from tools.zoo.triton import model_config, server_for, write_model
+
+LIMIT, HALF_LIMIT = 1e-3, 1e-2
+"""Largest difference between file and network, relative to the largest output, with which a file is kept."""
+
+
+@command
+def export(
+    name: str,
+    format: str = "ts",
+    fp16: bool = False,
+    dynamic: bool = False,
+    size: int | Sequence[int] = (),
+    out: str = "",
+    checkpoint: str = "",
+    triton: str = "",
+) -> str:
+    """Write a bundle's network with its weights, metadata and configs to one file, and compare the two.
+
+    The file is loaded and run. It is kept if its output differs from that of the network in float32 by at most 1e-3 of
+    the largest output value, with --fp16 by 1e-2.
+
+    Args:
+        name: of a bundle in this repository, or the path of a bundle's folder or of a packaged zip.
+        format: ts (TorchScript), pt2 (torch.export) or onnx (needs the extra `export`, runs in ONNX Runtime).
+        fp16: store the weights of convolutions and linear layers in half precision (onnx: those of more than 8192
+            numbers), about half the file. Input, output and all computing stay float32, which Fourier transforms and
+            data consistency need.
+        dynamic: let batch, height and width be free where the metadata allow it, and compare at three sizes. Without
+            it pt2 and onnx take one sample of the one size; TorchScript is as free, but compared at that size only.
+        size: HEIGHT,WIDTH of the example, or one number for all axes; 256 where the metadata leave it free, 64 in
+            volumes.
+        out: file, or folder for model.ts, model_fp16.ts and so on; default is models/ of the bundle, for a zip here.
+        checkpoint: the weights; default is models/model.pt of the bundle.
+        triton: folder of a Triton model repository (ts and onnx) that gets the model with its config.pbtxt; another
+            file is written only if `out` is given too.
+    """
+    file_format, sizes = str(format), _checked_size(size)
+    _check_options(file_format, {"fp16": fp16, "dynamic": dynamic}, bool(triton))
+    with _opened(str(name)) as (bundle, folder), tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / f"model{'_fp16' if fp16 else ''}{FORMATS[file_format].suffix}"
+        target = _target(str(out), folder, file.name)
+        title = f"{bundle.name} {bundle_version(bundle)}, {FORMATS[file_format].title}"
+        sys.stdout.write(f"exporting {title}; large networks take a minute with --dynamic\n")
+        sys.stdout.flush()
+        weights = Path(str(checkpoint)) if checkpoint else bundle / "models" / "model.pt"
+        report = export_bundle(bundle, file, weights, file_format, half=fp16, dynamic=dynamic, size=sizes)
+        places = []
+        if triton:
+            config = model_config(bundle.name, file_format, report.image, report.pred, comment=title)
+            places.append(write_model(Path(str(triton)), bundle.name, file_format, file, config))
+        if out or not triton:
+            with atomic_path(target) as temporary:
+                shutil.copyfile(file, temporary)
+            places.append(target)
+        return "\n".join([*_described(report), *(f"wrote {place}, {_megabytes(file)}" for place in places)])
+
+
+def export_bundle(
+    bundle: Path,
+    file: Path,
+    weights: Path,
+    file_format: str,
+    *,
+    half: bool = False,
+    dynamic: bool = False,
+    size: Sequence[int] = (),
+) -> Report:
+    """Export a bundle's network in a process of its own, whose `common` is the bundle's where it brings one.
+
+    Args:
+        bundle: its folder.
+        file: what is written.
+        weights: of the network.
+        file_format: one of `FORMATS`.
+        half: store large weights in half precision.
+        dynamic: let batch and spatial size be free.
+        size: spatial size of the example; empty for the default.
+
+    Returns:
+        what was written, and how it compares with the network.
+
+    Raises:
+        ValueError: in one line, if there are no such weights, the export fails, or the file differs too much.
+    """
+    if not weights.is_file():
+        raise ValueError(f"{weights}: no such weights; train the bundle first, or give --checkpoint FILE")
+    paths = {"bundle": str(bundle.resolve()), "path": str(file.resolve()), "weights": str(weights.resolve())}
+    request = {**paths, "file_format": file_format, "half": half, "dynamic": dynamic, "size": size}
+    places = [paths["bundle"], str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tools.zoo.export_worker", json.dumps(request)],
+        cwd=bundle,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
+        told = errors[-1].removeprefix("error: ") if errors else f"its process ended with status {done.returncode}"
+        raise ValueError(f"{bundle.name}: {told}")
+    report = Report.from_json(done.stdout.splitlines()[-1])
+    limit = HALF_LIMIT if half else LIMIT
+    for parity in report.parity:
+        if not parity.difference <= limit:  # nor if it is no number
+            raise ValueError(
+                f"{bundle.name}: the exported file differs from the network by {parity.difference:.1e} of its largest "
+                f"output at {_by(parity.input_shape)}, expected at most {limit:g}; it was not kept"
+            )
+    return report
+
+
+def _check_options(file_format: str, switches: dict[str, object], triton: bool) -> None:
+    if file_format not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {file_format!r}")
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise ValueError(
+                f"--{name} is a switch and takes no value, got {value!r}; put it last or give --{name}=true"
+            )
+    if triton:
+        server_for(file_format)
+    missing = [name for name in FORMATS[file_format].packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"--format {file_format} needs {', '.join(missing)}: pip install 'recon-bundles[export]'")
+
+
+def _checked_size(size: int | Sequence[int]) -> list[int]:
+    sizes = list(size) if isinstance(size, Sequence) else [size]
+    if not all(type(n) is int and n > 0 for n in sizes):
+        raise ValueError(f"--size must be positive integers such as 256 or 320,256, got {size!r}")
+    return sizes
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[Path, Path]]:
+    """The folder of a bundle, and the folder for what is made of it; a zip is unpacked for the time being."""
+    if not name.endswith(".zip"):
+        bundle = find_bundle(name)
+        yield bundle, bundle / "models"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield find_bundle(str(unpack(Path(name), Path(folder)))), Path()
+
+
+def _target(out: str, folder: Path, name: str) -> Path:
+    """The file to write: `out` where it is a file, else one of that name in the folder `out`, or in the default one.
+
+    Raises:
+        ValueError: if `out` has the suffix of something else.
+    """
+    path = Path(out) if out else folder
+    if path.is_dir() or out.endswith("/") or not path.suffix:
+        return path / name
+    if path.suffix != Path(name).suffix:
+        raise ValueError(f"--out {out}: expected a folder or a file that ends in {Path(name).suffix}")
+    return path
+
+
+def _described(report: Report) -> Iterator[str]:
+    for side, door in (("input ", report.image), ("output", report.pred)):
+        yield f"{side} {door.name}, float32, {_by(door.dims)}"
+    if report.half:
+        yield f"{100 * report.half:.1f} % of the parameters are in layers stored in half precision"
+    yield "largest difference from the network in float32, relative to its largest output:"
+    for parity in report.parity:
+        yield f"  {parity.difference:.1e} at {_by(parity.input_shape)}"
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join("any" if n == -1 else str(n) for n in shape)
+
+
+def _megabytes(file: Path) -> str:
+    return f"{file.stat().st_size / 1e6:.1f} MB"

@@ -1,0 +1,228 @@
+"""Exports a bundle's network and compares the file with it, in a process whose `common` is the bundle's own.
+
+`python -m tools.zoo.export_worker REQUEST`, with the arguments of `export_network` as JSON; the last line it writes is
+its report, or on stderr the error. Nothing here imports `common`: a packaged bundle brings the version that it was
+built with, and only parts of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor, nn
+
+from tools.zoo.example_input import TensorFormat, example_input
+from tools.zoo.export_formats import FORMATS, METADATA, Source
+from tools.zoo.half_weights import store_in_half
+from tools.zoo.layout import read_json
+from tools.zoo.triton import Door
+
+AXES = ("height", "width", "depth")
+FULL_SIZE = {1: 256, 2: 256, 3: 64}  # of an axis that the metadata leave free, by their number
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How a file differs from its network at one input size.
+
+    Args:
+        input_shape: with the batch.
+        output_shape: of both.
+        difference: largest difference of any output value, relative to the largest output value.
+    """
+
+    input_shape: Sequence[int]
+    output_shape: Sequence[int]
+    difference: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was exported.
+
+    Args:
+        image: what goes in, name and size on each axis; -1 is any.
+        pred: what comes out.
+        half: fraction of the parameters that is kept in half precision.
+        parity: how the file compares with the network, the exported size first.
+    """
+
+    image: Door
+    pred: Door
+    half: float
+    parity: Sequence[Parity]
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """What `json.dumps(asdict(report))` has written."""
+        entry = json.loads(text)
+        parity = [Parity(**one) for one in entry["parity"]]
+        return cls(Door(**entry["image"]), Door(**entry["pred"]), entry["half"], parity)
+
+
+def export_network(
+    bundle: Path,
+    path: Path,
+    weights: Path,
+    file_format: str,
+    *,
+    half: bool = False,
+    dynamic: bool = False,
+    size: Sequence[int] = (),
+) -> Report:
+    """Write the network of a bundle's inference.json to a file, and run what was written.
+
+    Args:
+        bundle: its folder, which is on `sys.path`.
+        path: the file.
+        weights: state dict of the network.
+        file_format: one of `FORMATS`.
+        half: keep the weights of convolutions and linear layers in half precision.
+        dynamic: let height, width and batch be free.
+        size: spatial size; empty is 256 on each axis that the metadata leave free, 64 in volumes.
+
+    Returns:
+        how the file compares with the float32 network at that size; with `dynamic` also at an odd size and at one of
+        unequal sides, in batches.
+
+    Raises:
+        ValueError: in one line, if the network cannot be built, exported or run.
+    """
+    metadata = read_json(bundle / "configs" / METADATA)
+    inputs, outputs = (TensorFormat.from_metadata(metadata, side) for side in ("inputs", "outputs"))
+    shapes = _shapes(inputs, size, dynamic)
+    free = _free_axes(inputs) if dynamic else {}
+    texts = {file.name: file.read_text(encoding="utf-8") for file in sorted((bundle / "configs").glob("*.json"))}
+    network = _load_weights(build_network(bundle), weights).float().eval()
+    examples = [example_input(inputs, shape[0], shape[2:], seed) for seed, shape in enumerate(shapes)]
+    with torch.no_grad():
+        expected = [_expected(network, example, outputs) for example in examples]
+        fraction = store_in_half(network) if half else 0.0
+        run = _write_and_load(
+            Source(network, examples[-1], free, (inputs.name, outputs.name), texts), path, file_format
+        )
+        parity = [_parity(run, *pair) for pair in zip(examples, expected, strict=True)]
+    image, pred = (
+        Door(tensor.name, [-1 if axis in free else n for axis, n in enumerate(shape)])
+        for tensor, shape in ((inputs, parity[0].input_shape), (outputs, parity[0].output_shape))
+    )
+    return Report(image, pred, fraction, parity)
+
+
+def build_network(bundle: Path) -> nn.Module:
+    """The network of a bundle's inference.json, before its weights are loaded; nothing else of the config is built.
+
+    Raises:
+        ValueError: if the config defines no network.
+    """
+    config = bundle / "configs" / "inference.json"
+    torch.manual_seed(0)
+    try:
+        parser = ConfigParser(read_json(config))
+        parser["bundle_root"] = str(bundle)
+        network = parser.get_parsed_content("network_def")
+    except Exception as error:  # a config may call anything
+        raise ValueError(f"{config}: network_def cannot be built ({_one_line(error)})") from None
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{config}: expected a network under network_def, got {type(network).__name__}")
+    return network
+
+
+def _load_weights(network: nn.Module, weights: Path) -> nn.Module:
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a damaged or refused file
+        raise ValueError(
+            f"{weights}: expected a file of weights alone, got one that is damaged or holds other objects "
+            f"({type(error).__name__}); it was not executed: get it again from its source"
+        ) from None
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{weights}: expected the weights of network_def in inference.json, got others ({_one_line(error)})"
+        ) from None
+    return network
+
+
+def _free_axes(inputs: TensorFormat) -> dict[int, str]:
+    return {0: "batch", **{2 + i: AXES[i] for i, rule in enumerate(inputs.spatial_shape) if isinstance(rule, str)}}
+
+
+def _shapes(inputs: TensorFormat, size: Sequence[int], dynamic: bool) -> list[tuple[int, ...]]:
+    """Input shapes to compare at. The last one is exported; if dynamic, of two samples and of unequal sides."""
+    axes = len(inputs.spatial_shape)
+    wanted = tuple(size) if len(size) == axes else (size[0] if len(size) == 1 else FULL_SIZE[axes],) * axes
+    full = inputs.fit_size(wanted)
+    if len(size) not in (0, 1, axes) or (size and full != wanted):
+        raise ValueError(
+            f"expected a --size that fits spatial_shape {list(inputs.spatial_shape)} of configs/metadata.json, got "
+            f"{','.join(map(str, size))}; {','.join(map(str, full))} does"
+        )
+    if not dynamic:
+        return [(1, inputs.channels, *full)]
+    odd = inputs.fit_size([n * (3 - i % 2) // 4 | 1 for i, n in enumerate(full)])
+    oblong = inputs.fit_size([n * (4 + i) // 4 for i, n in enumerate(full)])
+    return [(1, inputs.channels, *full), (3, inputs.channels, *odd), (2, inputs.channels, *oblong)]
+
+
+def _expected(network: nn.Module, example: Tensor, outputs: TensorFormat) -> Tensor:
+    shape = list(example.shape)
+    try:
+        output = network(example)
+    except Exception as error:  # a network may do anything
+        raise ValueError(f"the network does not take {shape}, which its metadata allow ({_one_line(error)})") from error
+    if not isinstance(output, Tensor) or output.dtype != torch.float32 or output.shape[1] != outputs.channels:
+        got = f"{output.dtype} {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"expected a float32 output of {outputs.channels} channels, as metadata.json says, got {got}")
+    if not (output.isfinite().all() and output.any()):
+        raise ValueError(f"the network's output at {shape} is not finite or zero everywhere; check its weights")
+    return output
+
+
+def _write_and_load(source: Source, path: Path, file_format: str) -> Any:
+    try:
+        FORMATS[file_format].write(source, path)
+        return FORMATS[file_format].load(path)
+    except Exception as error:  # exporters raise many kinds
+        raise ValueError(f"the network does not export to {FORMATS[file_format].title} ({_one_line(error)})") from error
+
+
+def _parity(run: Any, example: Tensor, expected: Tensor) -> Parity:
+    shape = tuple(example.shape)
+    try:
+        result = run(example)
+    except Exception as error:  # runtimes raise many kinds
+        raise ValueError(f"the exported file does not run at {list(shape)} ({_one_line(error)})") from error
+    if result.shape != expected.shape:
+        raise ValueError(f"the exported file gives {list(result.shape)} at {list(shape)}, not {list(expected.shape)}")
+    return Parity(shape, tuple(expected.shape), float((result - expected).abs().max() / expected.abs().max()))
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) < 300 else f"{text[:300]} ..."
+
+
+def main() -> int:
+    """Do what the request on the command line asks for; the exit status."""
+    request = json.loads(sys.argv[1])
+    bundle, path, weights = (Path(request.pop(name)) for name in ("bundle", "path", "weights"))
+    try:
+        report = export_network(bundle, path, weights, **request)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 1
+    sys.stdout.write(f"{json.dumps(asdict(report))}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Networks that keep their large weights in half precision, and compute in float32."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class _HalfConvolution(nn.modules.conv._ConvNd):
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight.to(input.dtype), self.bias)
+
+
+class _HalfConv2d(_HalfConvolution, nn.Conv2d):
+    pass
+
+
+class _HalfConv3d(_HalfConvolution, nn.Conv3d):
+    pass
+
+
+class _HalfConvTranspose2d(nn.ConvTranspose2d):
+    def forward(self, input: Tensor) -> Tensor:  # type: ignore[override]
+        weight = self.weight.to(input.dtype)
+        padding = self.padding
+        assert isinstance(padding, tuple)
+        return functional.conv_transpose2d(
+            input, weight, self.bias, self.stride, padding, self.output_padding, self.groups, self.dilation
+        )
+
+
+class _HalfConvTranspose3d(nn.ConvTranspose3d):
+    def forward(self, input: Tensor) -> Tensor:  # type: ignore[override]
+        weight = self.weight.to(input.dtype)
+        padding = self.padding
+        assert isinstance(padding, tuple)
+        return functional.conv_transpose3d(
+            input, weight, self.bias, self.stride, padding, self.output_padding, self.groups, self.dilation
+        )
+
+
+class _HalfLinear(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.linear(input, self.weight.to(input.dtype), self.bias)
+
+
+_HALF: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: _HalfConv2d,
+    nn.Conv3d: _HalfConv3d,
+    nn.ConvTranspose2d: _HalfConvTranspose2d,
+    nn.ConvTranspose3d: _HalfConvTranspose3d,
+    nn.Linear: _HalfLinear,
+}
+
+
+def store_in_half(network: nn.Module) -> float:
+    """Keep the weights of plain convolutions and linear layers in half precision, in place.
+
+    They are converted to the input's type where they are used: inputs, features, Fourier transforms and outputs keep
+    their type, and so do all other parameters and buffers, which are small. Exporters keep the conversion, so that a
+    file needs half the space.
+
+    Returns:
+        the fraction of the network's parameters that is now in half precision.
+
+    Raises:
+        ValueError: if there is no such layer.
+    """
+    stored = 0
+    for module in network.modules():
+        half = _HALF.get(type(module))
+        if half is not None:
+            module.__class__ = half
+            weight = module.get_parameter("weight").detach().to(torch.float16)
+            module.register_parameter("weight", nn.Parameter(weight, requires_grad=False))
+            stored += weight.numel()
+    if stored == 0:
+        raise ValueError(
+            "half precision is for weights of convolutions and linear layers, the network has none; "
+            "export without --fp16"
+        )
+    return stored / sum(parameter.numel() for parameter in network.parameters())
