@@ -1,0 +1,179 @@
+"""The gallery: one static page that shows packaged bundles, with their figures beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from PIL import Image
+
+from common.data.atomic import atomic_path
+from tools.zoo.readme import ResultsTable, figure_caption, results_table
+from tools.zoo.release import Release
+from tools.zoo.usage import usage_steps
+
+_LINK = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:)\]])")
+_CODE = re.compile(r"`([^`]+)`")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A PNG file beside the page."""
+
+    file: str
+    content: bytes
+    width: int
+    height: int
+    caption: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the page says of one bundle; texts come from the newest release."""
+
+    newest: Release
+    releases: Sequence[Release]
+    figure: Figure | None
+    results: ResultsTable | None
+    metrics: Mapping[str, str]
+    facts: Mapping[str, str]
+    steps: Sequence[tuple[str, str]]
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+        return self.text("name") or self.newest.name
+
+    def text(self, key: str) -> str:
+        """A text of the metadata; empty if there is none."""
+        value = self.newest.metadata.get(key, "")
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    def change(self, release: Release) -> str:
+        """What the newest changelog, or else the release's own, says of a release."""
+        logs = [read.metadata.get("changelog") for read in (self.newest, release)]
+        return next((str(log[release.version]) for log in logs if isinstance(log, dict) and release.version in log), "")
+
+
+def write_gallery(folder: Path, releases: Mapping[str, Sequence[Release]], url: str) -> Path:
+    """Write index.html and the figures that it shows, NAME.png.
+
+    Args:
+        folder: where the zips are.
+        releases: by bundle, the newest first.
+        url: where the folder will be found.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: a figure is not PNG.
+    """
+    cards = [_card(versions, url) for versions in releases.values()]
+    for figure in (card.figure for card in cards):
+        if figure:
+            with atomic_path(folder / figure.file) as temporary:
+                temporary.write_bytes(figure.content)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(readable_size=_readable_size, linked=_linked, inline=_inline, unbroken=_unbroken)
+    html = environment.get_template("gallery.html").render(cards=cards, url=url)
+    with atomic_path(folder / "index.html") as temporary:
+        temporary.write_text(html, encoding="utf-8", errors="replace")
+    return folder / "index.html"
+
+
+def _card(releases: Sequence[Release], url: str) -> Card:
+    newest = releases[0]
+    metrics = newest.metadata.get("eval_metrics")
+    return Card(
+        newest=newest,
+        releases=releases,
+        figure=_figure(newest),
+        results=results_table(newest.texts.get("docs/README.md", "")),
+        metrics={str(key): str(value) for key, value in metrics.items()} if isinstance(metrics, dict) else {},
+        facts={label: text for label, text in _facts(newest).items() if text},
+        steps=usage_steps(newest, url),
+    )
+
+
+def _figure(release: Release) -> Figure | None:
+    if not release.figure:
+        return None
+    try:
+        with Image.open(io.BytesIO(release.figure), formats=["PNG"]) as image:
+            width, height = image.size
+            image.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{release.file}: expected a PNG image in docs/example.png: {error}; draw it again") from None
+    caption = figure_caption(release.texts.get("docs/README.md", "")) or f"Example of what {release.name} gives."
+    return Figure(f"{release.name}.png", release.figure, width, height, caption)
+
+
+def _facts(release: Release) -> dict[str, str]:
+    metadata = release.metadata
+    formats = metadata.get("network_data_format", {})
+    references = metadata.get("references", [])
+    return {
+        "Trained on": str(metadata.get("data_source", "")),
+        "Reads": str(metadata.get("data_type", "")),
+        "Input": _channels(formats, "inputs", "image"),
+        "Output": _channels(formats, "outputs", "pred"),
+        "Licence": _first_lines(release.texts.get("LICENSE", "")),
+        "Authors": str(metadata.get("authors", "")),
+        "References": "\n".join(map(str, references if isinstance(references, list) else [references])),
+    }
+
+
+def _channels(formats: Any, side: str, name: str) -> str:
+    """One line on the network's door, such as `3 channels (real, imaginary, mask), any x any, float32`."""
+    try:
+        door = formats[side][name]
+        sizes = ["any" if size == "*" else str(size) for size in door["spatial_shape"]]
+        channels = ", ".join(map(str, door.get("channel_def", {}).values()))
+        count = "1 channel" if door["num_channels"] == 1 else f"{door['num_channels']} channels"
+        return f"{count} ({channels}), size {' x '.join(sizes)}, {door['dtype']}"
+    except (KeyError, TypeError, AttributeError):  # metadata of another kind
+        return ""
+
+
+def _first_lines(license_text: str) -> str:
+    """The first two lines of a licence, which name it."""
+    lines = [line.strip() for line in license_text.splitlines() if line.strip()]
+    return ", ".join(lines[:2])
+
+
+def _readable_size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _linked(text: str) -> Markup:
+    """Escaped, with web addresses as links."""
+    return _marked(_LINK.split(text), '<a href="{0}">{0}</a>')
+
+
+def _inline(text: str) -> Markup:
+    """Escaped, with `code` of Markdown as code."""
+    return _marked(_CODE.split(text), "<code>{}</code>")
+
+
+def _marked(parts: Sequence[str], element: str) -> Markup:
+    """Every other part in an element."""
+    return Markup("").join(Markup(element).format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def _unbroken(line: str) -> Markup:
+    """Escaped, to be broken between words only, never at the hyphens of an option."""
+    return Markup(" ").join(Markup('<span class="keep">{}</span>').format(word) for word in line.split(" "))

@@ -1,0 +1,108 @@
+"""An index of packaged bundles: `model_info.json` as the MONAI Model Zoo has it, and a page to look at."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.data.atomic import atomic_path
+from tools.command import command
+from tools.zoo.archive import sha256_of
+from tools.zoo.gallery import write_gallery
+from tools.zoo.layout import bundle_names, bundle_version, find_bundle
+from tools.zoo.package import build_package
+from tools.zoo.release import Release, find_releases
+from tools.zoo.serve import ADDRESS
+
+
+@command
+def index(*names: str, out: str = "dist", url: str = "") -> str:
+    """Package bundles into a folder to share, and write its model_info.json and index.html.
+
+    Zips of other versions that are in the folder stay, and are listed too. A bundle with files over 25 MB needs `url`,
+    for they lie beside its zip.
+
+    Args:
+        names: bundles to package; none names all of this repository.
+        out: the folder.
+        url: where the folder will be found; by default where `python -m tools zoo serve` shares it.
+    """
+    folder, base = Path(str(out)), _checked_url(url)
+    bundles = [find_bundle(str(name)) for name in names or bundle_names()]
+    for bundle in bundles:
+        _package(bundle, folder, base)
+    releases = write_index(folder, base or ADDRESS)
+    n_versions = sum(len(versions) for versions in releases.values())
+    return (
+        f"wrote {folder / 'model_info.json'} and {folder / 'index.html'}: bundles {len(releases)}, "
+        f"versions {n_versions}\n`python -m tools zoo serve {folder}` shares them"
+    )
+
+
+def write_index(folder: Path, url: str = ADDRESS) -> dict[str, list[Release]]:
+    """Write model_info.json and index.html for the zips that a folder holds.
+
+    Args:
+        folder: of the zips.
+        url: where the folder will be found.
+
+    Returns:
+        The releases by bundle, the newest first.
+
+    Raises:
+        ValueError: there is no zip, or one is not as it should be; the files stay as they were.
+    """
+    releases = find_releases(folder)
+    if not releases:
+        raise ValueError(f"{folder}: expected zips such as NAME_v0.1.0.zip, got none; name a bundle to package")
+    info = model_info(releases, url)
+    write_gallery(folder, releases, url)
+    with atomic_path(folder / "model_info.json") as temporary:
+        temporary.write_text(json.dumps(info, indent=4) + "\n", encoding="utf-8")
+    return releases
+
+
+def model_info(releases: Mapping[str, Sequence[Release]], url: str) -> dict[str, dict[str, str | int]]:
+    """What `monai.bundle` and the model zoo's own checks read: `NAME_v<version>` to checksum (SHA-1) and source.
+
+    Added to it: `sha256` and `size` in bytes. Older versions come first, as in the zoo.
+
+    Raises:
+        ValueError: MONAI would not find a bundle of this name, since it cuts names at `_v`.
+    """
+    for name in releases:
+        if "_v" in name:
+            raise ValueError(
+                f"{name}: expected a name without `_v`, at which MONAI cuts the names of an index; rename it"
+            )
+    return {
+        f"{release.name}_v{release.version}": {
+            "checksum": release.sha1,
+            "source": f"{url}/{release.file}",
+            "sha256": release.sha256,
+            "size": release.size,
+        }
+        for versions in releases.values()
+        for release in reversed(versions)
+    }
+
+
+def _package(bundle: Path, folder: Path, url: str) -> None:
+    """Package a bundle, and say if its zip was there before with other bytes: published versions should not change."""
+    stem = f"{bundle.name}_v{bundle_version(bundle)}"
+    zipped = folder / f"{stem}.zip"
+    before = sha256_of(zipped) if zipped.is_file() else ""
+    package = build_package(bundle, folder, f"{url}/{stem}_large_files" if url else "")
+    changed = before not in ("", package.sha256)
+    note = ": replaced one of other content; raise `version` in metadata.json if that was shared" if changed else ""
+    sys.stdout.write(f"{package.path}, {package.size / 1e6:.1f} MB{note}\n")
+    sys.stdout.flush()
+
+
+def _checked_url(url: object) -> str:
+    if not isinstance(url, str) or not re.fullmatch(r"(https?://[^\s\"'<>?#]+)?", url):
+        raise ValueError(f"url must be the address of a folder such as {ADDRESS}, got {url!r}")
+    return url.rstrip("/")
