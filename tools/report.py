@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from common.data.atomic import atomic_path
 
 _TEMPLATE = Path(__file__).with_name("report.html")
+WIDE = 1000
+"""Images of more pixels are scrolled on a narrow screen, not shrunk until nothing is seen."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,30 @@ class ReportImage:
         return cls(caption, buffer.getvalue())
 
 
-def write_report(
-    path: str | Path,
-    *,
-    title: str,
-    intro: Sequence[str],
-    tables: Sequence[ReportTable] = (),
-    charts: Sequence[ReportImage] = (),
-    panels: Sequence[ReportImage] = (),
-    commands: Sequence[tuple[str, str]] = (),
-) -> Path:
+@dataclass(frozen=True)
+class ReportCommand:
+    """A command line to go on with, and what it is for."""
+
+    purpose: str
+    line: str
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A part of a report under a heading; a plain text is a paragraph."""
+
+    heading: str
+    parts: Sequence[str | ReportTable | ReportImage | ReportCommand]
+
+
+def write_report(path: str | Path, *, title: str, intro: Sequence[str], sections: Sequence[ReportSection] = ()) -> Path:
     """Write a report; the file appears whole or not at all. All text is escaped.
 
     Args:
         path: of the HTML file.
         title: headline.
         intro: paragraphs: what was run, on which data, measured how.
-        tables: the numbers.
-        charts: curves and histograms.
-        panels: pictures of cases.
-        commands: how to go on: (what it is for, command line).
+        sections: the rest; those without parts are left out.
 
     Returns:
         The path.
@@ -74,20 +80,25 @@ def write_report(
     Raises:
         ValueError: an image is not PNG.
     """
-    parts = [f"<p>{escape(paragraph)}</p>" for paragraph in intro]
-    for heading, section in (
-        ("Numbers", [_table(table) for table in tables]),
-        ("Charts", [_figure(image) for image in charts]),
-        ("Cases", [_figure(image) for image in panels]),
-        ("How to go on", [f"<p>{escape(purpose)}</p>\n<pre>{escape(line)}</pre>" for purpose, line in commands]),
-    ):
-        if section:
-            parts += [f"<h2>{heading}</h2>", *section]
+    parts = [_part(paragraph) for paragraph in intro]
+    for section in sections:
+        if section.parts:
+            parts += [f"<h2>{escape(section.heading)}</h2>", *map(_part, section.parts)]
     html = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), body="\n".join(parts))
     with atomic_path(path) as temporary:
         # a file name that is not valid UTF-8 arrives as lone surrogates
         temporary.write_text(html, encoding="utf-8", errors="replace")
     return Path(path)
+
+
+def _part(part: str | ReportTable | ReportImage | ReportCommand) -> str:
+    if isinstance(part, ReportTable):
+        return _table(part)
+    if isinstance(part, ReportImage):
+        return _figure(part)
+    if isinstance(part, ReportCommand):
+        return f"<p>{escape(part.purpose)}</p>\n<pre>{escape(part.line)}</pre>"
+    return f"<p>{escape(part)}</p>"
 
 
 def _table(table: ReportTable) -> str:
@@ -110,7 +121,10 @@ def _cell(cell: str | tuple[str, str]) -> str:
 def _figure(image: ReportImage) -> str:
     if not image.png.startswith(b"\x89PNG\r\n\x1a\n"):
         raise ValueError(f"expected a PNG image for {image.caption!r}, got bytes {image.png[:8]!r}")
+    # the header of a PNG: its width is bytes 16 to 19
+    wide = ' class="wide"' if int.from_bytes(image.png[16:20], "big") > WIDE else ""
     caption, data = escape(image.caption), base64.b64encode(image.png).decode("ascii")
     return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+        f'<figure><div class="scroll"><img{wide} alt="{caption}" src="data:image/png;base64,{data}"></div>'
+        f"<figcaption>{caption}</figcaption></figure>"
     )

@@ -1,50 +1,43 @@
-"""`python -m tools report`: what an evaluation left in its folder, as an HTML report."""
+"""`python -m tools report`: what an evaluation or a comparison left in its folder, as an HTML report."""
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from common.data.files import natural_key, split_suffix
-from common.metrics import PROTOCOLS, Summary, paired_difference, summarise
+from common.metrics import PROTOCOLS
+from common.panel_files import INDEX, PanelIndex
+from tools.charts import distributions, gain_histograms, training_curves
 from tools.command import command
-from tools.report import ReportImage, ReportTable, write_report
+from tools.report import ReportCommand, ReportImage, ReportSection, ReportTable, write_report
+from tools.results import (
+    Case,
+    Comparison,
+    Values,
+    differences,
+    extremes,
+    format_summary,
+    gains,
+    heading,
+    leading_method,
+    metrics_of,
+    read_metrics,
+    shown,
+    summaries,
+    unit_of,
+)
 
-BASELINE, RESULT = "zero_filled", "reconstruction"
-WORDS = {BASELINE: "zero-filled", RESULT: "reconstruction"}
-DECIMALS = {"psnr": 2, "ssim": 4, "nmse": 4}
-N_EXTREMES = 3
-
-
-class Case(NamedTuple):
-    """A slice, or a volume if `slice_index` is empty."""
-
-    file: str
-    slice_index: str
-
-    def __str__(self) -> str:
-        name = Path(self.file).name
-        return f"{name}, slice {self.slice_index}" if self.slice_index else name
-
-
-Values = dict[str, dict[Case, dict[str, float]]]
-"""Method to case to metric to value."""
+Cell = str | tuple[str, str]
 
 
 @command
-def run(results_dir: str, out: str = "", title: str = "Reconstruction report", dataset_dir: str = "") -> str:
-    """Write a report of RESULTS_DIR: metrics.csv, and if they are there panels/*.png and history.csv.
+def report(results_dir: str, out: str = "", title: str = "Reconstruction report", dataset_dir: str = "") -> str:
+    """Write a report of RESULTS_DIR: of metrics.csv, and if they are there of panels/ and history.csv.
 
     Args:
-        results_dir: folder that an evaluation wrote.
+        results_dir: folder that an evaluation or `python -m tools compare` wrote.
         out: HTML file to write; RESULTS_DIR/report.html if empty.
         title: headline.
         dataset_dir: folder of the data; its dataset.json tells where they come from. If empty, looked for beside the
@@ -55,77 +48,76 @@ def run(results_dir: str, out: str = "", title: str = "Reconstruction report", d
 
 
 def report_results(results_dir: str | Path, out: str | Path, *, title: str, dataset_dir: str | Path = "") -> Path:
-    """Report an evaluation; arguments as for the command `run`.
+    """Report an evaluation or a comparison; arguments as for the command `report`.
 
     Raises:
         FileNotFoundError: there is no metrics.csv.
-        ValueError: a CSV file is not what an evaluation or a training writes.
+        ValueError: a file is not what an evaluation, a comparison or a training writes.
     """
     results_dir = Path(results_dir)
     protocols = read_metrics(results_dir / "metrics.csv")
-    tables, charts = [], []
-    for name, values in protocols.items():
-        tables.append(_summary_table(name, values))
-        gains = _gains(values)
-        finite = {case: gain for case, gain in gains.items() if math.isfinite(gain)}
-        if finite:
-            tables.append(_extremes_table(name, values, finite))
-            charts.append(_gain_histogram(name, list(finite.values())))
+    comparison = Comparison.read(results_dir)
+    tables: list[ReportTable] = []
+    charts: list[ReportImage] = []
     history = results_dir / "history.csv"
     if history.is_file():
-        charts = [*_training_curves(history), *charts]
+        charts += training_curves(history)
+    for name, values in protocols.items():
+        reference = _reference(values, comparison)
+        tables.append(_summary_table(name, values, reference))
+        found = {method: gains(values, method, reference) for method in values if method != reference}
+        found = {method: row for method, row in found.items() if row}
+        if found:
+            tables.append(_extremes_table(name, values, reference))
+            charts.append(gain_histograms(name, found, reference))
+        charts.append(distributions(name, values))
     return write_report(
         out,
         title=title,
-        intro=_intro(protocols, dataset_dir),
-        tables=tables,
-        charts=charts,
-        panels=_panels(results_dir / "panels", protocols),
-        commands=_commands(results_dir),
+        intro=_intro(protocols, comparison, dataset_dir),
+        sections=[
+            ReportSection("Numbers", tables),
+            ReportSection("Charts", charts),
+            *_panel_sections(results_dir / "panels", protocols, comparison),
+            ReportSection("How to go on", _commands(results_dir)),
+        ],
     )
 
 
-def read_metrics(path: Path) -> dict[str, Values]:
-    """Protocol to values, of a CSV file with a row per protocol, file, slice and method.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: columns are missing, there is no row, or a value is no number.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; evaluate first, or name the folder an evaluation wrote")
-    keys = ("protocol", "file", "slice", "method")
-    protocols: dict[str, Values] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        if missing := [key for key in (*keys, "psnr") if key not in columns]:
-            raise ValueError(f"{path}: expected columns {', '.join(keys)}, psnr ..., missing {', '.join(missing)}")
-        metrics = [column for column in columns if column not in keys]
-        for row in reader:
-            try:
-                numbers = {metric: float(row[metric] or "nan") for metric in metrics}
-            except ValueError as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}; evaluate again") from None
-            methods = protocols.setdefault(row["protocol"], {})
-            methods.setdefault(row["method"], {})[Case(row["file"], row["slice"])] = numbers
-    if not protocols:
-        raise ValueError(f"{path}: holds no case; evaluate data that have targets")
-    return protocols
-
-
-def _intro(protocols: dict[str, Values], dataset_dir: str | Path) -> list[str]:
+def _intro(protocols: dict[str, Values], comparison: Comparison | None, dataset_dir: str | Path) -> list[str]:
     cases = {case for values in protocols.values() for method in values.values() for case in method}
     files = sorted({case.file for case in cases})
     n_slices = len({case for case in cases if case.slice_index})
     slices = f", {n_slices} {'slice' if n_slices == 1 else 'slices'}" if n_slices else ""
+    methods = list(dict.fromkeys(method for values in protocols.values() for method in values))
     intro = [
-        f"Images were reconstructed from undersampled k-space and compared with their fully sampled targets: "
-        f"{len(files)} {'file' if len(files) == 1 else 'files'}{slices}. The zero-filled image, the plain inverse "
-        "Fourier transform of the measured samples, is the baseline.",
+        "Images were reconstructed from undersampled k-space and compared with their fully sampled targets: "
+        f"{len(files)} {'file' if len(files) == 1 else 'files'}{slices}."
     ]
+    if "zero_filled" in methods:
+        intro[0] += (
+            " The zero-filled image, the plain inverse Fourier transform of the measured samples, is the baseline."
+        )
+    if comparison is not None:
+        options = " ".join(f"--{key} {value}" for key, value in comparison.options.items())
+        told = "; ".join(_describe_method(*method) for method in comparison.methods.items())
+        intro.append(
+            f"All methods had the same measurements, made as the bundles' configurations say"
+            f"{f', changed by {options}' if options else ''}. Methods: {told}."
+        )
     description = _describe_data([Path(dataset_dir)] if dataset_dir else _data_folders(files))
     return [*intro, description] if description else intro
+
+
+def _reference(values: Values, comparison: Comparison | None) -> str:
+    """The method that the others are compared with: an evaluation has its baseline first."""
+    return next(iter(values)) if comparison is None else comparison.reference
+
+
+def _describe_method(label: str, about: Mapping[str, Any]) -> str:
+    bundle = f"bundle {about['bundle']} {about.get('version', '')}, " if "bundle" in about else ""
+    checkpoint = f"weights {Path(str(about['checkpoint'])).name}, " if "checkpoint" in about else ""
+    return f"{shown(label)} ({bundle}{checkpoint}{about.get('seconds', '?')} s)"
 
 
 def _data_folders(files: list[str]) -> list[Path]:
@@ -147,148 +139,99 @@ def _describe_data(folders: list[Path]) -> str:
     return ""
 
 
-def _summary_table(protocol: str, values: Values) -> ReportTable:
-    metrics = list(dict.fromkeys(metric for cases in values.values() for row in cases.values() for metric in row))
-    rows: list[list[str | tuple[str, str]]] = []
-    for method, cases in values.items():
-        summaries = [summarise(_column(cases.values(), metric)) for metric in metrics]
-        rows.append([WORDS.get(method, method), *map(_format, summaries, metrics)])
-    baseline = values.get(BASELINE, {})
-    for method, cases in values.items():
-        shared = [case for case in cases if case in baseline]
-        if method == BASELINE or not shared:
-            continue
-        differences = [
-            paired_difference(
-                _column([cases[case] for case in shared], metric), _column([baseline[case] for case in shared], metric)
-            )
-            for metric in metrics
+def _summary_table(protocol: str, values: Values, reference: str) -> ReportTable:
+    metrics = metrics_of(values)
+    rows: list[list[Cell]] = [
+        [shown(method), *(format_summary(row[metric], metric) for metric in metrics)]
+        for method, row in summaries(values).items()
+    ]
+    rows += [
+        [
+            f"difference ({shown(method)} - {shown(reference)})",
+            *(format_summary(row[metric], metric, sign="+") for metric in metrics),
         ]
-        label = f"difference ({WORDS.get(method, method)} - zero-filled)"
-        rows.append([label, *(_format(d, metric, sign="+") for d, metric in zip(differences, metrics, strict=True))])
+        for method, row in differences(values, reference).items()
+    ]
     known = PROTOCOLS.get(protocol)
-    unit = "volume" if known is not None and known.scope == "volume" else "slice"
+    unit = unit_of(protocol)
     n = len({case for cases in values.values() for case in cases})
     return ReportTable(
         caption=f"Protocol {protocol}, {n} {unit}{'s' if n > 1 else ''}",
-        header=["", *(_heading(metric) for metric in metrics)],
+        header=["", *map(heading, metrics)],
         rows=rows,
         note=f"{known.description + '. ' if known else ''}Mean ± standard deviation over {unit}s, and below it the "
         "95 % bootstrap interval of the mean.",
     )
 
 
-def _extremes_table(protocol: str, values: Values, gains: dict[Case, float]) -> ReportTable:
-    order = sorted(gains, key=lambda case: gains[case], reverse=True)
-    n = min(N_EXTREMES, (len(order) + 1) // 2)
-    chosen = [("best", case) for case in order[:n]] + [("worst", case) for case in order[n:][-n:]]
+def _extremes_table(protocol: str, values: Values, reference: str) -> ReportTable:
+    leading = leading_method(values, reference)
+    gain = gains(values, leading, reference)
+    best, worst = extremes(gain)
     rows = [
         [
             kind,
             str(case),
-            *(f"{values[method][case]['psnr']:.2f}" for method in (BASELINE, RESULT)),
-            f"{gains[case]:+.2f}",
+            *(f"{cases[case]['psnr']:.2f}" if case in cases else "" for cases in values.values()),
+            f"{gain[case]:+.2f}",
         ]
-        for kind, case in chosen
+        for kind, chosen in (("best", best), ("worst", worst))
+        for case in chosen
     ]
-    header = ["", "case", "zero-filled, dB", "reconstruction, dB", "gain, dB"]
-    return ReportTable(f"Best and worst cases by PSNR gain, protocol {protocol}", header, rows)
+    header = ["", "case", *(f"{shown(method)}, dB" for method in values), "gain, dB"]
+    caption = f"Best and worst cases by PSNR gain of {shown(leading)} over {shown(reference)}, protocol {protocol}"
+    return ReportTable(caption, header, rows)
 
 
-def _gains(values: Values) -> dict[Case, float]:
-    """PSNR of the reconstruction minus that of the zero-filled image."""
-    before, after = values.get(BASELINE, {}), values.get(RESULT, {})
-    return {case: after[case]["psnr"] - before[case]["psnr"] for case in after if case in before}
-
-
-def _gain_histogram(protocol: str, gains: list[float]) -> ReportImage:
-    figure = Figure(figsize=(6.4, 2.8), layout="constrained")
-    axes = figure.subplots()
-    axes.hist(gains, bins=min(30, max(5, math.isqrt(len(gains)) * 2)), color="#3b82c4", edgecolor="white")
-    axes.axvline(float(np.mean(gains)), color="#b3541e", linewidth=1.5, label=f"mean {np.mean(gains):+.2f} dB")
-    axes.set(xlabel="PSNR gain over zero-filled, dB", ylabel="cases")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    return ReportImage.draw(figure, f"PSNR gain of each case, protocol {protocol}")
-
-
-def _training_curves(path: Path) -> list[ReportImage]:
-    """Losses and validation metrics by epoch, from the table a training writes."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
+def _panel_sections(folder: Path, protocols: dict[str, Values], comparison: Comparison | None) -> list[ReportSection]:
+    """Pictures of the best, the worst and further cases, as far as they were drawn."""
+    if not (folder / INDEX).is_file():
         return []
-    if "epoch" not in rows[0]:
-        raise ValueError(f"{path}: expected a column epoch, got {', '.join(rows[0])}; remove the file or train again")
-    columns = {name: _numbers(rows, name, path) for name in rows[0] if name not in ("phase", "learning_rate")}
-    epochs = columns.pop("epoch")
-    # terms differ by orders of magnitude; adversarial ones begin later, cross zero, and say little by themselves
-    losses = {name: values / values[0] for name, values in columns.items() if name.startswith("loss") and values[0] > 0}
-    qualities = {name: values for name, values in columns.items() if "psnr" in name.lower()}
-    images = []
-    for label, curves in (("loss / first epoch", losses), ("PSNR in validation, dB", qualities)):
-        if curves:
-            figure = Figure(figsize=(6.4, 2.8), layout="constrained")
-            axes = figure.subplots()
-            for name, values in curves.items():
-                seen = np.isfinite(values)
-                axes.plot(epochs[seen], values[seen], marker="." if seen.sum() < 30 else "", label=name)
-            axes.set(xlabel="epoch", ylabel=label)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.spines[["top", "right"]].set_visible(False)
-            figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-            images.append(ReportImage.draw(figure, f"Training: {label}"))
-    return images
+    index = PanelIndex.read(folder)
+    protocol = index.protocol if index.protocol in protocols else next(iter(protocols))
+    values = protocols[protocol]
+    reference = _reference(values, comparison)
+    gain = gains(values, leading_method(values, reference), reference)
+    best, worst = extremes(gain)
+    left = {Case(path, str(number)): name for (path, number), name in index.pictures.items()}
+    sections = []
+    for title, wanted in (("Best cases", best), ("Worst cases", worst), ("Further cases", list(left))):
+        images = [
+            ReportImage.read(folder / left.pop(picture), _caption(picture, gain.get(case), protocol, reference))
+            for case in wanted
+            for picture in [found for found in left if _shows(found, case)]
+        ]
+        scale = (
+            [f"All error maps have one scale, 0 to {index.error_scale:.3g}."] if index.error_scale and images else []
+        )
+        sections.append(ReportSection(title, [*scale, *images]))
+    return sections
 
 
-def _numbers(rows: Sequence[dict[str, str]], name: str, path: Path) -> np.ndarray:
-    try:
-        return np.array([float(row[name] or "nan") for row in rows])
-    except ValueError as error:
-        raise ValueError(f"{path}: column {name}: {error}; remove the file or train again") from None
+def _shows(picture: Case, case: Case) -> bool:
+    """Whether a picture of a slice shows a case, which may be the whole volume."""
+    return picture == case or (picture.file == case.file and not case.slice_index)
 
 
-def _panels(folder: Path, protocols: dict[str, Values]) -> list[ReportImage]:
-    gains: dict[str, str] = {}
-    for name, values in protocols.items():
-        for case, gain in _gains(values).items():
-            if case.slice_index:
-                gains.setdefault(
-                    f"{split_suffix(case.file)[0]}_{case.slice_index}", f"PSNR gain {gain:+.2f} dB ({name})"
-                )
-    paths = sorted((path for path in folder.glob("*.png") if path.name[0] != "."), key=natural_key)
+def _caption(picture: Case, gain: float | None, protocol: str, reference: str) -> str:
+    gained = "" if gain is None else f": PSNR gain {gain:+.2f} dB over {shown(reference)} ({protocol})"
+    return f"{picture}{gained}"
+
+
+def _commands(results_dir: Path) -> Sequence[ReportCommand]:
     return [
-        ReportImage.read(path, f"{path.stem}: {gains[path.stem]}" if path.stem in gains else path.stem)
-        for path in paths
-    ]
-
-
-def _commands(results_dir: Path) -> list[tuple[str, str]]:
-    return [
-        ("Look at the curves and images of a training.", f'tensorboard --logdir "{results_dir}"'),
-        ("Make synthetic data of any number and size.", "python -m tools data make brain_mri DIRECTORY --n_train 1000"),
-        (
+        ReportCommand("Look at the curves and images of a training.", f'tensorboard --logdir "{results_dir}"'),
+        ReportCommand(
+            "Make synthetic data of any number and size.",
+            "python -m tools data make brain_mri DIRECTORY --n_train 1000",
+        ),
+        ReportCommand(
             "Train on own images, in the folder of a bundle.",
             "python -m monai.bundle run --config_file configs/train.json --dataset_dir DIRECTORY",
         ),
-        ("Write this report again.", f'python -m tools report run "{results_dir}"'),
+        ReportCommand(
+            "Compare bundles, weights and classical methods on own images.",
+            "python -m tools compare DIRECTORY --entries zero_filled,tv,wavelet,BUNDLE",
+        ),
+        ReportCommand("Write this report again.", f'python -m tools report "{results_dir}"'),
     ]
-
-
-def _column(rows: Any, metric: str) -> np.ndarray:
-    return np.array([row[metric] for row in rows], dtype=np.float64)
-
-
-def _heading(metric: str) -> str:
-    return {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE"}.get(metric, metric)
-
-
-def _format(summary: Summary, metric: str, sign: str = "") -> tuple[str, str]:
-    places = DECIMALS.get(metric, 4)
-    mean, low, high = (f"{value:{sign}.{places}f}" for value in (summary.mean, summary.low, summary.high))
-    left_out = f", {summary.n_undefined} undefined" if summary.n_undefined else ""
-    return f"{mean} ± {summary.std:.{places}f}", f"[{low}, {high}]{left_out}"
-
-
-COMMANDS = {"run": run}

@@ -1,0 +1,117 @@
+"""Runs a bundle's own inference in a process of its own, and keeps what it measures and reconstructs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.comparison.capture import PROGRESS, CaseFolder
+from tools.comparison.entries import BundleEntry
+from tools.zoo.layout import ROOT, read_json
+
+CAPTURE = "tools.comparison.capture.SaveCases"
+PATHS = ("mask_file",)
+"""Keys of a bundle's configuration that name files, which the user gives relative to the current folder."""
+
+
+def inference_config(entry: BundleEntry) -> Path:
+    """The bundle's `configs/inference.json`."""
+    return entry.root / "configs" / "inference.json"
+
+
+def check_overrides(entry: BundleEntry, overrides: Mapping[str, Any]) -> None:
+    """See that the bundle knows what is to be changed.
+
+    Raises:
+        ValueError: its configuration lacks a key.
+    """
+    known = read_json(inference_config(entry))
+    given = [*overrides, *(["checkpoint"] if entry.checkpoint else [])]
+    if unknown := [key for key in given if key.partition("#")[0] not in known]:
+        raise ValueError(
+            f"{entry.label}: unknown option --{unknown[0]}, {inference_config(entry)} has no such key; "
+            f"it has {', '.join(sorted(key for key in known if key[0].islower()))}"
+        )
+
+
+def run_bundle(
+    entry: BundleEntry,
+    dataset_dir: Path,
+    overrides: Mapping[str, Any],
+    folder: Path,
+    tell: Callable[[int, int], None],
+) -> CaseFolder:
+    """`python -m monai.bundle run` with the bundle's `inference.json`, whose handlers are replaced.
+
+    A process each, because two bundles in one process would share the names `common` and `scripts`.
+
+    Args:
+        entry: the bundle.
+        dataset_dir: of the data.
+        overrides: keys of the configuration to values.
+        folder: a new folder for the run.
+        tell: called with how many of how many batches are done.
+
+    Returns:
+        "image", "pred" and "label" of all cases.
+
+    Raises:
+        ValueError: the run failed; with the bundle's own words.
+    """
+    folder.mkdir(parents=True)
+    cases = CaseFolder(folder / "cases")
+    changes: dict[str, Any] = {key: _absolute(key, value) for key, value in overrides.items()}
+    changes |= {"bundle_root": str(entry.root), "dataset_dir": str(dataset_dir.resolve())}
+    if entry.checkpoint:
+        changes["checkpoint"] = str(entry.checkpoint)
+    changes["handlers"] = [{"_target_": CAPTURE, "folder": str(cases.folder)}]
+    change_file = folder / "compare.json"
+    change_file.write_text(json.dumps(changes), encoding="utf-8")
+    configs = json.dumps([str(inference_config(entry)), str(change_file)])
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", configs]
+    log: list[str] = []
+    # the empty folder is the first on the path, then the bundle, then what this process sees
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None  # for the type checker
+        try:
+            for line in process.stdout:
+                words = line.split()
+                if len(words) == 3 and words[0] == PROGRESS:
+                    tell(int(words[1]), int(words[2]))
+                else:
+                    log.append(line)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise ValueError(f"{entry.label}: {failure(log, process.returncode)}")
+    return cases
+
+
+def _absolute(key: str, value: Any) -> Any:
+    return str(Path(value).resolve()) if key in PATHS and isinstance(value, str) else value
+
+
+def failure(log: Sequence[str], status: int) -> str:
+    """What a failed run says in one line: its own `error:`, else its last line; then the log's end goes to stderr."""
+    lines = [line.strip() for line in log if line.strip()]
+    for line in reversed(lines):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    sys.stderr.write("".join(log[-40:]))
+    return f"its inference ended with status {status}: {lines[-1] if lines else 'no output'}"

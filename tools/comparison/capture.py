@@ -1,0 +1,88 @@
+"""What an evaluator reconstructs, case by case in a folder: written in a bundle's process, read in this one.
+
+Imports nothing of `common`: in the process of a packaged bundle that name belongs to the bundle.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import Tensor
+
+PROGRESS = "captured"
+"""First word of the lines on stdout that tell how many of how many batches are done."""
+
+
+class CaseName(NamedTuple):
+    """A slice of a data file."""
+
+    path: str
+    slice_index: int
+    n_slices: int
+
+
+class CaseFolder:
+    """Arrays of cases, numbered in the order they came: a file each, from which single arrays are read."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.folder.glob("*.npz"))
+
+    def write(self, number: int, arrays: Mapping[str, Tensor | np.ndarray]) -> None:
+        """Write the arrays of a case."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plain: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(self._path(number), **plain)
+
+    def read(self, number: int, array: str) -> Tensor | None:
+        """An array of a case; None if it has none of this name."""
+        with np.load(self._path(number)) as arrays:
+            return torch.from_numpy(arrays[array]) if array in arrays else None
+
+    def name(self, number: int) -> CaseName:
+        """The slice that a case is."""
+        with np.load(self._path(number)) as arrays:
+            return CaseName(str(arrays["path"]), int(arrays["slice"]), int(arrays["n_slices"]))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:07d}.npz"
+
+
+class SaveCases:
+    """Ignite handler: writes "image" (the measurement), "pred" and "label" of each case into a `CaseFolder`.
+
+    The evaluator decollates; per item, `engine.state.batch` has "path", "slice" and "n_slices".
+
+    Args:
+        folder: where; must be free.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.cases = CaseFolder(folder)
+        self._number = 0
+
+    def attach(self, engine: Workflow) -> None:
+        """Register on the evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_batch)
+
+    def _add_batch(self, engine: Workflow) -> None:
+        for where, images in zip(engine.state.batch, engine.state.output, strict=True):
+            arrays = {key: _plain(images[key]) for key in ("image", "pred", "label") if images.get(key) is not None}
+            place = {key: np.asarray(where[key]) for key in ("path", "slice", "n_slices")}
+            self.cases.write(self._number, {**arrays, **place})
+            self._number += 1
+        sys.stdout.write(f"{PROGRESS} {engine.state.iteration} {engine.state.epoch_length}\n")
+        sys.stdout.flush()
+
+
+def _plain(image: Any) -> Tensor:
+    return image.detach().cpu().float().as_subclass(Tensor)

@@ -1,0 +1,78 @@
+"""The measurements that all entries of a comparison share, and the proof that they do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tools.comparison.baselines import Baseline
+from tools.comparison.capture import CaseFolder
+from tools.progress import Progress
+
+TOLERANCE = 1e-5
+"""Largest difference of measurements that are called the same, as a part of the largest value."""
+
+
+def require_targets(label: str, cases: CaseFolder) -> None:
+    """See that every case has a target.
+
+    Raises:
+        ValueError: there is no case, or one has none.
+    """
+    if not len(cases):
+        raise ValueError(f"{label}: reconstructed no case; check its inference.json")
+    for number in range(len(cases)):
+        if cases.read(number, "label") is None:
+            raise ValueError(
+                f"{cases.name(number).path}: has no target (fully sampled image) to compare with; "
+                "give fully sampled data, or a folder without this file"
+            )
+
+
+def require_same_measurements(label: str, cases: CaseFolder, reference_label: str, reference: CaseFolder) -> None:
+    """See that two bundles had the same cases, the same measurements of them and the same targets.
+
+    Raises:
+        ValueError: they had not.
+    """
+    way_out = "give options that make both measure alike, for example --mask_family radial --sampling_rate 0.1"
+    if len(cases) != len(reference):
+        raise ValueError(f"{label} has {len(cases)} cases and {reference_label} has {len(reference)}; {way_out}")
+    for number in range(len(cases)):
+        name, reference_name = cases.name(number), reference.name(number)
+        if name != reference_name:
+            raise ValueError(
+                f"case {number} is slice {name.slice_index} of {name.path} in {label} and slice "
+                f"{reference_name.slice_index} of {reference_name.path} in {reference_label}; {way_out}"
+            )
+        for array, word in (("image", "measurement"), ("label", "target")):
+            if not _same(cases.read(number, array), reference.read(number, array)):
+                where = f"{name.path}, slice {name.slice_index}"
+                raise ValueError(f"{where}: {label} has another {word} than {reference_label}; {way_out}")
+
+
+def reconstruct(method: Baseline, measured: CaseFolder, results: CaseFolder, progress: Progress) -> None:
+    """Apply a baseline to all measurements."""
+    for number in range(len(measured)):
+        results.write(number, {"pred": method(required(measured, number, "image")[None])[0]})
+        progress.update(number + 1, len(measured))
+
+
+def required(cases: CaseFolder, number: int, array: str) -> Tensor:
+    """An array that each case has.
+
+    Raises:
+        ValueError: it has none.
+    """
+    found = cases.read(number, array)
+    if found is None:
+        raise ValueError(
+            f"{cases.name(number).path}: the evaluator gave no {array!r}; look at the bundle's inference.json"
+        )
+    return found
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=TOLERANCE * float(b.abs().max()))

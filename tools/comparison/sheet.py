@@ -1,0 +1,77 @@
+"""Pictures of compared cases: a figure each, and one sheet of some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from common.figures import CaseImages, case_figure, error_scale_of, save_figure
+from common.metrics import get_protocol
+from common.metrics.protocol_metric import image_from_channels
+from common.operators import unpack_measurement
+from common.panel_files import PanelIndex
+from tools.comparison.capture import CaseFolder
+from tools.comparison.measured import required
+from tools.results import Case, shown
+
+
+def draw_cases(
+    folder: Path,
+    measured: CaseFolder,
+    methods: Mapping[str, CaseFolder],
+    on_sheet: Sequence[int],
+    further: Iterable[int],
+    protocol: str,
+) -> None:
+    """Write `sheet.png` with some cases, and `panels/` with a figure for each of these and of further ones.
+
+    All error maps have one scale.
+
+    Args:
+        folder: where.
+        measured: the measurements and targets.
+        methods: label to reconstructions.
+        on_sheet: numbers of the cases of the sheet.
+        further: numbers of further cases.
+        protocol: of the PSNR and SSIM under the error maps; if it measures volumes, `magnitude_slice` instead.
+    """
+    if get_protocol(protocol).scope != "slice":
+        protocol = "magnitude_slice"
+    cases = {number: _case(measured, methods, number) for number in dict.fromkeys((*on_sheet, *further))}
+    scale = error_scale_of(list(cases.values()))
+    index = PanelIndex.of([(case.path, case.slice_index) for case in cases.values()], protocol, scale)
+    index.draw(list(cases.values()), folder / "panels")
+    index.write(folder / "panels")
+    sheet = case_figure([cases[number] for number in on_sheet], protocol=protocol, error_scale=scale)
+    save_figure(sheet, folder / "sheet.png", dpi=100)
+
+
+def spread(n_cases: int, n: int) -> list[int]:
+    """Numbers of `n` cases, evenly spread: 0, 3, 6 of 9."""
+    n = min(n, n_cases)
+    return [number * n_cases // n for number in range(n)]
+
+
+def numbers_of(cases: Sequence[Case], measured: CaseFolder) -> list[int]:
+    """Numbers of slices; of a volume, of its middle slice."""
+    wanted = set(cases)
+    found = []
+    for number in range(len(measured)):
+        name = measured.name(number)
+        volume_shown = Case(name.path, "") in wanted and name.slice_index == name.n_slices // 2
+        if volume_shown or Case(name.path, str(name.slice_index)) in wanted:
+            found.append(number)
+    return found
+
+
+def _case(measured: CaseFolder, methods: Mapping[str, CaseFolder], number: int) -> CaseImages:
+    name = measured.name(number)
+    _, mask = unpack_measurement(required(measured, number, "image")[None])
+    images = {label: image_from_channels(required(cases, number, "pred")[None])[0] for label, cases in methods.items()}
+    return CaseImages(
+        path=name.path,
+        slice_index=name.slice_index,
+        mask=mask[0, 0],
+        methods={shown(label): image for label, image in images.items()},
+        target=image_from_channels(required(measured, number, "label")[None])[0],
+    )
