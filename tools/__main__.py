@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
-from tools import benchmark, data, demo, results_report
 from tools.command import run_commands
 
-COMMANDS = {
-    "benchmark": benchmark.COMMANDS,
-    "data": data.COMMANDS,
-    "demo": demo.demo,
-    "report": results_report.COMMANDS,
+PLACES = {
+    "benchmark": "tools.benchmark:COMMANDS",
+    "compare": "tools.compare:compare",
+    "data": "tools.data:COMMANDS",
+    "demo": "tools.demo:demo",
+    "new": "tools.new:new",
+    "report": "tools.results_report:report",
+    "zoo": "tools.zoo.commands:COMMANDS",
 }
+"""Where the first words are; what is asked for is imported, and not the seconds of the rest."""
+
+
+def commands(words: list[str]) -> dict[str, Any]:
+    """The commands that the words can mean: of the first word alone, or all."""
+    wanted = words[:1] if words[:1] and words[0] in PLACES else list(PLACES)
+    found = {}
+    for word in wanted:
+        module, _, name = PLACES[word].partition(":")
+        found[word] = getattr(import_module(module), name)
+    return found
+
 
 if __name__ == "__main__":
-    sys.exit(run_commands(COMMANDS, name="tools"))
+    sys.exit(run_commands(commands(sys.argv[1:]), name="tools"))

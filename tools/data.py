@@ -1,12 +1,14 @@
-"""`python -m tools data`: data sets to begin with."""
+"""`python -m tools data`: data sets to begin with, and what readers see of one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from common.data.synthetic import make_brain_set
 from tools.command import command
+from tools.data_check import check
 
 
 @command
@@ -40,7 +42,31 @@ def make_brain_mri(
     return f"{directory} holds these {total} synthetic images already"
 
 
+def _tiny_brain_mri(folder: Path) -> None:
+    make_brain_set(folder, n_train=4, n_valid=2, n_test=2, size=64)
+
+
+TINY_SETS: dict[str, Callable[[Path], None]] = {"brain_mri": _tiny_brain_mri}
+"""By the same names, the smallest sets on which a bundle can be tried."""
+
+
+def make_tiny_set(name: str, folder: Path) -> None:
+    """Make a very small synthetic set: train/, valid/ and test/ with a few images of 64 pixels, in about a second.
+
+    Args:
+        name: as `python -m tools data make` knows it.
+        folder: where; must be free.
+
+    Raises:
+        ValueError: for an unknown name.
+        FileExistsError: the folder holds something else.
+    """
+    if name not in TINY_SETS:
+        raise ValueError(f"{name!r}: no such synthetic set, expected one of {', '.join(TINY_SETS)}; correct the name")
+    TINY_SETS[name](folder)
+
+
 DATA_SETS: dict[str, Callable[..., Any]] = {"brain_mri": make_brain_mri}
 """Data sets that `python -m tools data make NAME` can make."""
 
-COMMANDS = {"make": DATA_SETS}
+COMMANDS = {"make": DATA_SETS, "check": check}

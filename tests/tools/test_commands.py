@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tools.__main__ import COMMANDS
+from tools.__main__ import PLACES, commands
 from tools.command import command, run_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments):
-    return run_commands(COMMANDS, "tools", [str(argument) for argument in arguments])
+    words = [str(argument) for argument in arguments]
+    return run_commands(commands(words), "tools", words)
 
 
 def test_process_tells_success_and_failure_by_its_exit_status(tmp_path):
@@ -41,7 +42,7 @@ def test_existing_set_is_kept(tmp_path, capsys):
 def test_errors_are_one_line(tmp_path, capsys):
     assert run("data", "make", "brain_mri", tmp_path / "set", "--n_train=abc") == 1
     assert capsys.readouterr().err == "error: n_train must be an integer of 0 or more, got 'abc'\n"
-    assert run("report", "run", tmp_path / "none") == 1
+    assert run("report", tmp_path / "none") == 1
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
@@ -64,11 +65,13 @@ def test_misspelt_option_is_refused_before_anything_runs(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], ["data", "report"]),
-        (["data"], ["make"]),
+        ([], list(PLACES)),
+        (["data"], ["make", "check"]),
         (["data", "make"], ["brain_mri", "synthetic heads"]),
         (["data", "make", "brain_mri", "--help"], ["DIRECTORY", "--n_train", "number of images to train on"]),
-        (["report", "run", "--help"], ["RESULTS_DIR", "--out"]),
+        (["data", "check", "--help"], ["DIRECTORY", "--json", "Exit status"]),
+        (["new", "--help"], ["NAME", "KIND", "super_resolution"]),
+        (["report", "--help"], ["RESULTS_DIR", "--out"]),
     ],
 )
 def test_help_lists_what_may_follow(words, expected, capsys):
@@ -82,10 +85,10 @@ def test_report_is_written_where_asked(tmp_path, capsys):
     (tmp_path / "metrics.csv").write_text(
         "protocol,file,slice,method,psnr\nmagnitude_slice,a.png,0,reconstruction,30\n"
     )
-    assert run("report", "run", tmp_path, "--out", tmp_path / "page.html", "--title", "A <title>") == 0
+    assert run("report", tmp_path, "--out", tmp_path / "page.html", "--title", "A <title>") == 0
     assert capsys.readouterr().out == f"wrote {tmp_path / 'page.html'}\n"
     assert "<h1>A &lt;title&gt;</h1>" in (tmp_path / "page.html").read_text()
-    assert run("report", "run", tmp_path) == 0
+    assert run("report", tmp_path) == 0
     assert (tmp_path / "report.html").is_file()
 
 

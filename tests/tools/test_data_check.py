@@ -1,0 +1,372 @@
+"""`tools data check`: each defect has its line, facts are those of the file, and the printed commands run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from tools.command import run_commands
+from tools.data import COMMANDS, make_tiny_set
+from tools.data_check import Report, as_text, check_folder
+from tools.data_facts import read_facts
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADER = """<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding><encodedSpace>
+<matrixSize><x>24</x><y>20</y><z>1</z></matrixSize><fieldOfView_mm><x>240</x><y>100</y><z>5</z></fieldOfView_mm>
+</encodedSpace></encoding></ismrmrdHeader>"""
+
+
+def smooth(seed: int, *shape: int) -> NDArray[np.float64]:
+    """From 0 to 1, different for each seed."""
+    image = np.random.default_rng(seed).random(shape)
+    return (image - image.min()) / np.ptp(image)
+
+
+def centred_fft(image: NDArray) -> NDArray[np.complex64]:
+    axes = (-2, -1)
+    shifted = np.fft.fft2(np.fft.ifftshift(image, axes=axes), norm="ortho")
+    return np.fft.fftshift(shifted, axes=axes).astype(np.complex64)
+
+
+def write_png(path: Path, seed: int = 0, size: tuple[int, int] = (24, 20)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.rint(255 * smooth(seed, *size)).astype(np.uint8)).save(path)
+    return path
+
+
+def write_h5(path: Path, kspace: NDArray | None = None, **datasets: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        if kspace is not None:
+            file["kspace"] = kspace
+        for name, value in datasets.items():
+            file[name] = value
+    return path
+
+
+def check(*arguments: object) -> int:
+    return run_commands(COMMANDS, "tools data", ["check", *map(str, arguments)])
+
+
+# -- facts -------------------------------------------------------------------------------------------------------
+
+
+def test_facts_of_an_image_volume(tmp_path):
+    volume = np.zeros((24, 20, 3), np.int16)
+    volume[:, :, 0] = np.arange(24 * 20).reshape(24, 20) - 7
+    volume[:, :, 2] = np.arange(24 * 20).reshape(24, 20)
+    nibabel.save(nibabel.nifti1.Nifti1Image(volume, np.diag([0.5, 2.0, 4.0, 1.0])), tmp_path / "a.nii.gz")
+    facts = read_facts(tmp_path / "a.nii.gz")
+    assert (facts.format, facts.kind, facts.dtype) == (".nii.gz", "image", "int16")
+    assert (facts.n_slices, facts.height, facts.width) == (3, 24, 20)
+    assert (facts.low, facts.high) == (-7, 479)
+    assert facts.spacing_mm == (0.5, 2.0, 4.0)
+    assert (facts.sampled, facts.has_reference, facts.is_complex, facts.two_valued) == (None, False, False, False)
+    assert "1 of 3 slices are constant" in facts.warnings[0]
+    assert "values below 0, down to -7" in facts.warnings[1]
+    assert [index for _, index in facts.digests] == [0, 2]
+
+
+def test_facts_of_measured_kspace(tmp_path):
+    image = smooth(0, 2, 24, 20) * np.exp(1j * np.linspace(-3, 3, 20))
+    mask = np.arange(20) % 4 == 2
+    path = write_h5(tmp_path / "a.h5", centred_fft(image), mask=mask, ismrmrd_header=HEADER)
+    facts = read_facts(path)
+    assert (facts.kind, facts.dtype, facts.n_slices) == ("kspace", "complex64", 2)
+    assert facts.sampled == pytest.approx(0.25)
+    assert facts.spacing_mm == (10.0, 5.0, 5.0)
+    assert facts.is_complex
+    assert facts.negative
+    assert facts.high == pytest.approx(np.abs(centred_fft(image)).max(), rel=1e-6)
+    assert facts.warnings == ()
+
+
+def test_kspace_of_a_magnitude_image_is_not_complex(tmp_path):
+    magnitude = smooth(0, 1, 24, 20)
+    facts = read_facts(write_h5(tmp_path / "a.h5", centred_fft(magnitude), reconstruction_esc=magnitude))
+    assert (facts.is_complex, facts.negative, facts.sampled, facts.has_reference) == (False, False, None, True)
+
+
+# -- problems ----------------------------------------------------------------------------------------------------
+
+
+def text_called_png(folder: Path) -> None:
+    (folder / "note.png").write_text("no image")
+
+
+def truncated_png(folder: Path) -> None:
+    path = write_png(folder / "cut.png", size=(64, 64))
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def colour_png(folder: Path) -> None:
+    Image.fromarray(np.rint(255 * smooth(0, 24, 20, 3)).astype(np.uint8)).save(folder / "colour.png")
+
+
+def nan_in_npy(folder: Path) -> None:
+    values = smooth(0, 2, 24, 20)
+    values[1, 3, 4] = np.nan
+    np.save(folder / "hole.npy", values)
+
+
+def constant_image(folder: Path) -> None:
+    Image.fromarray(np.full((24, 20), 7, np.uint8)).save(folder / "flat.png")
+
+
+def h5_without_kspace(folder: Path) -> None:
+    write_h5(folder / "other.h5", image=smooth(0, 2, 24, 20))
+
+
+def several_coils(folder: Path) -> None:
+    write_h5(folder / "coils.h5", centred_fft(smooth(0, 2, 4, 24, 20)))
+
+
+def mask_of_other_size(folder: Path) -> None:
+    write_h5(folder / "scan.h5", centred_fft(smooth(0, 2, 24, 20)), mask=np.ones(19))
+
+
+def mask_of_three_values(folder: Path) -> None:
+    write_h5(folder / "scan.h5", centred_fft(smooth(0, 1, 24, 20)), mask=np.arange(20) % 3)
+
+
+PROBLEMS: list[tuple[Callable[[Path], None], str]] = [
+    (text_called_png, "note.png: not a PNG image"),
+    (truncated_png, "cut.png: cannot be read as slice 0"),
+    (colour_png, "colour.png: expected a grey image, got colours"),
+    (nan_in_npy, "hole.npy, slice 1: 1 of 480 values are NaN or infinite"),
+    (constant_image, "flat.png: every slice is constant (values from 7 to 7)"),
+    (h5_without_kspace, "other.h5: no data set 'kspace', it holds image"),
+    (several_coils, "coils.h5:kspace: expected single-coil"),
+    (mask_of_other_size, "scan.h5:mask is [1, 1, 19]"),
+    (mask_of_three_values, "scan.h5:mask, slice 0: expected a mask of 0 and one other value, got 3"),
+]
+
+
+@pytest.mark.parametrize(("make", "line"), PROBLEMS, ids=[make.__name__ for make, _ in PROBLEMS])
+def test_each_defect_has_one_line_and_the_rest_is_read(make, line, tmp_path, capsys):
+    make(tmp_path)
+    write_png(tmp_path / "good.png", seed=1)
+    assert check(tmp_path) == 1
+    captured = capsys.readouterr()
+    assert [text for text in captured.out.splitlines() if line in text]
+    assert "problems (1)" in captured.out
+    assert (
+        f"{tmp_path}: 1 readable files, 1 slices\n  good.png: .png image, 1 x 24 x 20, uint8, 0 to 255" in captured.out
+    )
+    assert captured.err == f"error: {tmp_path}: 1 problem, listed above\n"
+
+
+def test_content_in_two_splits_is_leakage_whatever_the_format(tmp_path, capsys):
+    for seed, name in enumerate(["train/a", "train/b", "valid/c"]):
+        write_png(tmp_path / f"{name}.png", seed)
+    with Image.open(tmp_path / "train" / "b.png") as image:
+        tifffile.imwrite(tmp_path / "valid" / "again.tif", np.asarray(image))
+    assert check(tmp_path) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if "leakage" in line]
+    assert len(lines) == 1
+    assert "valid/again.tif has the content of" in lines[0]
+    assert "train/b.png, 1 slice; keep it in one of train/ and valid/" in lines[0]
+
+
+def test_nothing_to_read_is_one_line(tmp_path, capsys):
+    (tmp_path / "scan.dcm").write_bytes(b"")
+    for folder, words in (
+        (tmp_path, "no file of .png, .tif"),
+        (tmp_path / "none", "expected a folder"),
+        (tmp_path / "scan.dcm", "expected a folder"),
+    ):
+        assert check(folder) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith(f"error: {folder}: {words}")
+        assert captured.err.count("\n") == 1
+
+
+# -- what is only odd, and what is missing -----------------------------------------------------------------------
+
+
+def test_duplicates_and_masks_are_looked_at_but_usable(tmp_path, capsys):
+    write_png(tmp_path / "a.png")
+    write_png(tmp_path / "b.png")
+    assert check(tmp_path) == 0
+    assert "b.png has the content of" in capsys.readouterr().out
+    Image.fromarray(255 * (np.eye(24, dtype=np.uint8))).save(tmp_path / "mask.png")
+    assert check(tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "mask.png: two values, 0 and 255: a mask rather than an image?" in out
+    assert "misfit: mask.png has two values" in out
+    assert "monai.bundle run" not in out
+
+
+def test_empty_slices_are_no_duplicates(tmp_path):
+    for seed in (0, 1):
+        volume = np.zeros((3, 24, 20))
+        volume[seed] = smooth(seed, 24, 20)
+        np.save(tmp_path / f"{seed}.npy", volume)
+    report = check_folder(tmp_path)
+    assert not [line for line in report.warnings if "duplicate" in line]
+
+
+def notes(folder: Path) -> str:
+    return "\n".join(check_folder(folder).notes)
+
+
+def test_what_training_lacks_is_said(tmp_path):
+    write_png(tmp_path / "test" / "a.png")
+    assert "training lacks usable files in train/ and valid/" in notes(tmp_path)
+    write_png(tmp_path / "train" / "b.png", 1)
+    assert "training lacks usable files in valid/" in notes(tmp_path)
+    write_png(tmp_path / "valid" / "c.png", 2)
+    assert notes(tmp_path) == ""
+    write_png(tmp_path / "more" / "d.png", 3)
+    assert "not read: the subfolders more/" in notes(tmp_path)
+
+
+def test_undersampled_kspace_is_not_for_training(tmp_path):
+    for seed, split in enumerate(["train", "valid"]):
+        write_h5(tmp_path / split / "a.h5", centred_fft(smooth(seed, 1, 24, 20)), mask=np.arange(20) > 3)
+    report = check_folder(tmp_path)
+    assert "training refuses undersampled k-space: 1 of the files in train/" in "\n".join(report.notes)
+    assert "train" not in commands(report)
+    assert {"evaluate", "infer"} <= commands(report).keys()
+
+
+def test_folders_of_other_names_are_read_and_named(tmp_path):
+    for seed, name in enumerate(["singlecoil_train", "singlecoil_val", ".hidden"]):
+        write_png(tmp_path / name / "a.png", seed)
+    report = check_folder(tmp_path)
+    assert list(report.files) == ["singlecoil_train", "singlecoil_val"]
+    assert "checked singlecoil_train/, singlecoil_val/; training reads train/ and valid/" in "\n".join(report.notes)
+    assert "rename" in "\n".join(report.notes)
+
+
+def test_what_no_reader_takes_is_counted(tmp_path):
+    write_png(tmp_path / "a.png")
+    (tmp_path / "a.dcm").write_bytes(b"")
+    (tmp_path / "b.DCM").write_bytes(b"")
+    (tmp_path / ".DS_Store").write_bytes(b"")
+    np.save(tmp_path / "a_mask.npy", np.ones(20))
+    np.save(tmp_path / "lost_mask.npy", np.ones(20))
+    found = notes(tmp_path)
+    assert "passed over 2 of .dcm" in found
+    assert "lost_mask.npy: a mask without its data file" in found
+    assert "a_mask.npy:" not in found.replace("lost_", "")
+
+
+def test_alike_files_share_a_line_and_many_kinds_are_cut_short(tmp_path):
+    for index in range(3):
+        write_png(tmp_path / f"{index}.png", index)
+    assert "0.png to 2.png (3): .png image, 1 x 24 x 20, uint8" in as_text(check_folder(tmp_path))
+    for index in range(3, 20):
+        write_png(tmp_path / f"{index}.png", index, (24, 20 + index))
+    lines = as_text(check_folder(tmp_path)).splitlines()
+    assert any("and 6 more files of 6 other shapes or types" in line for line in lines)
+
+
+def test_json_holds_every_file(tmp_path, capsys):
+    write_png(tmp_path / "train" / "a.png")
+    np.save(tmp_path / "train" / "b.npy", np.full((24, 20), np.nan))
+    assert check(tmp_path, "--json") == 1
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert not found["usable"]
+    assert len(found["problems"]) == 1
+    (file,) = found["files"]
+    assert (file["path"], file["split"], file["high"]) == (str(tmp_path / "train" / "a.png"), "train", 255)
+    assert captured.err.count("\n") == 1
+
+
+# -- which bundle fits -------------------------------------------------------------------------------------------
+
+REFINEGAN = "brain_mri_refinegan_reconstruction"
+
+
+def bundle_record(report: Report, name: str = REFINEGAN) -> dict:
+    (record,) = [bundle for bundle in report.bundles if bundle["bundle"] == name]
+    return record
+
+
+def commands(report: Report) -> dict[str, str]:
+    return bundle_record(report)["commands"]
+
+
+def test_images_fit_and_no_command_touches_shipped_weights(tmp_path):
+    make_tiny_set("brain_mri", tmp_path / "my set")
+    report = check_folder(tmp_path / "my set")
+    assert not report.problems
+    record = bundle_record(report)
+    assert (record["misfit"], record["caution"]) == ("", "")
+    assert list(record["commands"]) == ["train", "evaluate", "infer"]
+    words = {purpose: shlex.split(line) for purpose, line in record["commands"].items()}
+    folders = {purpose: line[line.index("--dataset_dir") + 1] for purpose, line in words.items()}
+    data = str(tmp_path / "my set")
+    assert folders == {"train": data, "evaluate": data, "infer": f"{data}/test"}
+    assert words["train"][words["train"].index("--ckpt_dir") + 1] == f"runs/{REFINEGAN}"
+    assert "--scaling" not in words["train"]
+
+
+@pytest.mark.slow  # two runs of a bundle, each in a new interpreter
+@pytest.mark.parametrize("purpose", ["evaluate", "infer"])
+def test_printed_commands_run(purpose, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    make_tiny_set("brain_mri", tmp_path / "my set")
+    program, *words = shlex.split(commands(check_folder(tmp_path / "my set"))[purpose])
+    assert program == "python"
+    done = subprocess.run(
+        [sys.executable, *words, "--output_dir", str(tmp_path / "out")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "out" / "metrics.csv").read_text().splitlines()
+    assert len(rows) > 2
+
+
+def test_negative_parts_need_another_training(tmp_path):
+    for seed, split in enumerate(["train", "valid"]):
+        image = smooth(seed, 1, 24, 20) * np.exp(1j * np.linspace(-3, 3, 20))
+        write_h5(tmp_path / split / "a.h5", centred_fft(image))
+    record = bundle_record(check_folder(tmp_path))
+    assert "its weights take no negative parts, which 2 files have; train it with --scaling peak" in record["caution"]
+    assert list(record["commands"]) == ["train"]
+    assert record["commands"]["train"].endswith("--scaling peak")
+
+
+def test_complex_images_without_negative_parts_are_taken_with_a_caution(tmp_path):
+    image = smooth(0, 1, 24, 20) + 1j * smooth(1, 1, 24, 20)
+    write_h5(tmp_path / "a.h5", centred_fft(image))
+    record = bundle_record(check_folder(tmp_path))
+    assert "a.h5 has complex images; compare with the baseline" in record["caution"]
+    assert list(record["commands"]) == ["infer"]
+
+
+def test_bundles_declare_what_they_take(tmp_path, monkeypatch):
+    """A super-resolution bundle takes images, and is untrained; a broken bundle is a note, not a failure."""
+    for name, image_format in (("sr", "magnitude"), ("broken", None)):
+        configs = tmp_path / "bundles" / name / "configs"
+        configs.mkdir(parents=True)
+        inputs = {"image": {"format": image_format}} if image_format else {}
+        metadata = {"task": "enlarging", "network_data_format": {"inputs": inputs}}
+        (configs / "metadata.json").write_text(json.dumps(metadata))
+        (configs / "inference.json").write_text(json.dumps({"prepare_batch": {"_target_": "scripts.x.Prepare"}}))
+    monkeypatch.setattr("tools.data_check.BUNDLES", tmp_path / "bundles")
+    monkeypatch.setattr("tools.data_check.bundle_names", lambda: ["broken", "sr"])
+    for seed, split in enumerate(["train", "valid"]):
+        write_png(tmp_path / "set" / split / "a.png", seed)
+    report = check_folder(tmp_path / "set")
+    assert "broken: metadata.json has no network_data_format" in "\n".join(report.notes)
+    assert list(bundle_record(report, "sr")["commands"]) == ["train"]
+    write_h5(tmp_path / "set" / "valid" / "b.h5", centred_fft(smooth(4, 1, 24, 20)), mask=np.arange(20) > 3)
+    record = bundle_record(check_folder(tmp_path / "set"), "sr")
+    assert record["misfit"] == "it takes images, and b.h5 has undersampled k-space; reconstruct it before"
+    assert record["commands"] == {}

@@ -1,0 +1,336 @@
+"""`tools new`: the skeletons are whole, refuse bad names, and train, evaluate and infer as they are."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from jsonschema import Draft202012Validator
+from numpy.typing import NDArray
+from PIL import Image
+
+from common.operators import channels_to_complex, fft2c, ifft2c, pack_measurement
+from common.operators.masks import sampling_mask
+from tools.command import run_commands
+from tools.data import DATA_SETS, make_tiny_set
+from tools.new import KINDS, PLACEHOLDER, SHARED, TEMPLATES, new, write_skeleton
+from tools.zoo.verify import verify_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "knee_mri_example_method"
+CONFIGS = ("evaluate", "inference", "metadata", "multi_gpu_train", "smoke", "train")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def skeleton(request, tmp_path_factory) -> tuple[str, Path]:
+    return request.param, write_skeleton(NAME, request.param, tmp_path_factory.mktemp("bundles"))
+
+
+def load(bundle: Path, config: str) -> dict:
+    return json.loads((bundle / "configs" / f"{config}.json").read_text(encoding="utf-8"))
+
+
+# -- what is written ---------------------------------------------------------------------------------------------
+
+
+def test_skeleton_has_the_files_of_the_house(skeleton):
+    _, bundle = skeleton
+    files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    expected = {f"configs/{name}.json" for name in CONFIGS} | {"configs/logging.conf", "LICENSE"}
+    expected |= {"docs/README.md", "docs/data_license.txt", "scripts/__init__.py"}
+    expected |= {f"scripts/{NAME}_network.py", f"scripts/{NAME}_objective.py"}
+    assert expected <= files
+    assert not list(bundle.glob("models/*"))
+    assert all(name in expected or name.startswith(f"scripts/{NAME}_") for name in files)
+    assert (bundle / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert [path.name for path in bundle.parent.iterdir()] == [NAME]
+    texts = {name: (bundle / name).read_text(encoding="utf-8") for name in files}
+    assert not [name for name, text in texts.items() if PLACEHOLDER in text or str(ROOT) in text]
+
+
+def test_shared_files_are_kept_once():
+    shared = {path.relative_to(SHARED) for path in SHARED.rglob("*") if path.is_file()}
+    assert not [kind for kind in KINDS for path in shared if (TEMPLATES / kind / path).exists()]
+
+
+def test_metadata_are_valid_and_say_what_is_to_be_filled_in(skeleton):
+    kind, bundle = skeleton
+    metadata = load(bundle, "metadata")
+    schema = json.loads((ROOT / "tools" / "meta_schema.json").read_text(encoding="utf-8"))
+    assert not list(Draft202012Validator(schema).iter_errors(metadata))
+    assert metadata["monai_version"] == version("monai")
+    assert metadata["required_packages_version"]["pytorch-ignite"] == version("pytorch-ignite")
+    assert "untrained" in metadata["name"]
+    assert "untrained" in metadata["changelog"][metadata["version"]]
+    assert metadata["eval_metrics"] == {}
+    for key in ("task", "description", "authors", "copyright", "data_source"):
+        assert "fill in" in metadata[key]
+    image = metadata["network_data_format"]["inputs"]["image"]
+    assert (image["format"], image["num_channels"]) == (("kspace", 3) if kind == "reconstruction" else ("magnitude", 1))
+
+
+def test_configs_agree_and_reach_common_by_components(skeleton):
+    kind, bundle = skeleton
+    train, inference, smoke = (load(bundle, config) for config in ("train", "inference", "smoke"))
+    assert train["network_def"] == inference["network_def"]
+    shared = ("upscale", "width") if kind == "super_resolution" else ("width", "mask", "mask_family", "sampling_rate")
+    assert [train[key] for key in shared] == [inference[key] for key in shared]
+    assert ("upscale" in train) == (kind == "super_resolution")
+    assert smoke["synthetic_data"] in DATA_SETS
+    assert smoke.keys() - {"synthetic_data", "_comment"} <= train.keys()
+    for config in (train, inference):
+        assert not [line for line in config["imports"] if "common" in line or "scripts" in line]
+        assert config["initialize"][0] == "$sys.path.insert(1, @bundle_root)"
+        assert config["initialize"][1] == {"_target_": "common.errors.report_errors_in_one_line"}
+
+
+def test_scripts_keep_the_style_of_the_house(skeleton):
+    pytest.importorskip("ruff")
+    _, bundle = skeleton
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "--config", str(ROOT / "pyproject.toml")]
+        done = subprocess.run([*ruff, str(bundle)], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "Knee_mri", "knee-mri", "knee mri", "_knee", "knee_", "knee__mri", "2d_mri", "../knee", "knée", "lambda"],
+)
+def test_name_that_is_no_bundles_name_is_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="name must be of small letters, digits and single underscores"):
+        write_skeleton(name, "reconstruction", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("knee_v2_net", "reconstruction", "must not hold _v and a digit"),
+        ("brain_mri_refinegan_reconstruction", "reconstruction", "this repository has a bundle of that name"),
+        ("knee_mri", "segmentation", "kind must be one of reconstruction, super_resolution, got 'segmentation'"),
+    ],
+)
+def test_other_bad_input_is_refused(name, kind, message, tmp_path, capsys):
+    assert run_commands({"new": new}, "tools", ["new", name, "--kind", kind, "--out", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert re.search(f"^error: .*{message}.*\n$", captured.err)
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_kept(tmp_path):
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=f"{NAME} exists; choose another name"):
+        write_skeleton(NAME, "reconstruction", tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == [NAME, "thesis.txt"]
+
+
+def test_nothing_half_written_stays(tmp_path, monkeypatch):
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("tools.new.shutil.copy", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_skeleton(NAME, "super_resolution", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_commands({"new": new}, "tools", ["new", NAME, "--kind=reconstruction", "--out=mine"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"wrote mine/{NAME}\n")
+    assert f"--bundle_root mine/{NAME} --dataset_dir out/brains" in out
+    assert f"python -m tools zoo verify mine/{NAME}\n" in out
+
+
+# -- the methods that they begin with ----------------------------------------------------------------------------
+
+
+def script(path: Path) -> ModuleType:
+    """A module of a template, without the package `scripts`, of which a process has one."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_objective_has_the_terms_it_says():
+    objective = script(SHARED / "scripts" / f"{PLACEHOLDER}_objective.py").PixelAdversarialObjective("hinge")
+    batch = {"label": torch.ones(2, 1, 4, 4)}
+    prediction = torch.full((2, 1, 4, 4), 0.25)
+    assert objective.generator_terms(batch, prediction, None) == {"pixel": torch.tensor(0.75)}
+
+    def scores(image: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.tensor(99.0), image.mean() - 0.5]  # features, then scores: 0.5 real, -0.25 fake
+
+    terms = objective.generator_terms(batch, prediction, scores)
+    assert terms["adversarial"] == 0.25
+    assert objective.discriminator_terms(batch, prediction, scores)["discriminator"] == (1 - 0.5) + (1 - 0.25)
+
+
+def test_reconstruction_changes_the_image_and_keeps_what_was_measured():
+    torch.manual_seed(0)
+    path = TEMPLATES / "reconstruction" / "scripts" / f"{PLACEHOLDER}_network.py"
+    network = script(path).ReconstructionNetwork(width=4)  # in training: untrained statistics of batch norm
+    torch.nn.init.normal_(network.unet.head.weight)
+    image = torch.rand(2, 1, 21, 26).to(torch.complex64) * 1j
+    mask = sampling_mask("cartesian", (21, 26), 0.4, seed=0)
+    with torch.no_grad():
+        result = channels_to_complex(network(pack_measurement(mask * fft2c(image), mask)))
+    assert result.shape == image.shape
+    torch.testing.assert_close(mask * fft2c(result), mask * fft2c(image), rtol=0, atol=1e-5)
+    assert (result - ifft2c(mask * fft2c(image))).abs().mean() > 0.01
+
+
+def pillow(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+def test_super_resolution_adds_a_correction_to_pillows_bicubic(upscale):
+    torch.manual_seed(0)
+    path = TEMPLATES / "super_resolution" / "scripts" / f"{PLACEHOLDER}_network.py"
+    network = script(path).SuperResolutionNetwork(upscale, width=4, n_blocks=1).eval()
+    image = np.random.default_rng(0).random((13, 10), dtype=np.float32)
+    with torch.no_grad():
+        corrected = network(torch.from_numpy(image)[None, None])[0, 0].numpy()
+        network.correction[-1].conv.weight.zero_()
+        network.correction[-1].conv.bias.zero_()
+        bicubic_alone = network(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    expected = pillow(image, 13 * upscale, 10 * upscale)
+    np.testing.assert_allclose(bicubic_alone, expected, atol=1e-5)
+    assert np.abs(corrected - expected).mean() > 0.01
+
+
+# -- real runs ---------------------------------------------------------------------------------------------------
+
+RUNS = """
+import json, sys
+from monai.bundle import run
+for configs, arguments in json.loads(sys.argv[1]):
+    run(config_file=configs, **arguments)
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(skeleton, tmp_path_factory) -> tuple[str, Path, Path]:
+    """Training, evaluation and inference in one process: kind, results, data."""
+    kind, bundle = skeleton
+    folder = tmp_path_factory.mktemp("runs")
+    data, out = folder / "data", folder / "out"
+    make_tiny_set("brain_mri", data)
+    volume = np.random.default_rng(0).integers(0, 900, (18, 15, 2)).astype(np.int16)
+    nibabel.save(nibabel.nifti1.Nifti1Image(volume, np.diag([2.0, 3.0, 5.0, 1.0])), data / "test" / "volume.nii.gz")
+    places = {"bundle_root": str(bundle), "output_dir": str(out), "ckpt_dir": str(out), "width": 4}
+    small = {"batch_size": 2, "image_size": [32, 32]}
+    jobs = [
+        (["train", "smoke"], {**places, **small, "dataset_dir": str(data)}),
+        (["inference", "evaluate"], {**places, "dataset_dir": str(data)}),
+        (["inference"], {**places, "dataset_dir": str(data / "test"), "output_dir": str(out / "inference")}),
+    ]
+    request = [([str(bundle / "configs" / f"{name}.json") for name in names], given) for names, given in jobs]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MONAI_DEBUG": "false"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUNS, json.dumps(request)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return kind, out, data
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_logs_every_term_and_keeps_weights(runs):
+    _, out, _ = runs
+    rows = read_csv(out / "history.csv")
+    assert [row["phase"] for row in rows] == ["pixel", "gan"]
+    for term in ("loss_pixel", "loss_adversarial", "loss_discriminator", "psnr"):
+        assert math.isfinite(float(rows[1][term]))
+    weights = torch.load(out / "model.pt", weights_only=True)
+    assert weights
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float16}
+
+
+def test_evaluation_measures_the_baseline_beside_the_network(runs):
+    kind, out, _ = runs
+    rows = read_csv(out / "metrics.csv")
+    baseline = "zero_filled" if kind == "reconstruction" else "bicubic"
+    assert [row["method"] for row in rows] == [baseline, "reconstruction"] * 2
+    assert all(10 < float(row["psnr"]) < 60 for row in rows)
+    for row in rows[::2]:
+        with Image.open(row["file"]) as picture:
+            truth = np.asarray(picture, np.float32) / 255
+        expected = (zero_filled if kind == "reconstruction" else bicubic)(truth, Path(row["file"]).name)
+        error = np.square(np.abs(expected) - truth).mean(dtype=float)  # magnitudes, by magnitude_slice
+        assert float(row["psnr"]) == pytest.approx(-10 * math.log10(error), abs=1e-3)
+
+
+def zero_filled(truth: NDArray, name: str) -> NDArray:
+    mask = sampling_mask("cartesian", truth.shape, 0.25, seed=name)[0, 0].numpy()
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(truth)))
+    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(mask * kspace)))
+
+
+def bicubic(truth: NDArray, name: str) -> NDArray:
+    height, width = truth.shape
+    return pillow(pillow(truth, height // 2, width // 2), height, width)
+
+
+def test_inference_writes_each_file_in_its_format_and_geometry(runs):
+    kind, out, data = runs
+    folder, ending, factor = ("reconstructions", "recon", 1) if kind == "reconstruction" else ("enlarged", "x2", 2)
+    written = {path.name for path in (out / "inference" / folder).iterdir()}
+    assert written == {f"00001_{ending}.png", f"00002_{ending}.png", f"volume_{ending}.nii.gz"}
+    with Image.open(out / "inference" / folder / f"00001_{ending}.png") as picture:
+        values = np.asarray(picture)
+    assert (values.shape, values.dtype) == ((64 * factor, 64 * factor), np.uint8)
+    with Image.open(data / "test" / "00001.png") as picture:
+        shown = np.asarray(picture.resize((64 * factor, 64 * factor), Image.Resampling.BICUBIC), float)
+    assert np.corrcoef(values.ravel(), shown.ravel())[0, 1] > 0.8  # upright, and not mirrored
+    volume = nibabel.load(out / "inference" / folder / f"volume_{ending}.nii.gz")
+    assert volume.shape == (18 * factor, 15 * factor, 2)
+    assert volume.header.get_zooms() == (2 / factor, 3 / factor, 5)
+    corners = np.array([[-0.5, -0.5, 0, 1], [18 * factor - 0.5, 15 * factor - 0.5, 1, 1]])
+    np.testing.assert_allclose((corners @ volume.affine.T)[:, :3], [[-1, -1.5, 0], [35, 43.5, 5]])
+
+
+@pytest.mark.slow  # exports and runs in new interpreters: more than a minute for each kind
+def test_skeleton_passes_verify_at_once(skeleton, tmp_path):
+    _, bundle = skeleton
+    checks = verify_bundle(str(shutil.copytree(bundle, tmp_path / NAME)))
+    assert [(check.name, check.detail) for check in checks if check.status == "fail"] == []
+    warned = {check.name: check.detail for check in checks if check.status == "warn"}
+    assert warned == {"file layout": "no models/model.pt"}
+    assert {"short training", "inference results", "ONNX", "output size"} <= {
+        check.name for check in checks if check.status == "pass"
+    }

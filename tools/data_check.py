@@ -1,0 +1,266 @@
+"""`python -m tools data check DIR`: what readers see of a data set, what is wrong with it, which bundle takes it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from common.data import SUFFIXES, DataError, find_files
+from common.data.files import MASK_ENDING, split_suffix
+from tools.command import command
+from tools.data_facts import FileFacts, read_facts
+from tools.data_fit import DataSet, bundle_needs, caution, commands, misfit
+from tools.zoo.layout import BUNDLES, bundle_names
+
+SPLITS = ("train", "valid", "test")
+MAX_LINES = 40
+MAX_GROUPS = 12
+
+
+@dataclass
+class Report:
+    """What was found; folders and files are named by their path below the checked folder."""
+
+    folder: Path
+    files: dict[str, list[FileFacts]] = field(default_factory=dict)  # by subfolder, "" for the folder itself
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    bundles: list[dict[str, Any]] = field(default_factory=list)
+
+
+@command
+def check(directory: str, json: bool = False) -> str:
+    """Read every file of DIRECTORY and of its train/, valid/ and test/: format, size, values, masks, duplicates.
+
+    Says which files cannot be used and why, which bundles take the data, and the commands that run them. Exit status
+    0 if all can be used, 1 otherwise.
+
+    Args:
+        directory: folder with data files, or with train/, valid/ and test/ that hold some.
+        json: print everything as JSON, each file on its own.
+    """
+    report = check_folder(Path(str(directory)))
+    text = as_json(report) if json else as_text(report)
+    if not report.problems:
+        return text
+    sys.stdout.write(f"{text}\n")
+    n = len(report.problems)
+    raise ValueError(f"{directory}: {n} {'problem' if n == 1 else 'problems'}, listed above")
+
+
+def check_folder(directory: Path) -> Report:
+    """Read a data set.
+
+    Raises:
+        OSError: there is no such folder, or no data file in it.
+    """
+    report = Report(directory)
+    places = _places(directory)
+    found = [(place, path) for place in places for path in find_files(directory, place or None)]
+    digests: dict[str, list[tuple[str, Path, int]]] = defaultdict(list)
+    # disable=None: a bar with the time to go on a terminal, silence elsewhere
+    for place, path in tqdm(found, desc="reading", unit="file", disable=None, leave=False):
+        try:
+            facts = read_facts(path)
+        except (DataError, OSError) as error:
+            report.problems.append(str(error))
+            continue
+        report.files.setdefault(place, []).append(facts)
+        report.warnings += [f"{path}: {warning}" for warning in facts.warnings]
+        for digest, index in facts.digests:
+            digests[digest].append((place, path, index))
+    _report_duplicates(report, digests)
+    _report_folders(report, places)
+    if any(report.files.values()):
+        report.bundles = _fitting_bundles(report)
+    return report
+
+
+def _places(directory: Path) -> list[str]:
+    """Subfolders to read, "" for the folder itself: that and the splits; without any, all that hold data files."""
+    if not directory.is_dir():
+        raise FileNotFoundError(f"{directory}: expected a folder; check the path")
+    places = ([""] if _has_data(directory) else []) + [split for split in SPLITS if _has_data(directory / split)]
+    places = places or _data_folders(directory)
+    if not places:
+        raise FileNotFoundError(
+            f"{directory}: no file of {', '.join(SUFFIXES)} in it or its subfolders; convert the data, or draw "
+            "synthetic ones with `python -m tools data make brain_mri DIR`"
+        )
+    return places
+
+
+def _has_data(folder: Path) -> bool:
+    try:
+        return bool(find_files(folder))
+    except FileNotFoundError:
+        return False
+
+
+def _data_folders(directory: Path) -> list[str]:
+    """Names of the subfolders that hold data files, without hidden ones."""
+    return sorted(path.name for path in directory.iterdir() if path.name[0] != "." and _has_data(path))
+
+
+def _report_duplicates(report: Report, digests: dict[str, list[tuple[str, Path, int]]]) -> None:
+    """Files that share slices of equal content: a leak if they are in two splits, odd if they are in one."""
+    shared: Counter[tuple[tuple[str, Path], tuple[str, Path]]] = Counter()
+    for (first_place, first, _), *others in digests.values():
+        shared.update(((first_place, first), (place, path)) for place, path, _ in others)
+    for ((first_place, first), (place, path)), n in shared.items():
+        where = f"{path} has the content of {first}, {n} {'slice' if n == 1 else 'slices'}"
+        if place != first_place and {place, first_place} <= set(SPLITS):
+            report.problems.append(f"leakage: {where}; keep it in one of {first_place}/ and {place}/")
+        else:
+            report.warnings.append(f"duplicate: {where}")
+
+
+def _report_folders(report: Report, places: list[str]) -> None:
+    for place in places:
+        report.notes += _passed_over(report.folder / place)
+    ready = [split for split in SPLITS if report.files.get(split)]
+    if set(places) <= {""}:
+        report.notes.append("no train/ and valid/ in it: the files serve inference, not training")
+    elif not set(places) & set(SPLITS):
+        named = ", ".join(f"{place}/" for place in places)
+        report.notes.append(f"checked {named}; training reads train/ and valid/: rename the folders, or link to them")
+    elif missing := [f"{split}/" for split in ("train", "valid") if split not in ready]:
+        report.notes.append(f"training lacks usable files in {' and '.join(missing)}")
+    for split in ("train", "valid"):
+        if n := sum(facts.sampled is not None for facts in report.files.get(split, [])):
+            report.notes.append(f"training refuses undersampled k-space: {n} of the files in {split}/")
+    others = [name for name in _data_folders(report.folder) if name not in {*places, *SPLITS}]
+    if others:
+        report.notes.append(f"not read: the subfolders {', '.join(f'{name}/' for name in others)}; check them alone")
+
+
+def _passed_over(folder: Path) -> Iterator[str]:
+    """Files that no reader takes, but their owner may think are data."""
+    names = [path.name for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    stems = {split_suffix(name)[0] for name in names if not name.lower().endswith(MASK_ENDING)}
+    for name in sorted(names):
+        if name.lower().endswith(MASK_ENDING) and name[: -len(MASK_ENDING)] not in stems:
+            yield f"{folder / name}: a mask without its data file"
+    unknown = Counter(Path(name).suffix.lower() or "no suffix" for name in names if not split_suffix(name)[1])
+    if unknown:
+        counts = ", ".join(f"{n} of {suffix}" for suffix, n in sorted(unknown.items()))
+        yield f"{folder}: passed over {counts}; readers know {', '.join(SUFFIXES)}"
+
+
+def _fitting_bundles(report: Report) -> list[dict[str, Any]]:
+    splits = {split: report.files[split] for split in SPLITS if report.files.get(split)}
+    if splits or report.files.get(""):
+        sets = [DataSet(report.folder, splits, report.files.get("", []))]
+    else:
+        sets = [DataSet(report.folder / place, {}, files) for place, files in report.files.items()]
+    found = []
+    for name in bundle_names():
+        try:
+            needs = bundle_needs(BUNDLES / name)
+        except ValueError as error:
+            report.notes.append(f"{error}; ask `python -m tools zoo verify {name}`")
+            continue
+        for data in sets:
+            reason = misfit(needs, data.all_files)
+            found.append(
+                {
+                    "bundle": name,
+                    "task": needs.task,
+                    "folder": str(data.folder),
+                    "misfit": reason,
+                    "caution": "" if reason else caution(needs, data.all_files),
+                    "commands": {} if reason else commands(needs, data, Path.cwd()),
+                }
+            )
+    return found
+
+
+def as_json(report: Report) -> str:
+    """The report as JSON, a record per file."""
+    files = []
+    for place, all_facts in report.files.items():
+        for facts in all_facts:
+            record = {**asdict(facts), "path": str(facts.path), "split": place}
+            del record["digests"]
+            files.append(record)
+    return json.dumps(
+        {
+            "folder": str(report.folder),
+            "usable": not report.problems,
+            "problems": report.problems,
+            "warnings": report.warnings,
+            "notes": report.notes,
+            "bundles": report.bundles,
+            "files": files,
+        },
+        indent=2,
+    )
+
+
+def as_text(report: Report) -> str:
+    """The report for a reader; files that are alike share a line."""
+    lines = []
+    for place, files in report.files.items():
+        n_slices = sum(facts.n_slices for facts in files)
+        lines.append(f"{report.folder / place}: {len(files)} readable files, {n_slices} slices")
+        lines += [f"  {line}" for line in _groups(files)]
+    for title, entries in (("problems", report.problems), ("look at", report.warnings), ("notes", report.notes)):
+        if entries:
+            lines += ["", f"{title} ({len(entries)})", *_shortened(entries)]
+    if report.bundles:
+        lines += ["", "bundles, by format and values; whether the anatomy fits is yours to judge"]
+    for bundle in report.bundles:
+        lines.append(f"  {bundle['bundle']} for {bundle['folder']}: {bundle['task']}")
+        lines += [f"    {word}: {bundle[word]}" for word in ("misfit", "caution") if bundle[word]]
+        lines += [f"    {purpose:9} {line}" for purpose, line in bundle["commands"].items()]
+    return "\n".join(lines)
+
+
+def _shortened(entries: list[str]) -> list[str]:
+    shown = [f"  {entry}" for entry in entries[:MAX_LINES]]
+    hidden = len(entries) - len(shown)
+    return [*shown, f"  and {hidden} more; --json has them all"] if hidden else shown
+
+
+def _groups(files: list[FileFacts]) -> list[str]:
+    groups: dict[str, list[FileFacts]] = defaultdict(list)
+    for facts in files:
+        groups[_likeness(facts)].append(facts)
+    lines = []
+    for likeness, group in list(groups.items())[:MAX_GROUPS]:
+        name = (
+            group[0].path.name if len(group) == 1 else f"{group[0].path.name} to {group[-1].path.name} ({len(group)})"
+        )
+        low, high = min(facts.low for facts in group), max(facts.high for facts in group)
+        lines.append(f"{name}: {likeness}, {low:.4g} to {high:.4g}")
+    rest = list(groups.values())[MAX_GROUPS:]
+    if rest:
+        n = sum(map(len, rest))
+        lines.append(f"and {n} more files of {len(rest)} other shapes or types; --json has them all")
+    return lines
+
+
+def _likeness(facts: FileFacts) -> str:
+    """What files have in common that share a line."""
+    parts = [
+        f"{facts.format} {facts.kind}",
+        f"{facts.n_slices} x {facts.height} x {facts.width}",
+        facts.dtype,
+    ]
+    if facts.spacing_mm:
+        parts.append(f"spacing {' x '.join(f'{size:.3g}' for size in facts.spacing_mm)} mm")
+    if facts.kind == "kspace":
+        parts.append("fully sampled" if facts.sampled is None else f"mask of {facts.sampled:.1%}")
+    if facts.is_complex:
+        parts.append("complex image")
+    if facts.has_reference:
+        parts.append("with reference")
+    return ", ".join(parts)

@@ -1,0 +1,179 @@
+"""What a reader sees of one data file, slice by slice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import h5py
+import nibabel
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.data import DataError, SliceReader, open_slices
+from common.data.files import split_suffix
+from common.operators import fft2c, ifft2c
+from common.operators.masks import MaskSampler
+from common.transforms import PrepareAcquisition
+
+IMAGINARY_NOISE = 0.01  # of the energy; rounding and aliasing of a real image stay below
+_PREPARE = PrepareAcquisition(MaskSampler("cartesian", 1.0), by_file=True, nonnegative=True)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A readable file.
+
+    Attributes:
+        path: the file.
+        format: its suffix, in lower case.
+        kind: image or kspace.
+        n_slices, height, width: as read.
+        dtype: of the stored values.
+        low, high: smallest and largest stored value; of complex ones, of their magnitudes.
+        spacing_mm: between rows, columns and slices, if the format has it.
+        sampled: fraction of k-space that a mask measures; None without a mask.
+        has_reference: whether the file holds its own reconstruction.
+        two_valued: whether the values of an image are just two, as a mask's are.
+        is_complex: whether the image has an imaginary part that counts.
+        negative: whether networks that take images without negative parts refuse it.
+        warnings: what is odd about it, though it can be read.
+        digests: of the values of each slice that is not constant, with the number of the slice.
+    """
+
+    path: Path
+    format: str
+    kind: str
+    n_slices: int
+    height: int
+    width: int
+    dtype: str
+    low: float
+    high: float
+    spacing_mm: tuple[float, ...] | None
+    sampled: float | None
+    has_reference: bool
+    two_valued: bool
+    is_complex: bool
+    negative: bool
+    warnings: tuple[str, ...]
+    digests: tuple[tuple[str, int], ...]
+
+
+def read_facts(path: Path) -> FileFacts:
+    """Read a file once, one slice in memory at a time.
+
+    Raises:
+        DataError: it cannot be used: it is damaged, not of the layout its suffix stands for, not finite, or constant.
+    """
+    reader = open_slices(path, intensity_range=1.0)  # stored values
+    low, high, sampled, imaginary = np.inf, -np.inf, 0.0, 0.0
+    negative, two_valued = False, reader.kind == "image"
+    digests = []
+    for index in range(reader.n_slices):
+        values, mask = reader.read(index), reader.mask(index)
+        reader.reference(index)  # for its errors
+        shown = np.abs(values) if np.iscomplexobj(values) else values
+        smallest, largest = float(shown.min()), float(shown.max())
+        low, high = min(low, smallest), max(high, largest)
+        two_valued = two_valued and bool(((shown == smallest) | (shown == largest)).all())
+        if smallest < largest:
+            digests.append((_digest(values), index))
+        if np.iscomplexobj(values) or smallest < 0:
+            measured = _as_measured(reader.kind, values, mask)
+            negative = negative or _is_refused(path, *measured)
+            imaginary = max(imaginary, _imaginary_fraction(measured[0]))
+        sampled += 0.0 if mask is None else float(mask.mean()) / reader.n_slices
+    if not digests:
+        raise DataError(f"{path}: every slice is constant (values from {low:g} to {high:g}); remove the file")
+    return FileFacts(
+        path=path,
+        format=split_suffix(path)[1].lower(),
+        kind=reader.kind,
+        n_slices=reader.n_slices,
+        height=reader.height,
+        width=reader.width,
+        dtype=str(reader.stack.dtype),
+        low=low,
+        high=high,
+        spacing_mm=_spacing_mm(path),
+        sampled=sampled or None,
+        has_reference=reader.reference(0) is not None,
+        two_valued=two_valued,
+        is_complex=imaginary > IMAGINARY_NOISE,
+        negative=negative,
+        warnings=tuple(_warnings(reader, low, high, two_valued, reader.n_slices - len(digests))),
+        digests=tuple(digests),
+    )
+
+
+def _digest(values: np.ndarray) -> str:
+    content = hashlib.blake2b(str(values.shape).encode(), digest_size=16)
+    content.update(np.ascontiguousarray(values).data)
+    return content.hexdigest()
+
+
+def _as_measured(kind: str, values: np.ndarray, mask: np.ndarray | None) -> tuple[Tensor, Tensor]:
+    """Masked k-space and mask of a slice, ``(1, 1, height, width)``; of an image, all of its k-space."""
+    kspace = torch.from_numpy(values).to(torch.complex64)[None, None]
+    if kind == "image":
+        kspace = fft2c(kspace)
+    sampled = torch.ones(kspace.shape) if mask is None else torch.from_numpy(mask)[None, None].float()
+    return kspace * sampled, sampled
+
+
+def _is_refused(path: Path, kspace: Tensor, mask: Tensor) -> bool:
+    """Whether the bundles' own preparation refuses a slice where it is asked for images without negative parts."""
+    try:
+        _PREPARE({"kspace": kspace, "mask": mask, "path": [str(path)]}, torch.device("cpu"))
+    except ValueError:
+        return True
+    return False
+
+
+def _imaginary_fraction(kspace: Tensor) -> float:
+    """Energy in the imaginary part of the image over all its energy."""
+    image = ifft2c(kspace)
+    energy = float(image.abs().square().sum())
+    return float(image.imag.square().sum()) / energy if energy else 0.0
+
+
+def _warnings(reader: SliceReader, low: float, high: float, two_valued: bool, n_constant: int) -> Iterator[str]:
+    if n_constant:
+        yield f"{n_constant} of {reader.n_slices} slices are constant; leave them out if they are empty"
+    if low < 0 and reader.stack.dtype.kind != "c":
+        yield f"values below 0, down to {low:g}; metrics compare magnitudes: shift the values if 0 is not their floor"
+    if two_valued:
+        yield f"two values, {low:g} and {high:g}: a mask rather than an image? give a sampling mask as `--mask_file`"
+
+
+def _spacing_mm(path: Path) -> tuple[float, ...] | None:
+    suffix = split_suffix(path)[1].lower()
+    if suffix in (".nii", ".nii.gz"):
+        header: Any = nibabel.load(path).header
+        factor = {"meter": 1e3, "micron": 1e-3}.get(header.get_xyzt_units()[0], 1.0)
+        return tuple(factor * float(size) for size in header.get_zooms()[:3])
+    if suffix in (".h5", ".hdf5"):
+        return _ismrmrd_spacing_mm(path)
+    return None
+
+
+def _ismrmrd_spacing_mm(path: Path) -> tuple[float, ...] | None:
+    """Field of view over matrix size, as an ISMRMRD header has them; None without a complete header."""
+    with h5py.File(path) as file:
+        header = file.get("ismrmrd_header")
+        text = header[()] if isinstance(header, h5py.Dataset) else b""
+    try:
+        root = ElementTree.fromstring(text)
+        field, matrix = (
+            [float(root.findtext(f".//{{*}}encodedSpace/{{*}}{name}/{{*}}{axis}", "")) for axis in "xyz"]
+            for name in ("fieldOfView_mm", "matrixSize")
+        )
+        return tuple(size / n for size, n in zip(field, matrix, strict=True))
+    except (ElementTree.ParseError, ValueError, TypeError, ZeroDivisionError):
+        return None

@@ -1,0 +1,167 @@
+"""Which bundles take which data, and the commands that run them; as the bundles' own files declare it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from common.operators.scaling import SCALINGS
+from tools.data_facts import FileFacts
+from tools.zoo.layout import read_json
+
+
+@dataclass(frozen=True)
+class BundleNeeds:
+    """What a bundle takes.
+
+    Attributes:
+        folder: of the bundle.
+        task: one line.
+        reconstructs: whether its network takes k-space, so that it can be given undersampled one.
+        refuses_negative: whether it refuses images with negative parts, as complex ones have.
+        other_scaling: the option with which it can be trained on them, or empty.
+        has_weights: whether it can be run without training it first.
+    """
+
+    folder: Path
+    task: str
+    reconstructs: bool
+    refuses_negative: bool
+    other_scaling: str
+    has_weights: bool
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A folder of readable data.
+
+    Attributes:
+        folder: the folder, as bundles are given it.
+        splits: the files of its subfolders train, valid and test, as far as they have any.
+        files: the files directly in it.
+    """
+
+    folder: Path
+    splits: dict[str, list[FileFacts]]
+    files: list[FileFacts]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether a training has all that it reads, and none of it is undersampled."""
+        return {"train", "valid"} <= self.splits.keys() and all(
+            facts.sampled is None for split in ("train", "valid") for facts in self.splits[split]
+        )
+
+    @property
+    def all_files(self) -> list[FileFacts]:
+        """Of the folder and its splits."""
+        return [*self.files, *(facts for files in self.splits.values() for facts in files)]
+
+
+def bundle_needs(folder: Path) -> BundleNeeds:
+    """Read what a bundle declares: the input of its network in metadata.json, and the options of its preparation.
+
+    Raises:
+        ValueError: if it has no readable metadata.json or inference.json, or they do not say it.
+    """
+    metadata = read_json(folder / "configs" / "metadata.json")
+    config = read_json(folder / "configs" / "inference.json")
+    try:
+        image_format = metadata["network_data_format"]["inputs"]["image"]["format"]
+    except (KeyError, TypeError):
+        raise ValueError(f"{folder.name}: metadata.json has no network_data_format#inputs#image#format") from None
+    refuses = _refuses_negative(config)
+    return BundleNeeds(
+        folder=folder,
+        task=str(metadata.get("task", "")),
+        reconstructs=image_format == "kspace",
+        refuses_negative=refuses,
+        other_scaling=_other_scaling(config) if refuses else "",
+        has_weights=(folder / "models" / "model.pt").is_file(),
+    )
+
+
+def _refuses_negative(config: dict[str, Any]) -> bool:
+    try:
+        return bool(ConfigParser(config).get_parsed_content("prepare_batch#nonnegative"))
+    except KeyError:  # its preparation has no such option
+        return False
+
+
+def _other_scaling(config: dict[str, Any]) -> str:
+    """The option that makes a bundle take negative parts, or empty."""
+    scalings = SCALINGS if "scaling" in config else ()
+    taking = [scaling for scaling in scalings if not _refuses_negative({**config, "scaling": scaling})]
+    return f"--scaling {taking[0]}" if taking else ""
+
+
+def misfit(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
+    """Why a bundle cannot do anything with some of the files; empty if it can."""
+    if bad := [facts for facts in files if facts.two_valued]:
+        return f"{_first(bad)} two values, as a mask has"
+    if not needs.reconstructs and (bad := [facts for facts in files if facts.sampled is not None]):
+        return f"it takes images, and {_first(bad)} undersampled k-space; reconstruct it before"
+    if needs.refuses_negative and not needs.other_scaling:
+        return _negative(files)
+    return ""
+
+
+def caution(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
+    """What to heed before a bundle that fits is used on the files; empty if nothing."""
+    if not needs.refuses_negative:
+        return ""
+    if negative := _negative(files):
+        return f"{negative}; train it with {needs.other_scaling}"
+    if bad := [facts for facts in files if facts.is_complex]:
+        return f"{_first(bad)} complex images; compare with the baseline, weights for magnitude images do worse on them"
+    return ""
+
+
+def _negative(files: Sequence[FileFacts]) -> str:
+    bad = [facts for facts in files if facts.negative]
+    return f"its weights take no negative parts, which {_first(bad)}" if bad else ""
+
+
+def _first(files: list[FileFacts]) -> str:
+    return f"{files[0].path.name} has" if len(files) == 1 else f"{len(files)} files have"
+
+
+def commands(needs: BundleNeeds, data: DataSet, working_dir: Path) -> dict[str, str]:
+    """What to do with data that fit: purpose to command line, to be run in `working_dir`."""
+    lines = {}
+    negative = needs.refuses_negative and any(facts.negative for facts in data.all_files)
+    if data.trainable:
+        runs = f"runs/{needs.folder.name}"  # the bundle's own weights stay as they are
+        options = f"--output_dir {runs} --ckpt_dir {runs} {needs.other_scaling if negative else ''}"
+        lines["train"] = _command(needs, ["train"], data.folder, working_dir, options)
+    if needs.has_weights and not negative:
+        if "valid" in data.splits:
+            lines["evaluate"] = _command(needs, ["inference", "evaluate"], data.folder, working_dir)
+        places = [""] if data.files else [name for name in ("test", "valid", "train") if name in data.splits]
+        lines["infer"] = _command(needs, ["inference"], data.folder / places[0], working_dir)
+    return lines
+
+
+def _command(needs: BundleNeeds, configs: list[str], folder: Path, working_dir: Path, options: str = "") -> str:
+    bundle = _shown(needs.folder, working_dir)
+    files = [f"{bundle}/configs/{name}.json" for name in configs]
+    config = files[0] if len(files) == 1 else str(files).replace(" ", "")
+    words = ["python", "-m", "monai.bundle", "run", "--config_file", config, "--bundle_root", bundle]
+    return " ".join(map(_quoted, [*words, "--dataset_dir", _shown(folder, working_dir), *options.split()]))
+
+
+def _quoted(word: str) -> str:
+    """For a shell; a list of files in double quotes, which is easier to read than what shlex does to it."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
+
+
+def _shown(path: Path, working_dir: Path) -> str:
+    """The path as one would type it: relative if it lies below."""
+    path = path.absolute()
+    return os.path.relpath(path, working_dir) if path.is_relative_to(working_dir) else str(path)
