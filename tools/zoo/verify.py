@@ -14,7 +14,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import fire
 import numpy as np
 
 from tools.command import command
@@ -36,7 +35,6 @@ SIZES = {1: ((33,), (47,)), 2: ((33, 45), (47, 35)), 3: ((17, 21, 13), (23, 19, 
 
 
 @command
-@fire.decorators.SetParseFns(target=str, python=str, sha256=str)
 def verify(
     target: str,
     python: str = "",
@@ -59,8 +57,10 @@ def verify(
         quick: check files and the network, without exports, training and inference.
     """
     start = perf_counter()
+    target = str(target)
     report = _ignore if json else _print
-    found = verify_bundle(target, python=python, fresh_venv=fresh_venv, sha256=sha256, quick=quick, report=report)
+    options = {"python": str(python), "sha256": str(sha256)}
+    found = verify_bundle(target, **options, fresh_venv=fresh_venv, quick=quick, report=report)
     if json:
         sys.stdout.write(f"{_as_json(target, found)}\n")
     if failed := [check.name for check in found if check.status == "fail"]:
