@@ -1,0 +1,95 @@
+"""Tiled inference with the whole output in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor
+
+from common.data.volumes.geometry import enlargement_matrix
+from common.inferers.tile_network import TileNetwork
+from common.inferers.tiles import TilePlan
+
+
+class TiledInferer(Inferer):
+    """Runs a network that enlarges images on tiles; the result is that for the whole image, to rounding (1e-5).
+
+    For outputs that fit into memory when the network's feature maps do not. Larger ones:
+    :class:`~common.inferers.StreamingInferer`.
+
+    Why not MONAI's ``SlidingWindowInferer`` (1.6.1): it blends overlapping windows by weights, so that pixels at a
+    window's edge, where the network saw its own padding in place of the image, stay in the result, whatever the
+    overlap (measured with a random network: differences of up to 0.69 without overlap, 0.37 with Gaussian weights and
+    half overlap); it keeps a count map as large as the output beside it; it pads images that are smaller than a
+    window; its ``buffer_steps`` refuses outputs of another size; and a ``MetaTensor`` keeps the affine matrix of the
+    input. This one keeps from each tile what the tile's edge does not touch, writes it once, and scales the matrix.
+    Its door is MONAI's, with ``sw_device`` and ``device`` of the same meaning.
+
+    The network must be in evaluation mode, as MONAI's evaluators set it: batch norm looks at the whole image else. On
+    CUDA devices convolutions are rounded to TF32 unless ``torch.backends.cudnn.allow_tf32`` is off, and then differ
+    with the shape they are given.
+
+    Args:
+        tile_size: longest side of a tile in input pixels, halo included; one number, or one for each spatial axis;
+            ``None``: see :meth:`~common.inferers.TileNetwork.default_tile_size`.
+        halo: see :class:`~common.inferers.tiles.TilePlan`; ``None`` asks the network (``network.halo()``).
+        upscale: enlargement; ``None`` asks the network (``network.upscale``).
+        sw_device: where the network is; ``None``: where the input is.
+        device: where the output is put together; ``None``: where the input is.
+    """
+
+    def __init__(
+        self,
+        tile_size: int | Sequence[int] | None = None,
+        halo: int | None = None,
+        upscale: int | None = None,
+        sw_device: torch.device | str | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.tile_size = tile_size
+        self.halo = halo
+        self.upscale = upscale
+        self.sw_device = sw_device
+        self.device = device
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Enlarge.
+
+        Args:
+            inputs: ``(batch, channels, *spatial)``.
+            network: maps such images to images ``upscale`` times as large along each spatial axis.
+            args: further arguments of the network.
+            kwargs: further arguments of the network.
+
+        Returns:
+            ``(batch, output channels, *enlarged)``; a ``MetaTensor``, with its affine matrix scaled, if one came.
+
+        Raises:
+            ValueError: if the tiles are too small for the halo, or the network enlarges otherwise than said.
+        """
+        on_tile = TileNetwork(network, self.upscale, self.halo)
+        tile_size = on_tile.default_tile_size(inputs.ndim - 2) if self.tile_size is None else self.tile_size
+        plan = TilePlan(inputs.shape[2:], tile_size, on_tile.halo, on_tile.upscale)
+        image = inputs.as_subclass(Tensor)
+        output: Tensor | None = None
+        for tile in plan:
+            window = image[(slice(None), slice(None), *tile.read)].to(self.sw_device or image.device)
+            part = on_tile(window, tile.kept, *args, **kwargs)
+            if output is None:
+                output = part.new_empty((*part.shape[:2], *plan.output_size), device=self.device or image.device)
+            output[(slice(None), slice(None), *tile.written)] = part.to(output.device)
+        assert output is not None  # a plan has a tile
+        return _enlarged_meta(output, inputs, on_tile.upscale) if isinstance(inputs, MetaTensor) else output
+
+
+def _enlarged_meta(output: Tensor, inputs: MetaTensor, upscale: int) -> MetaTensor:
+    enlarged = MetaTensor(output)
+    enlarged.copy_meta_from(inputs)
+    affine = inputs.affine
+    matrix = enlargement_matrix((upscale,) * (inputs.ndim - 2), affine.shape[-1] - 1)
+    enlarged.affine = affine @ torch.from_numpy(matrix).to(affine)
+    return enlarged
