@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common.data.synthetic import make_brain_set
+from common.data.synthetic import make_brain_set, make_chest_ct_set, make_rock_set
 from tools.command import command
 from tools.data_check import check
+
+ROCK_SECTIONS = {"n_train": 200, "n_valid": 20, "n_test": 20, "size": 256}
+ROCK_VOLUMES = {"n_train": 40, "n_valid": 4, "n_test": 4, "size": 96}
 
 
 @command
@@ -36,25 +39,108 @@ def make_brain_mri(
     """
     counts = {"n_train": n_train, "n_valid": n_valid, "n_test": n_test}
     made = make_brain_set(str(directory), **counts, size=size, seed=seed, workers=workers)
-    total = sum(counts.values())
+    return _told(directory, made, sum(counts.values()), "images")
+
+
+@command
+def make_chest_ct(
+    directory: str,
+    n_train: int = 200,
+    n_valid: int = 20,
+    n_test: int = 20,
+    size: int = 512,
+    seed: int = 0,
+    workers: int = 0,
+) -> str:
+    """Write synthetic CT slices of chests (random phantoms, no measured data) as 16-bit PNG images.
+
+    They go to DIRECTORY/train, /valid and /test; 0 is -1000, 65535 is 1000 Hounsfield units. A set that is there
+    already is kept; a folder that holds anything else is refused.
+
+    Args:
+        directory: folder to make.
+        n_train: number of images to train on.
+        n_valid: number of images to choose a checkpoint by.
+        n_test: number of images to report on.
+        size: height and width in pixels, 32 or more.
+        seed: another seed, other chests.
+        workers: processes that draw; 0 draws in this one.
+    """
+    counts = {"n_train": n_train, "n_valid": n_valid, "n_test": n_test}
+    made = make_chest_ct_set(str(directory), **counts, size=size, seed=seed, workers=workers)
+    return _told(directory, made, sum(counts.values()), "images")
+
+
+@command
+def make_rock(
+    directory: str,
+    dims: int = 2,
+    n_train: int | None = None,
+    n_valid: int | None = None,
+    n_test: int | None = None,
+    size: int | None = None,
+    seed: int = 0,
+    workers: int = 0,
+) -> str:
+    """Write synthetic sandstone as in micro-CT (random grain packs, no measured data).
+
+    It goes to DIRECTORY/train, /valid and /test: sections as 8-bit PNG images, volumes as 8-bit TIFF stacks. A set
+    that is there already is kept; a folder that holds anything else is refused.
+
+    Args:
+        directory: folder to make.
+        dims: 2 for sections, 3 for volumes.
+        n_train: number of them to train on; 200 sections or 40 volumes if not given.
+        n_valid: number of them to choose a checkpoint by; 20 sections or 4 volumes if not given.
+        n_test: number of them to report on; 20 sections or 4 volumes if not given.
+        size: pixels or voxels per side, 32 or more; 256 for sections, 96 for volumes if not given.
+        seed: another seed, other rock.
+        workers: processes that draw; 0 draws in this one.
+    """
+    usual = ROCK_VOLUMES if dims == 3 else ROCK_SECTIONS
+    given = {"n_train": n_train, "n_valid": n_valid, "n_test": n_test, "size": size}
+    numbers = {name: usual[name] if value is None else value for name, value in given.items()}
+    made = make_rock_set(str(directory), dims=dims, **numbers, seed=seed, workers=workers)
+    total = sum(count for name, count in numbers.items() if name != "size")
+    return _told(directory, made, total, "volumes" if dims == 3 else "images")
+
+
+def _told(directory: str, made: bool, total: int, what: str) -> str:
     if made:
-        return f"made {total} synthetic images in {directory}"
-    return f"{directory} holds these {total} synthetic images already"
+        return f"made {total} synthetic {what} in {directory}"
+    return f"{directory} holds these {total} synthetic {what} already"
 
 
 def _tiny_brain_mri(folder: Path) -> None:
     make_brain_set(folder, n_train=4, n_valid=2, n_test=2, size=64)
 
 
-TINY_SETS: dict[str, Callable[[Path], None]] = {"brain_mri": _tiny_brain_mri}
-"""By the same names, the smallest sets on which a bundle can be tried."""
+def _tiny_chest_ct(folder: Path) -> None:
+    make_chest_ct_set(folder, n_train=4, n_valid=2, n_test=2, size=64)
+
+
+def _tiny_rock(folder: Path) -> None:
+    make_rock_set(folder, n_train=4, n_valid=2, n_test=2, size=64)
+
+
+def _tiny_rock_3d(folder: Path) -> None:
+    make_rock_set(folder, dims=3, n_train=4, n_valid=2, n_test=2, size=48)
+
+
+TINY_SETS: dict[str, Callable[[Path], None]] = {
+    "brain_mri": _tiny_brain_mri,
+    "chest_ct": _tiny_chest_ct,
+    "rock": _tiny_rock,
+    "rock_3d": _tiny_rock_3d,
+}
+"""By the same names, the smallest sets on which a bundle can be tried; `rock_3d` is `rock` with dims 3."""
 
 
 def make_tiny_set(name: str, folder: Path) -> None:
-    """Make a very small synthetic set: train/, valid/ and test/ with a few images of 64 pixels, in about a second.
+    """Make a very small synthetic set in a second or two: train/, valid/ and test/ with a few images of 64 pixels.
 
     Args:
-        name: as `python -m tools data make` knows it.
+        name: as `python -m tools data make` knows it, or `rock_3d` for volumes of 48 voxels a side.
         folder: where; must be free.
 
     Raises:
@@ -66,7 +152,11 @@ def make_tiny_set(name: str, folder: Path) -> None:
     TINY_SETS[name](folder)
 
 
-DATA_SETS: dict[str, Callable[..., Any]] = {"brain_mri": make_brain_mri}
+DATA_SETS: dict[str, Callable[..., Any]] = {
+    "brain_mri": make_brain_mri,
+    "chest_ct": make_chest_ct,
+    "rock": make_rock,
+}
 """Data sets that `python -m tools data make NAME` can make."""
 
 COMMANDS = {"make": DATA_SETS, "check": check}

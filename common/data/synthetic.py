@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -13,13 +13,27 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from common.data.brain_phantom import brain_phantom
+from common.data.ct_phantom import WINDOW, chest_ct_phantom
+from common.data.rock_phantom import rock_phantom
 
 DESCRIPTION_FILE = "dataset.json"
 GENERATOR = "common.data.brain_phantom, version 1"
+CHEST_GENERATOR = "common.data.ct_phantom, version 1"
+ROCK_GENERATOR = "common.data.rock_phantom, version 1"
+
+SPLITS = ("train", "valid", "test")
+ROCK_GRAIN_SIZES = {2: (10.0, 28.0), 3: (9.0, 20.0)}
+"""Mean diameter of the grains in voxels, of sections and of volumes: from, to."""
+ROCK_POROSITIES = (0.17, 0.30)
+
+Draw = Callable[[int], NDArray[np.unsignedinteger[Any]]]
+"""Draws the image of a seed, as it is stored."""
 
 
 def make_brain_set(
@@ -53,12 +67,8 @@ def make_brain_set(
         ValueError: for a number out of range.
         FileExistsError: `directory` holds something else; nothing is changed.
     """
-    counts = {"train": n_train, "valid": n_valid, "test": n_test}
-    _check_integers({f"n_{split}": count for split, count in counts.items()}, 0)
-    _check_integers({"seed": seed, "workers": workers}, 0)
+    counts = _checked_counts(n_train, n_valid, n_test)
     _check_integers({"size": size}, 32)
-    if not sum(counts.values()):
-        raise ValueError("a data set needs at least one image, got n_train, n_valid and n_test of 0")
     description: dict[str, Any] = {
         "name": "brain_mri",
         "synthetic": True,
@@ -66,19 +76,145 @@ def make_brain_set(
         "generator": GENERATOR,
         "images": counts,
         "size": size,
-        "seed": seed,
     }
+    return _make_set(directory, description, seed, partial(_draw_head, size), "synthetic heads", workers)
+
+
+def make_chest_ct_set(
+    directory: str | Path,
+    *,
+    n_train: int = 200,
+    n_valid: int = 20,
+    n_test: int = 20,
+    size: int = 512,
+    seed: int = 0,
+    workers: int = 0,
+) -> bool:
+    """Write random synthetic CT slices of chests as 16-bit PNG images; the rest is as in `make_brain_set`.
+
+    The stored value v of 0 to 65535 is ``2000 v / 65535 - 1000`` Hounsfield units.
+
+    Args:
+        directory: a folder that does not exist yet, is empty, or holds just this set.
+        n_train: number of images to train on.
+        n_valid: number of images to choose a checkpoint by.
+        n_test: number of images to report on.
+        size: height and width in pixels, 32 or more; of 400 mm in all.
+        seed: another seed, other chests.
+        workers: processes that draw; 0 draws in this one.
+
+    Returns:
+        Whether the set was made (True) or was there already (False).
+
+    Raises:
+        ValueError: for a number out of range.
+        FileExistsError: `directory` holds something else; nothing is changed.
+    """
+    counts = _checked_counts(n_train, n_valid, n_test)
+    _check_integers({"size": size}, 32)
+    description: dict[str, Any] = {
+        "name": "chest_ct",
+        "synthetic": True,
+        "description": "Random synthetic chest CT phantoms, drawn by a program. No measured data; not for diagnosis.",
+        "generator": CHEST_GENERATOR,
+        "hounsfield_of_lowest_and_highest_value": list(WINDOW),
+        "images": counts,
+        "size": size,
+    }
+    return _make_set(directory, description, seed, partial(_draw_chest, size), "synthetic chests", workers)
+
+
+def make_rock_set(
+    directory: str | Path,
+    *,
+    dims: int = 2,
+    n_train: int = 200,
+    n_valid: int = 20,
+    n_test: int = 20,
+    size: int = 256,
+    seed: int = 0,
+    workers: int = 0,
+) -> bool:
+    """Write random synthetic sandstone: 8-bit PNG sections, or volumes as 8-bit TIFF stacks (a page is a slice).
+
+    Packs differ in grain size, porosity, brightness, sharpness and noise. The rest is as in `make_brain_set`.
+
+    Args:
+        directory: a folder that does not exist yet, is empty, or holds just this set.
+        dims: 2 for sections, 3 for volumes.
+        n_train: number of images or volumes to train on.
+        n_valid: number of them to choose a checkpoint by.
+        n_test: number of them to report on.
+        size: pixels or voxels per side, 32 or more.
+        seed: another seed, other packs.
+        workers: processes that draw; 0 draws in this one.
+
+    Returns:
+        Whether the set was made (True) or was there already (False).
+
+    Raises:
+        ValueError: for a number out of range.
+        FileExistsError: `directory` holds something else; nothing is changed.
+    """
+    if isinstance(dims, bool) or not isinstance(dims, int) or dims not in ROCK_GRAIN_SIZES:
+        raise ValueError(f"dims must be 2 (sections) or 3 (volumes), got {dims!r}")
+    counts = _checked_counts(n_train, n_valid, n_test)
+    _check_integers({"size": size}, 32)
+    description: dict[str, Any] = {
+        "name": "rock",
+        "synthetic": True,
+        "description": "Random synthetic sandstone as in micro-CT, drawn by a program. No measured data.",
+        "generator": ROCK_GENERATOR,
+        "dims": dims,
+        "images": counts,
+        "size": size,
+    }
+    suffix = ".png" if dims == 2 else ".tif"
+    return _make_set(directory, description, seed, partial(_draw_rock, size, dims), "synthetic rock", workers, suffix)
+
+
+def _checked_counts(n_train: int, n_valid: int, n_test: int) -> dict[str, int]:
+    counts = {"train": n_train, "valid": n_valid, "test": n_test}
+    _check_integers({f"n_{split}": count for split, count in counts.items()}, 0)
+    if not sum(counts.values()):
+        raise ValueError("a data set needs at least one image, got n_train, n_valid and n_test of 0")
+    return counts
+
+
+def _make_set(
+    directory: str | Path,
+    description: dict[str, Any],
+    seed: int,
+    draw: Draw,
+    what: str,
+    workers: int,
+    suffix: str = ".png",
+) -> bool:
+    """Write the set that `description` tells of, whole or not at all; False if it is there already.
+
+    Args:
+        directory: where.
+        description: content of `dataset.json`, whose "images" are the numbers by split; `seed` is added.
+        seed: of the set; each image has its own, drawn from this, its split and its number.
+        draw: function of an image's seed; must be picklable for `workers`.
+        what: the set's content, for the progress bar.
+        workers: processes that draw.
+        suffix: of the files: ".png" or ".tif".
+    """
+    _check_integers({"seed": seed, "workers": workers}, 0)
+    description = {**description, "seed": seed}
+    counts = description["images"]
     directory = Path(directory)
-    if _holds_set(directory, description):
+    if _holds_set(directory, description, suffix):
         return False
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     temporary = directory.absolute().parent / f".{directory.name}.{uuid4().hex}"
     try:
         for split in counts:
             (temporary / split).mkdir(parents=True)
-        draw = partial(_write_head, temporary, size, seed)
+        write = partial(_write_image, temporary, suffix, seed, draw)
         # disable=None: a bar on a terminal, silence elsewhere
-        for _ in tqdm(_run(draw, jobs, workers), total=len(jobs), desc="synthetic heads", unit="image", disable=None):
+        for _ in tqdm(_run(write, jobs, workers), total=len(jobs), desc=what, unit="image", disable=None):
             pass
         (temporary / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         temporary.replace(directory)
@@ -93,7 +229,7 @@ def _check_integers(values: dict[str, Any], least: int) -> None:
             raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
 
 
-def _holds_set(directory: Path, description: dict[str, Any]) -> bool:
+def _holds_set(directory: Path, description: dict[str, Any], suffix: str) -> bool:
     """Whether the set is there in full; False if the folder is free.
 
     Raises:
@@ -121,28 +257,55 @@ def _holds_set(directory: Path, description: dict[str, Any]) -> bool:
         ]
         listed = ", ".join(differences) or "more entries than expected"
         raise FileExistsError(f"{directory} holds another data set ({listed}); {way_out}")
-    expected = {(split, _file_name(i)) for split, count in description["images"].items() for i in range(count)}
+    expected = {(split, _file_name(i, suffix)) for split, count in description["images"].items() for i in range(count)}
     missing = sorted(f"{split}/{name}" for split, name in expected if not (directory / split / name).is_file())
     if missing:
         raise FileExistsError(f"{directory} lacks {len(missing)} of its images, first {missing[0]}; {way_out}")
     return True
 
 
-def _file_name(index: int) -> str:
-    return f"{index + 1:05d}.png"
+def _file_name(index: int, suffix: str) -> str:
+    return f"{index + 1:05d}{suffix}"
 
 
-def _run(draw: partial[None], jobs: list[tuple[str, int]], workers: int) -> Iterator[None]:
+def _run(write: partial[None], jobs: list[tuple[str, int]], workers: int) -> Iterator[None]:
     if workers == 0:
-        yield from map(draw, jobs)
+        yield from map(write, jobs)
         return
     # spawn: a forked copy of a process that runs PyTorch's threads may hang
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(draw, jobs, chunksize=8)
+        yield from pool.map(write, jobs, chunksize=8)
 
 
-def _write_head(directory: Path, size: int, seed: int, job: tuple[str, int]) -> None:
+def _write_image(directory: Path, suffix: str, seed: int, draw: Draw, job: tuple[str, int]) -> None:
     split, index = job
-    stream = np.random.SeedSequence((seed, ("train", "valid", "test").index(split), index))
-    head = brain_phantom(int(stream.generate_state(1, np.uint64)[0]), size, phase=False).real
-    Image.fromarray(np.rint(head * 255).astype(np.uint8)).save(directory / split / _file_name(index))
+    stream = np.random.SeedSequence((seed, SPLITS.index(split), index))
+    values = draw(int(stream.generate_state(1, np.uint64)[0]))
+    path = directory / split / _file_name(index, suffix)
+    if suffix == ".png":
+        Image.fromarray(values).save(path)
+    else:
+        tifffile.imwrite(path, values, photometric="minisblack", metadata=None, software=False)
+
+
+def _draw_head(size: int, seed: int) -> NDArray[np.uint8]:
+    return np.rint(brain_phantom(seed, size, phase=False).real * 255).astype(np.uint8)
+
+
+def _draw_chest(size: int, seed: int) -> NDArray[np.uint16]:
+    return np.rint(chest_ct_phantom(seed, size) * 65535).astype(np.uint16)
+
+
+def _draw_rock(size: int, dims: int, seed: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng((seed, dims))
+    fine, coarse = ROCK_GRAIN_SIZES[dims]
+    pack = rock_phantom(
+        seed,
+        size,
+        dims=dims,
+        porosity=rng.uniform(*ROCK_POROSITIES),
+        grain_size=fine * (coarse / fine) ** rng.uniform(),
+        blur=rng.uniform(0.35, 0.7),
+        noise=rng.uniform(0.008, 0.03),
+    )
+    return np.rint(pack * 255).astype(np.uint8)
