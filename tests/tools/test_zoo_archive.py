@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tools.zoo import archive
@@ -261,6 +261,7 @@ def test_what_is_no_whole_zip_is_refused(refused: Callable[..., str], content: b
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, len(zipped(GOOD)) - 1), value=st.integers(0, 255))
+@example(position=452, value=1)  # the length of an entry's extra field, which swallows the entries after it
 def test_a_damaged_byte_gives_the_right_files_or_nothing(tmp_path: Path, position: int, value: int) -> None:
     content = bytearray(zipped(GOOD))
     content[position] = value

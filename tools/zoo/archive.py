@@ -22,6 +22,7 @@ MAX_RATIO = 100
 """Unpacked size over packed size of the whole archive; text reaches about 10, weights about 1."""
 
 _CHUNK = 2**20
+_LONGEST_END = 22 + 2**16  # bytes of the record at a zip's end, with its comment
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # plain, strong, and names hidden
 
@@ -48,6 +49,8 @@ def unpack(archive: Path, folder: Path, sha256: str = "") -> Path:
         stream.seek(0)
         try:
             with zipfile.ZipFile(stream) as opened:
+                if len(opened.infolist()) != _declared_entries(stream):  # a damaged length can swallow those after it
+                    raise zipfile.BadZipFile("its list of entries is not as long as it says")
                 entries = _checked(archive, opened.infolist())
                 target = folder / entries[0].filename.partition("/")[0]
                 if target.exists() or target.is_symlink():
@@ -95,6 +98,15 @@ def _sha256(stream: BinaryIO) -> str:
     while chunk := stream.read(_CHUNK):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def _declared_entries(stream: BinaryIO) -> int:
+    """How many entries the end of a zip says there are; below 65,535, as archives with more are refused."""
+    stream.seek(0, 2)
+    stream.seek(max(0, stream.tell() - _LONGEST_END))
+    end = stream.read()
+    start = end.rfind(b"PK\x05\x06") + 10
+    return int.from_bytes(end[start : start + 2], "little")
 
 
 def _check_sum(archive: Path, got: str, expected: str) -> None:
