@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,27 +112,12 @@ def _told(directory: str, made: bool, total: int, what: str) -> str:
     return f"{directory} holds these {total} synthetic {what} already"
 
 
-def _tiny_brain_mri(folder: Path) -> None:
-    make_brain_set(folder, n_train=4, n_valid=2, n_test=2, size=64)
-
-
-def _tiny_chest_ct(folder: Path) -> None:
-    make_chest_ct_set(folder, n_train=4, n_valid=2, n_test=2, size=64)
-
-
-def _tiny_rock(folder: Path) -> None:
-    make_rock_set(folder, n_train=4, n_valid=2, n_test=2, size=64)
-
-
-def _tiny_rock_3d(folder: Path) -> None:
-    make_rock_set(folder, dims=3, n_train=4, n_valid=2, n_test=2, size=48)
-
-
-TINY_SETS: dict[str, Callable[[Path], None]] = {
-    "brain_mri": _tiny_brain_mri,
-    "chest_ct": _tiny_chest_ct,
-    "rock": _tiny_rock,
-    "rock_3d": _tiny_rock_3d,
+_FEW: dict[str, Any] = {"n_train": 4, "n_valid": 2, "n_test": 2}
+TINY_SETS: dict[str, Callable[[Path], Any]] = {
+    "brain_mri": partial(make_brain_set, **_FEW, size=64),
+    "chest_ct": partial(make_chest_ct_set, **_FEW, size=64),
+    "rock": partial(make_rock_set, **_FEW, size=64),
+    "rock_3d": partial(make_rock_set, **_FEW, dims=3, size=48),
 }
 """By the same names, the smallest sets on which a bundle can be tried; `rock_3d` is `rock` with dims 3."""
 

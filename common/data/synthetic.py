@@ -90,25 +90,10 @@ def make_chest_ct_set(
     seed: int = 0,
     workers: int = 0,
 ) -> bool:
-    """Write random synthetic CT slices of chests as 16-bit PNG images; the rest is as in `make_brain_set`.
+    """Write random synthetic CT slices of chests as 16-bit PNG images.
 
-    The stored value v of 0 to 65535 is ``2000 v / 65535 - 1000`` Hounsfield units.
-
-    Args:
-        directory: a folder that does not exist yet, is empty, or holds just this set.
-        n_train: number of images to train on.
-        n_valid: number of images to choose a checkpoint by.
-        n_test: number of images to report on.
-        size: height and width in pixels, 32 or more; of 400 mm in all.
-        seed: another seed, other chests.
-        workers: processes that draw; 0 draws in this one.
-
-    Returns:
-        Whether the set was made (True) or was there already (False).
-
-    Raises:
-        ValueError: for a number out of range.
-        FileExistsError: `directory` holds something else; nothing is changed.
+    The stored value v of 0 to 65535 is ``2000 v / 65535 - 1000`` Hounsfield units; `size` is 400 mm. Arguments, result
+    and errors are those of `make_brain_set`.
     """
     counts = _checked_counts(n_train, n_valid, n_test)
     _check_integers({"size": size}, 32)
@@ -137,24 +122,8 @@ def make_rock_set(
 ) -> bool:
     """Write random synthetic sandstone: 8-bit PNG sections, or volumes as 8-bit TIFF stacks (a page is a slice).
 
-    Packs differ in grain size, porosity, brightness, sharpness and noise. The rest is as in `make_brain_set`.
-
-    Args:
-        directory: a folder that does not exist yet, is empty, or holds just this set.
-        dims: 2 for sections, 3 for volumes.
-        n_train: number of images or volumes to train on.
-        n_valid: number of them to choose a checkpoint by.
-        n_test: number of them to report on.
-        size: pixels or voxels per side, 32 or more.
-        seed: another seed, other packs.
-        workers: processes that draw; 0 draws in this one.
-
-    Returns:
-        Whether the set was made (True) or was there already (False).
-
-    Raises:
-        ValueError: for a number out of range.
-        FileExistsError: `directory` holds something else; nothing is changed.
+    Packs differ in grain size, porosity, brightness, sharpness and noise. Arguments, result and errors are those of
+    `make_brain_set`; `dims` is 2 for sections, 3 for volumes, and `size` counts pixels or voxels per side.
     """
     if isinstance(dims, bool) or not isinstance(dims, int) or dims not in ROCK_GRAIN_SIZES:
         raise ValueError(f"dims must be 2 (sections) or 3 (volumes), got {dims!r}")
