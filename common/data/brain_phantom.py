@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from common.data.canvas import Canvas, Field, ellipse, over, path_distance, soft_cover
+from common.data.canvas import Canvas, Field, ellipse, over, path_distance, resolve, soft_cover
 
 FIELD_OF_VIEW = 256.0
 """Side of the square field of view in phantom units; one unit is about one millimetre."""
@@ -59,14 +58,14 @@ def brain_phantom(seed: int, size: int = 256, *, phase: bool = True) -> NDArray[
     signal = _draw_head(_random_head(rng), canvas)
     signal *= 1 + rng.uniform(0.03, 0.09) * canvas.noise(0.5, 2.1)
 
-    signal = _resolve(signal, factor, blur=rng.uniform(0.45, 0.65))
+    signal = resolve(signal, factor, blur=rng.uniform(0.45, 0.65))
     sigma = rng.uniform(0.003, 0.010)
     noise = sigma * rng.standard_normal((2, size, size), dtype=np.float32)
     signal = np.hypot(signal + noise[0], noise[1])  # Rician, as in a magnitude image
     signal = np.clip(signal / (rng.uniform(1.06, 1.28) * np.quantile(signal, 0.9995)), 0, 1)
     image = signal.astype(np.complex64)
     if phase:
-        image *= np.exp(1j * _resolve(_smooth_phase(rng, canvas), factor)).astype(np.complex64)
+        image *= np.exp(1j * resolve(_smooth_phase(rng, canvas), factor)).astype(np.complex64)
     return image
 
 
@@ -306,13 +305,3 @@ def _smooth_phase(rng: np.random.Generator, canvas: Canvas) -> Field:
     offset, right, back, xx, xy, yy = rng.uniform(-1, 1, 6)
     polynomial = math.pi * offset + 0.8 * (right * x + back * y) + 0.9 * (xx * x * x + xy * x * y + yy * y * y)
     return polynomial + 0.25 * canvas.noise(1, 3)
-
-
-def _resolve(image: Field, factor: int, blur: float = 0.0) -> Field:
-    """Average blocks of the rendering grid down to pixels, after the point spread of the scanner (sigma in pixels)."""
-    if blur:
-        image = ndimage.gaussian_filter(image, blur * factor)
-    if factor == 1:
-        return image
-    size = image.shape[0] // factor
-    return image.reshape(size, factor, size, factor).mean(axis=(1, 3))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Field = NDArray[np.floating[Any]]
 
@@ -84,3 +85,13 @@ def soft_cover(distance: Field, width: Field | float) -> Field:
 def over(image: Field, cover: Field, value: Field | float) -> Field:
     """`value` painted over `image` where `cover` is 1."""
     return image + cover * (value - image)
+
+
+def resolve(image: Field, factor: int, blur: float = 0.0) -> Field:
+    """Average blocks of the rendering grid down to pixels, after the point spread of the scanner (sigma in pixels)."""
+    if blur:
+        image = ndimage.gaussian_filter(image, blur * factor)
+    if factor == 1:
+        return image
+    size = image.shape[0] // factor
+    return image.reshape(size, factor, size, factor).mean(axis=(1, 3))

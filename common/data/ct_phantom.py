@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from common.data.canvas import Canvas, Field, ellipse, over, path_distance
+from common.data.canvas import Canvas, Field, ellipse, over, path_distance, resolve
 
 FIELD_OF_VIEW = 400.0
 """Side of the square field of view in millimetres."""
@@ -55,8 +55,7 @@ def chest_ct_phantom(seed: int, size: int = 512) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     canvas = Canvas(rng, size * factor, FIELD_OF_VIEW)
     image = _draw_chest(_random_chest(rng), canvas)
-    image = ndimage.gaussian_filter(image, rng.uniform(0.4, 0.6) * factor)
-    image = image.reshape(size, factor, size, factor).mean(axis=(1, 3))
+    image = resolve(image, factor, blur=rng.uniform(0.4, 0.6))
     image += rng.uniform(6, 18) * _scanner_noise(rng, size)
     low, high = WINDOW
     return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
