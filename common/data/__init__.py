@@ -2,21 +2,31 @@
 
 from common.data.assembler import VolumeAssembler
 from common.data.atomic import atomic_path
+from common.data.classes import ClassDataset, count_classes, find_classes
 from common.data.errors import DataError
 from common.data.files import SUFFIXES, find_files
 from common.data.readers import SliceReader, list_slices, open_slices
 from common.data.slices import SliceDataset, find_slices
+from common.data.volumes import PairDataset, VolumeDataset, find_images, find_pairs, find_volumes
 from common.data.writers import output_path, write_volume
 
 __all__ = [
     "SUFFIXES",
+    "ClassDataset",
     "DataError",
+    "PairDataset",
     "SliceDataset",
     "SliceReader",
     "VolumeAssembler",
+    "VolumeDataset",
     "atomic_path",
+    "count_classes",
+    "find_classes",
     "find_files",
+    "find_images",
+    "find_pairs",
     "find_slices",
+    "find_volumes",
     "list_slices",
     "open_slices",
     "output_path",

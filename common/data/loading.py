@@ -13,12 +13,21 @@ class ResumableSampler(DistributedSampler):
 
     One process sees all, a group of processes shares them out. ``skip(n)`` leaves out the first ``n`` indices of
     the next pass only: those an interrupted epoch has already used.
+
+    Args:
+        dataset: what is read.
+        shuffle: whether each pass has an order of its own.
+        seed: of the order.
+        repeats: how often an epoch goes through the data, each time in another order.
     """
 
-    def __init__(self, dataset: Any, shuffle: bool = True, seed: int = 0) -> None:
+    def __init__(self, dataset: Any, shuffle: bool = True, seed: int = 0, repeats: int = 1) -> None:
+        if repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {repeats}")
         distributed = dist.is_available() and dist.is_initialized()
         replicas, rank = (dist.get_world_size(), dist.get_rank()) if distributed else (1, 0)
         super().__init__(dataset, num_replicas=replicas, rank=rank, shuffle=shuffle, seed=seed)
+        self._repeats = repeats
         self._skipped = 0
 
     def skip(self, n: int) -> None:
@@ -27,7 +36,15 @@ class ResumableSampler(DistributedSampler):
 
     def __iter__(self) -> Iterator[int]:
         skipped, self._skipped = self._skipped, 0
-        return iter(list(super().__iter__())[skipped:])
+        epoch, order = self.epoch, list[int]()
+        for n in range(self._repeats):
+            self.epoch = epoch * self._repeats + n
+            order += super().__iter__()
+        self.epoch = epoch
+        return iter(order[skipped:])
+
+    def __len__(self) -> int:
+        return self._repeats * super().__len__()
 
 
 class CaseBatchSampler(BatchSampler):
@@ -59,7 +76,12 @@ class CaseBatchSampler(BatchSampler):
 
 
 def training_loader(
-    dataset: Dataset, batch_size: int, num_workers: int = 0, shuffle: bool = True, seed: int = 0
+    dataset: Dataset,
+    batch_size: int,
+    num_workers: int = 0,
+    shuffle: bool = True,
+    seed: int = 0,
+    repeats: int = 1,
 ) -> DataLoader:
     """A loader of full batches in a resumable order.
 
@@ -70,11 +92,12 @@ def training_loader(
         num_workers: reading processes; 0 is best where all is kept in memory.
         shuffle: whether each epoch has an order of its own.
         seed: of the order.
+        repeats: how often an epoch sees each slice: for patches, of which a slice has many.
 
     Raises:
         ValueError: if there are fewer slices than ``batch_size``.
     """
-    sampler = ResumableSampler(dataset, shuffle, seed)
+    sampler = ResumableSampler(dataset, shuffle, seed, repeats)
     if len(sampler) < batch_size:
         raise ValueError(f"expected at least {batch_size=} training images, got {len(sampler)}; lower batch_size")
     return DataLoader(

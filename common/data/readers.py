@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from common.data.arrays import Hdf5Stack, NpyStack, optional_dataset
+from common.data.dicom_stack import DicomStack
 from common.data.errors import DataError, file_errors
-from common.data.files import SUFFIXES, find_files, mask_path, split_suffix
+from common.data.files import SUFFIXES, dicom_files, find_files, is_dicom, mask_path, split_suffix
 from common.data.images import PngStack, TiffStack
 from common.data.nifti import NiftiStack
 from common.data.stacks import Stack
@@ -22,7 +23,7 @@ from common.operators.fourier import ifft2c
 __all__ = ["DataError", "SliceReader", "find_files", "list_slices", "open_slices"]
 
 Kind = Literal["image", "kspace"]
-IntensityRange = float | Literal["auto"]
+IntensityRange = float | Sequence[float] | Literal["auto"]
 
 # A pass over a file is made once in a process, also if the file is opened anew for each slice.
 _peaks: dict[tuple[Any, ...], float] = {}
@@ -44,11 +45,13 @@ class SliceReader:
 
     A file of zeros has scale 1. A number given as ``intensity_range`` is the scale; 1 leaves values as stored.
     For example a uint16 PNG with values up to 4000 reads 1000 as 0.25, and with ``intensity_range=65535`` as 0.0153.
+    ``[low, high]`` is a window, for images alone: low is read as 0 and high as 1, such as [-1000, 2000] for CT.
 
     Attributes:
         path: the file.
         kind: "image", or "kspace": centred (DC at H//2, W//2) and orthonormal.
         n_slices, height, width: as opened.
+        offset: stored value that is read as 0.
     """
 
     def __init__(
@@ -75,7 +78,11 @@ class SliceReader:
         self.n_slices, self.height, self.width = stack.shape
         self._mask = None if mask is None else StoredMask(mask, stack.shape, stack.name)
         self._reference = reference
-        self._scale = _given_scale(intensity_range)
+        self._scale, self.offset = _given_scale(intensity_range)
+        if self.offset and kind == "kspace":
+            raise ValueError(
+                f"{stack.name}: intensity_range [low, high] is for images, and this is k-space; give a number"
+            )
 
     @property
     def scale(self) -> float:
@@ -129,7 +136,7 @@ class SliceReader:
 
     def _in_image_units(self, values: np.ndarray) -> np.ndarray:
         is_complex = np.iscomplexobj(values)
-        scaled = np.divide(values, self.scale, dtype=np.complex128 if is_complex else np.float64)
+        scaled = np.divide(values - self.offset, self.scale, dtype=np.complex128 if is_complex else np.float64)
         return scaled.astype(np.complex64 if is_complex else np.float32)
 
     def _peak(self) -> float:
@@ -150,12 +157,17 @@ class SliceReader:
         return float(np.abs(values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)).max())
 
 
-def _given_scale(intensity_range: IntensityRange) -> float | None:
+def _given_scale(intensity_range: IntensityRange) -> tuple[float | None, float]:
+    """Scale, None if it is to be found, and offset."""
     if intensity_range == "auto":
-        return None
-    if isinstance(intensity_range, str) or not 0 < intensity_range < float("inf"):
-        raise ValueError(f"intensity_range must be 'auto' or a positive number, got {intensity_range!r}")
-    return float(intensity_range)
+        return None, 0.0
+    ends = [0.0, intensity_range] if isinstance(intensity_range, (int, float)) else list(intensity_range)
+    numbers = [end for end in ends if isinstance(end, (int, float))]
+    if len(ends) != 2 or numbers != ends or not -np.inf < ends[0] < ends[1] < np.inf:
+        raise ValueError(
+            f"intensity_range must be 'auto', a positive number or two rising ones [low, high], got {intensity_range!r}"
+        )
+    return float(ends[1]) - float(ends[0]), float(ends[0])
 
 
 def open_slices(
@@ -168,14 +180,15 @@ def open_slices(
     kspace_key: str = "kspace",
     mask_key: str | None = None,
     reference_key: str | None = None,
+    series: str | None = None,
 ) -> SliceReader:
-    """Opens a data file by its suffix (`SUFFIXES`, any case); headers only.
+    """Opens a data file by its suffix (`SUFFIXES`, any case), or a DICOM series, a folder; headers only.
 
     A sampling mask comes from ``mask_file``, else from the HDF5 file's data set, else from ``<stem>_mask.npy``
     beside the data; the last two at once are refused.
 
     Args:
-        path: PNG, TIFF, NIfTI, HDF5 (fastMRI's layout) or ``.npy``.
+        path: PNG, TIFF, NIfTI, HDF5 (fastMRI's layout), ``.npy``, or a folder of DICOM files or one of them.
         intensity_range: the scale, see `SliceReader`.
         mask_file: a mask as ``.npy``, PNG or TIFF, ``[W]``, ``[H, W]`` or ``[slices, H, W]``.
         kind: "auto" takes HDF5 and complex ``.npy`` as k-space and the rest as images.
@@ -183,6 +196,7 @@ def open_slices(
         kspace_key: the HDF5 data set to read.
         mask_key: the HDF5 data set with the mask; None: ``mask`` if it is there.
         reference_key: the HDF5 data set with the reference; None: ``reconstruction_esc`` if it is there.
+        series: the ``SeriesInstanceUID`` to take from a folder of several DICOM series.
 
     Raises:
         FileNotFoundError: no such file.
@@ -193,13 +207,16 @@ def open_slices(
         raise ValueError(f"kind must be 'auto', 'image' or 'kspace', got {kind!r}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; check the path")
-    if not path.is_file():
-        raise DataError(f"{path}: expected a file, got a folder; list its files with find_files")
     suffix = split_suffix(path)[1].lower()
+    is_series = not suffix and (is_dicom(path) or bool(dicom_files(path)))
+    if not path.is_file() and not is_series:
+        raise DataError(f"{path}: expected a file, got a folder; list its files with find_files")
     mask: Stack | None = None
     reference: Stack | None = None
-    if suffix in (".h5", ".hdf5"):
-        stack: Stack = Hdf5Stack(path, kspace_key)
+    if is_series:
+        stack: Stack = DicomStack(path, series)
+    elif suffix in (".h5", ".hdf5"):
+        stack = Hdf5Stack(path, kspace_key)
         mask = optional_dataset(path, mask_key, "mask")
         reference = optional_dataset(path, reference_key, "reconstruction_esc")
     elif suffix in (".nii", ".nii.gz"):

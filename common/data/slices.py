@@ -7,23 +7,21 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from monai.data import Dataset
 
+from common.data.cached import CachedDataset
 from common.data.errors import DataError
 from common.data.files import find_files
 from common.data.readers import SliceReader, list_slices, open_slices
 from common.operators.fourier import ifft2c
 
 
-class SliceDataset(Dataset):
+class SliceDataset(CachedDataset):
     """Slices as dictionaries of tensors.
 
     An item has the entries of its data list, and ``image``: the fully sampled slice, float32 or complex64
     ``(1, height, width)`` in image units (fully sampled k-space is transformed). A file of undersampled k-space gives
     ``kspace``, complex64, and ``mask``, float32, of that shape instead, and ``image`` too where it stores a reference
     reconstruction of that size.
-
-    Files are read outside of MONAI's transforms, which would hide a reader's error behind their own.
 
     Args:
         data: see :func:`common.data.readers.list_slices`.
@@ -44,19 +42,9 @@ class SliceDataset(Dataset):
         fully_sampled: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(data, transform)
+        super().__init__(data, transform, cache)
         self.options = tuple(sorted(options.items()))
         self.fully_sampled = fully_sampled
-        self._cache: dict[int, dict[str, Any]] | None = {} if cache else None
-
-    def _transform(self, index: int) -> dict[str, Any]:
-        if self._cache is None:
-            item = self._read(self.data[index])
-        else:
-            if index not in self._cache:
-                self._cache[index] = self._read(self.data[index])
-            item = dict(self._cache[index])
-        return item if self.transform is None else self.transform(item)
 
     def _read(self, entry: dict[str, Any]) -> dict[str, Any]:
         reader, index = _reader(str(entry["path"]), self.options), entry["slice"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from tqdm import tqdm
 from common.data.brain_phantom import brain_phantom
 from common.data.ct_phantom import WINDOW, chest_ct_phantom
 from common.data.rock_phantom import rock_phantom
+from common.data.texture_phantom import TEXTURES, texture_phantom
 
 DESCRIPTION_FILE = "dataset.json"
 GENERATOR = "common.data.brain_phantom, version 1"
 CHEST_GENERATOR = "common.data.ct_phantom, version 1"
 ROCK_GENERATOR = "common.data.rock_phantom, version 1"
+TEXTURE_GENERATOR = "common.data.texture_phantom, version 1"
 
 SPLITS = ("train", "valid", "test")
 ROCK_GRAIN_SIZES = {2: (10.0, 28.0), 3: (9.0, 20.0)}
@@ -34,6 +37,9 @@ ROCK_POROSITIES = (0.17, 0.30)
 
 Draw = Callable[[int], NDArray[np.unsignedinteger[Any]]]
 """Draws the image of a seed, as it is stored."""
+
+Job = tuple[str, str, int]
+"""Split, folder in it ("" is the split's own) and number of an image."""
 
 
 def make_brain_set(
@@ -142,6 +148,36 @@ def make_rock_set(
     return _make_set(directory, description, seed, partial(_draw_rock, size, dims), "synthetic rock", workers, suffix)
 
 
+def make_texture_set(
+    directory: str | Path,
+    *,
+    n_train: int = 200,
+    n_valid: int = 20,
+    n_test: int = 0,
+    size: int = 128,
+    seed: int = 0,
+    workers: int = 0,
+) -> bool:
+    """Write random textures as 8-bit PNG images, those of a class in a folder: ``directory/train/cells/00001.png``.
+
+    The classes are those of `common.data.texture_phantom`. Arguments, result and errors are those of
+    `make_brain_set`, but that `n_train`, `n_valid` and `n_test` count the images of each class.
+    """
+    counts = _checked_counts(n_train, n_valid, n_test)
+    _check_integers({"size": size}, 32)
+    description: dict[str, Any] = {
+        "name": "textures",
+        "synthetic": True,
+        "description": "Random textures in folders by class, drawn by a program. No measured data.",
+        "generator": TEXTURE_GENERATOR,
+        "classes": list(TEXTURES),
+        "images": counts,
+        "size": size,
+    }
+    draw = {texture: partial(_draw_texture, size, texture) for texture in TEXTURES}
+    return _make_set(directory, description, seed, draw, "synthetic textures", workers)
+
+
 def _checked_counts(n_train: int, n_valid: int, n_test: int) -> dict[str, int]:
     counts = {"train": n_train, "valid": n_valid, "test": n_test}
     _check_integers({f"n_{split}": count for split, count in counts.items()}, 0)
@@ -154,7 +190,7 @@ def _make_set(
     directory: str | Path,
     description: dict[str, Any],
     seed: int,
-    draw: Draw,
+    draw: Draw | Mapping[str, Draw],
     what: str,
     workers: int,
     suffix: str = ".png",
@@ -165,7 +201,7 @@ def _make_set(
         directory: where.
         description: content of `dataset.json`, whose "images" are the numbers by split; `seed` is added.
         seed: of the set; each image has its own, drawn from this, its split and its number.
-        draw: function of an image's seed; must be picklable for `workers`.
+        draw: function of an image's seed, or one for each folder of images in a split; picklable for `workers`.
         what: the set's content, for the progress bar.
         workers: processes that draw.
         suffix: of the files: ".png" or ".tif".
@@ -174,14 +210,15 @@ def _make_set(
     description = {**description, "seed": seed}
     counts = description["images"]
     directory = Path(directory)
-    if _holds_set(directory, description, suffix):
+    draws = draw if isinstance(draw, Mapping) else {"": draw}
+    jobs = [(split, folder, index) for split, n in counts.items() for folder in draws for index in range(n)]
+    if _holds_set(directory, description, [_file_name(*job, suffix) for job in jobs]):
         return False
-    jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     temporary = directory.absolute().parent / f".{directory.name}.{uuid4().hex}"
     try:
-        for split in counts:
-            (temporary / split).mkdir(parents=True)
-        write = partial(_write_image, temporary, suffix, seed, draw)
+        for split, folder in product(counts, draws):
+            (temporary / split / folder).mkdir(parents=True)
+        write = partial(_write_image, temporary, suffix, seed, draws)
         # disable=None: a bar on a terminal, silence elsewhere
         for _ in tqdm(_run(write, jobs, workers), total=len(jobs), desc=what, unit="image", disable=None):
             pass
@@ -198,7 +235,7 @@ def _check_integers(values: dict[str, Any], least: int) -> None:
             raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
 
 
-def _holds_set(directory: Path, description: dict[str, Any], suffix: str) -> bool:
+def _holds_set(directory: Path, description: dict[str, Any], files: list[str]) -> bool:
     """Whether the set is there in full; False if the folder is free.
 
     Raises:
@@ -226,18 +263,17 @@ def _holds_set(directory: Path, description: dict[str, Any], suffix: str) -> boo
         ]
         listed = ", ".join(differences) or "more entries than expected"
         raise FileExistsError(f"{directory} holds another data set ({listed}); {way_out}")
-    expected = {(split, _file_name(i, suffix)) for split, count in description["images"].items() for i in range(count)}
-    missing = sorted(f"{split}/{name}" for split, name in expected if not (directory / split / name).is_file())
+    missing = sorted(name for name in files if not (directory / name).is_file())
     if missing:
         raise FileExistsError(f"{directory} lacks {len(missing)} of its images, first {missing[0]}; {way_out}")
     return True
 
 
-def _file_name(index: int, suffix: str) -> str:
-    return f"{index + 1:05d}{suffix}"
+def _file_name(split: str, folder: str, index: int, suffix: str) -> str:
+    return "/".join(part for part in (split, folder, f"{index + 1:05d}{suffix}") if part)
 
 
-def _run(write: partial[None], jobs: list[tuple[str, int]], workers: int) -> Iterator[None]:
+def _run(write: partial[None], jobs: list[Job], workers: int) -> Iterator[None]:
     if workers == 0:
         yield from map(write, jobs)
         return
@@ -246,11 +282,11 @@ def _run(write: partial[None], jobs: list[tuple[str, int]], workers: int) -> Ite
         yield from pool.map(write, jobs, chunksize=8)
 
 
-def _write_image(directory: Path, suffix: str, seed: int, draw: Draw, job: tuple[str, int]) -> None:
-    split, index = job
+def _write_image(directory: Path, suffix: str, seed: int, draws: Mapping[str, Draw], job: Job) -> None:
+    split, folder, index = job
     stream = np.random.SeedSequence((seed, SPLITS.index(split), index))
-    values = draw(int(stream.generate_state(1, np.uint64)[0]))
-    path = directory / split / _file_name(index, suffix)
+    values = draws[folder](int(stream.generate_state(1, np.uint64)[0]))
+    path = directory / _file_name(*job, suffix)
     if suffix == ".png":
         Image.fromarray(values).save(path)
     else:
@@ -278,3 +314,7 @@ def _draw_rock(size: int, dims: int, seed: int) -> NDArray[np.uint8]:
         noise=rng.uniform(0.008, 0.03),
     )
     return np.rint(pack * 255).astype(np.uint8)
+
+
+def _draw_texture(size: int, texture: str, seed: int) -> NDArray[np.uint8]:
+    return np.rint(texture_phantom(seed, texture, size) * 255).astype(np.uint8)

@@ -19,7 +19,7 @@ def output_path(path: Path | str, output_dir: Path | str) -> Path:
 
 
 def write_volume(volume: np.ndarray, like: SliceReader, path: Path | str) -> Path:
-    """Writes a reconstruction in stored units (``volume * like.scale``), in the format of the file it came from.
+    """Writes a reconstruction in stored units (``volume * like.scale + like.offset``), in the format that came.
 
     ======  =====================================================================================
     PNG     8 or 16 bit as it came, rounded and clipped
@@ -57,7 +57,7 @@ def write_volume(volume: np.ndarray, like: SliceReader, path: Path | str) -> Pat
         )
     if not np.isfinite(volume).all():
         raise DataError(f"{path}: not written, the reconstruction of {like.path} has NaN or infinite values")
-    stored = volume.astype(np.float64) * like.scale
+    stored = volume.astype(np.float64) * like.scale + like.offset
     with atomic_path(path) as temporary:
         like.stack.write(stored, temporary)
     return path

@@ -135,10 +135,10 @@ def test_scale_of_kspace_uses_measured_samples_only(tmp_path: Path) -> None:
     assert open_slices(path).scale == pytest.approx(251)
 
 
-@pytest.mark.parametrize("bad", [0, -1.0, float("nan"), float("inf"), "max"])
+@pytest.mark.parametrize("bad", [0, -1.0, float("nan"), float("inf"), "max", [2, 1], [0, 1, 2], [0, "a"]])
 def test_unfit_intensity_range_is_refused(tmp_path: Path, bad: object) -> None:
     path = save_volume(tmp_path / "a.npy", np.ones(SHAPE))
-    with pytest.raises(ValueError, match="intensity_range must be 'auto' or a positive number, got"):
+    with pytest.raises(ValueError, match="intensity_range must be 'auto', a positive number or two rising ones"):
         list_slices([path], intensity_range=bad)
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from common.data.ct_phantom import chest_ct_phantom
 from common.data.images import TiffStack
-from common.data.synthetic import make_chest_ct_set, make_rock_set
+from common.data.synthetic import make_chest_ct_set, make_rock_set, make_texture_set
+from common.data.texture_phantom import TEXTURES, texture_phantom
 
 COUNTS = {"n_train": 1, "n_valid": 1, "n_test": 1, "size": 32}
 
@@ -60,6 +61,27 @@ def test_rock_volumes_are_stacks_of_slices(tmp_path):
         assert tiff.pages[0].shape == (32, 32)
         assert tiff.pages[0].dtype == np.uint8
     assert TiffStack(path).shape == (32, 32, 32)
+
+
+def test_textures_are_in_folders_by_class(tmp_path):
+    numbers = {"n_train": 2, "n_valid": 1, "n_test": 0, "size": 32}
+    assert make_texture_set(tmp_path / "a", **numbers)
+    assert not make_texture_set(tmp_path / "a", **numbers)
+    assert make_texture_set(tmp_path / "b", **numbers)
+    files = contents(tmp_path / "a")
+    assert contents(tmp_path / "b") == files
+    images = [(split, name, n) for name in TEXTURES for split, n in (("train", 1), ("train", 2), ("valid", 1))]
+    assert files.keys() == {"dataset.json", *(f"{split}/{name}/{n:05d}.png" for split, name, n in images)}
+    assert len(set(files.values())) == len(files)
+    assert json.loads(files["dataset.json"])["classes"] == list(TEXTURES)
+    with Image.open(tmp_path / "a" / "valid" / "marble" / "00001.png") as image:
+        assert image.mode == "L"
+        values = np.asarray(image)
+    seed = int(np.random.SeedSequence((0, 1, 0)).generate_state(1, np.uint64)[0])
+    np.testing.assert_allclose(values / 255, texture_phantom(seed, "marble", 32), atol=0.51 / 255)
+    (tmp_path / "a" / "valid" / "marble" / "00001.png").unlink()
+    with pytest.raises(FileExistsError, match=r"lacks 1 of its images, first valid/marble/00001.png"):
+        make_texture_set(tmp_path / "a", **numbers)
 
 
 def test_volumes_and_sections_are_no_one_set(tmp_path):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from common.data.volumes.source import VolumeSource
 
 logger = logging.getLogger("recon")
-IntensityRange = Literal["auto", "measured"] | Sequence[float]
+IntensityRange = Literal["auto", "measured"] | float | Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,37 @@ class IntensityScale:
 def find_range(source: VolumeSource, intensity_range: IntensityRange) -> tuple[float, float]:
     """The values of an image that become 0 and 1, in the units that the file's values stand for.
 
+    A network must be given what it was trained on: "auto", a number and two numbers mean what they mean to
+    :class:`~common.data.readers.SliceReader`, which reads slices for training.
+
     Args:
         source: the image.
-        intensity_range: the two values. Or "auto": all values of the type for unsigned integers of 8 and 16 bits, 0
-            to 255 and 0 to 65535. Or "measured": found in one pass over the image; from its smallest value, or 0 if
-            that is lower, to its largest. For example an image of 12 bits in uint16 is darker than it should be with
-            "auto", and ``[0, 4095]`` is right. Take the range with which the network was trained.
+        intensity_range: the two values; or the upper one, the lower being 0. Or "auto": 0 to 255 for 8 bits, else 0
+            to the largest value, found in one pass over the image. Or "measured": likewise, from the smallest value
+            if that is below 0.
 
     Raises:
-        ValueError: "auto" for a type without such a range, or a range that is none.
-        DataError: for values that are not finite, or an image of zeros with "measured".
+        ValueError: for a range that is none.
+        DataError: for values that are not finite, negative ones with "auto" (more than a resampling leaves: 5 % of
+            the largest), or an image of zeros.
     """
-    if not isinstance(intensity_range, str):
-        return _checked(intensity_range)
-    if intensity_range == "measured":
-        return _measured(source)
-    if intensity_range == "auto":
-        return _range_of_type(source)
-    raise ValueError(f"intensity_range must be 'auto', 'measured' or two numbers [low, high], got {intensity_range!r}")
+    if intensity_range == "auto" and source.spec.dtype == np.uint8:
+        slope, intercept = source.spec.rescale
+        ends = sorted((intercept, 255 * slope + intercept))
+        return float(ends[0]), float(ends[1])
+    if intensity_range == "auto" or intensity_range == "measured":
+        low, high = _measured(source)
+        if intensity_range == "auto" and low < -0.05 * abs(high):
+            raise DataError(
+                f"{source.name}: has values down to {low:g}; say which become 0 and 1, as they did in the network's "
+                "training: intensity_range=[low, high], for example [-1000, 2000] for CT"
+            )
+        return (0.0, high) if intensity_range == "auto" else (low, high)
+    if isinstance(intensity_range, str):
+        raise ValueError(
+            f"intensity_range must be 'auto', 'measured', a number or two [low, high], got {intensity_range!r}"
+        )
+    return _checked((0.0, intensity_range) if isinstance(intensity_range, (int, float)) else intensity_range)
 
 
 def _working_type(dtype: np.dtype) -> type[np.floating]:
@@ -83,18 +96,6 @@ def _checked(intensity_range: Sequence[float]) -> tuple[float, float]:
     if len(values) != 2 or not -np.inf < values[0] < values[1] < np.inf:
         raise ValueError(f"intensity_range must be two rising numbers [low, high], got {list(intensity_range)}")
     return values[0], values[1]
-
-
-def _range_of_type(source: VolumeSource) -> tuple[float, float]:
-    dtype = source.spec.dtype
-    if dtype.kind != "u" or dtype.itemsize > 2:
-        raise ValueError(
-            f"{source.name}: {dtype.name} values have no range of their own; pass the one the network was trained "
-            "with, intensity_range=[low, high], or 'measured'"
-        )
-    slope, intercept = source.spec.rescale
-    ends = sorted((intercept, np.iinfo(dtype).max * slope + intercept))
-    return float(ends[0]), float(ends[1])
 
 
 def _measured(source: VolumeSource) -> tuple[float, float]:
@@ -110,5 +111,5 @@ def _measured(source: VolumeSource) -> tuple[float, float]:
     ends = sorted((smallest * slope + intercept, largest * slope + intercept))
     low, high = min(ends[0], 0.0), ends[1]
     if low == high:
-        raise DataError(f"{source.name}: all values are 0; pass intensity_range=[low, high]")
+        raise DataError(f"{source.name}: all values are {low:g}; pass intensity_range=[low, high]")
     return low, high

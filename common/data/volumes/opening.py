@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from common.data.errors import DataError
+from common.data.files import dicom_files, is_dicom, split_suffix
 from common.data.volumes.arrays import Hdf5Sink, Hdf5Source, NpySink, RawSink, open_npy, open_raw
+from common.data.volumes.dicom import DicomSink, DicomSource
 from common.data.volumes.geometry import MILLIMETERS, Geometry, unit_name
+from common.data.volumes.matlab import MatlabSource
 from common.data.volumes.nifti import NiftiSink, open_nifti
 from common.data.volumes.ome_zarr import ZarrSink, ZarrSource, is_zarr
 from common.data.volumes.pictures import PictureSink, PictureSource
@@ -21,11 +24,26 @@ from common.data.volumes.tiff_sink import TiffSink
 from common.data.volumes.tiff_source import open_tiff
 
 _TIFF, _NIFTI, _HDF5 = (".tif", ".tiff", ".btf"), (".nii", ".nii.gz"), (".h5", ".hdf5")
-SUFFIXES = (*_TIFF, *_NIFTI, *_HDF5, ".npy", ".raw", ".png", ".zarr")
+_WRITTEN = (*_TIFF, *_NIFTI, *_HDF5, ".npy", ".raw", ".png", ".dcm", ".zarr")
+SUFFIXES = (*_WRITTEN, ".mat")
 
 
 def _suffix(path: Path) -> str:
-    return next((one for one in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(one)), "")
+    return split_suffix(path, SUFFIXES)[1].lower()
+
+
+def _kind(path: Path) -> str:
+    """The suffix that stands for the format of what is there; "" for a folder of pictures."""
+    if is_zarr(path):
+        return ".zarr"
+    suffix = _suffix(path)
+    return ".dcm" if not suffix and (is_dicom(path) or dicom_files(path)) else suffix
+
+
+def split_name(path: Path) -> tuple[str, str]:
+    """Stem and suffix of an image or volume: what its name ends in, ``.zarr`` for a Zarr of any name."""
+    stem, suffix = split_suffix(path, SUFFIXES)
+    return stem, suffix or (".zarr" if is_zarr(path) else "")
 
 
 def open_source(
@@ -35,6 +53,7 @@ def open_source(
     dtype: str | None = None,
     offset: int = 0,
     dataset: str | None = None,
+    series: str | None = None,
     spacing: Sequence[float] | None = None,
     unit: str = "millimeter",
     scratch_dir: Path | None = None,
@@ -48,7 +67,9 @@ def open_source(
     npy, raw      arrays, slices first
     OME-Zarr      the full resolution; a Zarr array too
     PNG           one picture
-    folder        PNG or TIFF slices in natural order
+    folder        PNG or TIFF slices in natural order; DICOM slices in the order of their places
+    DICOM         one image, of any file name
+    MATLAB        one array, up to version 7 of the format; read as a whole
     ============  ================================================================================================
 
     Args:
@@ -56,8 +77,10 @@ def open_source(
         shape: of a ``.raw`` file, ``[height, width]`` or ``[slices, height, width]``.
         dtype: of a ``.raw`` file, e.g. ``"uint8"`` or ``"<u2"``.
         offset: bytes before the values of a ``.raw`` file.
-        dataset: name of an HDF5 data set.
-        spacing: size of a pixel along (height, width[, depth]), in place of what the file says; not for NIfTI.
+        dataset: name of an HDF5 data set, or of a MATLAB array.
+        series: ``SeriesInstanceUID`` of the DICOM series to take from a folder of several.
+        spacing: size of a pixel along (height, width[, depth]), in place of what the file says; not for NIfTI and
+            DICOM.
         unit: of ``spacing``.
         scratch_dir: for temporary files.
 
@@ -69,10 +92,13 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; check the path")
-    suffix = ".zarr" if is_zarr(path) else _suffix(path)
-    _refuse_options(path, suffix, shape=shape, dtype=dtype, offset=offset or None, dataset=dataset, spacing=spacing)
+    suffix = _kind(path)
+    given = {"shape": shape, "dtype": dtype, "offset": offset or None, "dataset": dataset, "series": series}
+    _refuse_options(path, suffix, spacing=spacing, **given)
     if suffix == ".zarr":
         source: VolumeSource = ZarrSource(path)
+    elif suffix == ".dcm":
+        source = DicomSource(path, series)
     elif path.is_dir() or suffix == ".png":
         source = PictureSource(path)
     elif suffix in _TIFF:
@@ -81,6 +107,8 @@ def open_source(
         source = open_nifti(path, scratch_dir)
     elif suffix in _HDF5:
         source = Hdf5Source(path, dataset)
+    elif suffix == ".mat":
+        source = MatlabSource(path, dataset)
     elif suffix == ".npy":
         source = open_npy(path)
     elif suffix == ".raw":
@@ -99,8 +127,8 @@ def open_source(
 
 
 def _refuse_options(path: Path, suffix: str, **given: object) -> None:
-    allowed = {".raw": ("shape", "dtype", "offset", "spacing"), ".nii": (), ".nii.gz": ()}.get(suffix, ("spacing",))
-    allowed += ("dataset",) if suffix in _HDF5 else ()
+    own = {".raw": ("shape", "dtype", "offset", "spacing"), ".nii": (), ".nii.gz": (), ".dcm": ("series",)}
+    allowed = own.get(suffix, ("spacing", "dataset") if suffix in (*_HDF5, ".mat") else ("spacing",))
     refused = [name for name, value in given.items() if value is not None and name not in allowed]
     if refused:
         raise ValueError(f"{path}: {', '.join(refused)} cannot be said of {suffix or 'a folder'}; leave it out")
@@ -117,11 +145,13 @@ def _with_spacing(spec: VolumeSpec, spacing: Sequence[float], unit: str) -> Volu
 
 
 def open_sink(path: Path | str, spec: VolumeSpec, block: Sequence[int]) -> VolumeSink:
-    """A writer by the suffix of a path (`SUFFIXES`); without a suffix: a folder of PNG slices. Nothing is written yet.
+    """A writer by the suffix of a path (`SUFFIXES` but ``.mat``). Nothing is written yet.
 
-    The type of the values is kept, and in NIfTI files slope and intercept. Other formats have neither: values with a
-    slope become float32 there, what they stand for; :attr:`VolumeSink.spec` says so. Pixel sizes are kept where the
-    format has a place for them (all but npy, raw and PNG), the orientation of a NIfTI file in NIfTI files alone.
+    Without a suffix: a folder of slices, DICOM if they came as DICOM (or one such file), else PNG.
+
+    The type of the values is kept, and in NIfTI and DICOM slope and intercept. Other formats have neither: values
+    with a slope become float32 there, what they stand for; :attr:`VolumeSink.spec` says so. Pixel sizes are kept where
+    the format has a place for them (all but npy, raw and PNG), the orientation in NIfTI and DICOM.
 
     Args:
         path: the file or folder to be.
@@ -133,8 +163,11 @@ def open_sink(path: Path | str, spec: VolumeSpec, block: Sequence[int]) -> Volum
     """
     path = Path(path)
     suffix = _suffix(path)
+    is_folder = not path.suffix[1:].isalnum()  # "1.2.840_x4" has no suffix, "out.jpg" has one that is not known
+    if suffix == ".dcm" or (is_folder and spec.series is not None):
+        return DicomSink(path, spec)
     if suffix not in _NIFTI and spec.rescale != (1.0, 0.0):
-        spec = replace(spec, dtype=np.dtype(np.float32), rescale=(1.0, 0.0))
+        spec = replace(spec, dtype=np.dtype(np.float32), rescale=(1.0, 0.0), limits=None)
     if suffix == ".zarr":
         return ZarrSink(path, spec, block)
     if suffix in _TIFF:
@@ -147,6 +180,10 @@ def open_sink(path: Path | str, spec: VolumeSpec, block: Sequence[int]) -> Volum
         return NpySink(path, spec)
     if suffix == ".raw":
         return RawSink(path, spec)
-    if suffix == ".png" or not path.suffix:
+    if suffix == ".png" or is_folder:
         return PictureSink(path, spec)
-    raise DataError(f"{path}: unknown suffix, expected one of {', '.join(SUFFIXES)} or none for a folder of PNG")
+    if suffix:
+        raise DataError(
+            f"{path}: {suffix} is not written, expected one of {', '.join(_WRITTEN)}; choose another suffix"
+        )
+    raise DataError(f"{path}: unknown suffix, expected one of {', '.join(_WRITTEN)} or none for a folder of slices")

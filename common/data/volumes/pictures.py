@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,13 +13,12 @@ from common.data.errors import DataError
 from common.data.files import find_files, split_suffix
 from common.data.images import PngStack, TiffStack
 from common.data.stacks import Stack
-from common.data.volumes.arrays import RawSink
+from common.data.volumes.encoded import EncodedSink
 from common.data.volumes.geometry import Geometry
-from common.data.volumes.sink import remove, removed_on_error
 from common.data.volumes.source import RecentArrays, VolumeSource
 from common.data.volumes.spec import Region, VolumeSpec
 
-_PICTURES = (".png", ".tif", ".tiff")
+SUFFIXES = (".png", ".tif", ".tiff")
 _LARGEST = 2**27  # pixels of a PNG, which is encoded as a whole
 
 
@@ -32,7 +30,7 @@ class PictureSource(VolumeSource):
 
     def __init__(self, path: Path) -> None:
         files = find_files(path) if path.is_dir() else [path]
-        others = [file.name for file in files if split_suffix(file)[1].lower() not in _PICTURES]
+        others = [file.name for file in files if split_suffix(file)[1].lower() not in SUFFIXES]
         if others:
             raise DataError(f"{path}: expected pictures only, PNG or TIFF, found {others[0]}; give one file at a time")
         self._slices: list[Stack] = [_picture(file) for file in files]
@@ -77,11 +75,13 @@ def _picture(path: Path) -> Stack:
     return stack
 
 
-class PictureSink(RawSink):
-    """A PNG, or a folder of one for each slice, 8 or 16 bits; encoded when all values are there.
+class PictureSink(EncodedSink):
+    """A PNG, or a folder of one for each slice, 8 or 16 bits.
 
     Slices are called as those of the input where there are as many, and no two alike; else by number.
     """
+
+    _ending = ".png"
 
     def __init__(self, path: Path, spec: VolumeSpec) -> None:
         super().__init__(path, spec)
@@ -94,29 +94,15 @@ class PictureSink(RawSink):
             raise DataError(
                 f"{path}: expected a .png for one image and a folder for {list(spec.shape)} slices, or a .tif"
             )
+        self._names = self._stems()
 
-    def finish(self) -> None:
-        """Encode, and give the picture or folder its name."""
-        self.close()
-        self.resume()
-        with removed_on_error(self.partial.with_name(f"{self.partial.name}.png")) as encoded:
-            remove(encoded)
-            if len(self.spec.shape) == 2:
-                self._encode((), encoded)
-            else:
-                encoded.mkdir()
-                for index, name in enumerate(self._slice_names()):
-                    self._encode((slice(index, index + 1),), encoded / f"{name}.png")
-        self.close()
-        os.replace(encoded, self.path)
-        self.partial.unlink()
+    def _encode(self, index: int, path: Path) -> None:
+        Image.fromarray(self._slice(index)).save(path, format="PNG")
 
-    def _slice_names(self) -> Sequence[str]:
-        depth = self.spec.shape[2]
-        given = [split_suffix(name)[0] for name in self.spec.slice_names or ()]
+    def _slice_name(self, index: int) -> str:
+        return f"{self._names[index]}.png"
+
+    def _stems(self) -> Sequence[str]:
+        depth = (*self.spec.shape, 1)[2]
+        given = [split_suffix(name, (*SUFFIXES, ".dcm"))[0] for name in self.spec.slice_names or ()]
         return given if len(set(given)) == depth else [f"{n:0{len(str(depth - 1))}}" for n in range(depth)]
-
-    def _encode(self, depth: Region, path: Path) -> None:
-        height, width = self.spec.shape[:2]
-        values = self.read((slice(0, height), slice(0, width), *depth)).reshape(height, width)
-        Image.fromarray(values.astype(values.dtype.newbyteorder("="), copy=False)).save(path, format="PNG")

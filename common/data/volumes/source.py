@@ -55,16 +55,8 @@ class VolumeSource(ABC):
 
     def identity(self) -> str:
         """Changes when the file does: name inside it, size and time of change of the file, or of all in the folder."""
-        files = [self.path]
-        if self.path.is_dir():
-            files = sorted(Path(folder) / name for folder, _, names in os.walk(self.path) for name in names)
-        digest = hashlib.sha256()
-        for file in files:
-            stat = file.stat()
-            relative = file.relative_to(self.path) if file != self.path else file.name
-            digest.update(f"{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
         shape = " x ".join(map(str, self.spec.shape))
-        return f"{shape} {self.spec.dtype.str} {self.spec.dataset} {digest.hexdigest()[:16]}"
+        return f"{shape} {self.spec.dtype.str} {self.spec.dataset} {files_digest(self.path)}"
 
     def blocks(self) -> Iterator[Region]:
         """Regions of bounded size that together are the image, slice by slice."""
@@ -74,6 +66,19 @@ class VolumeSource(ABC):
         for depth in depths:
             for start in range(0, height, rows):
                 yield (slice(start, min(start + rows, height)), slice(0, width), *depth)
+
+
+def files_digest(path: Path) -> str:
+    """Changes with name, size and time of change of a file, or of any file in a folder."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    digest = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        relative = file.relative_to(path) if file != path else file.name
+        digest.update(f"{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 class RecentArrays:

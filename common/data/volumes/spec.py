@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from common.data.dicom import DicomSeries
 from common.data.errors import DataError
 from common.data.volumes.geometry import Geometry
 
@@ -27,6 +28,8 @@ class VolumeSpec:
         rescale: slope and intercept from stored values to those they stand for.
         dataset: name inside of files that hold several images.
         slice_names: file names of the slices, where each is a file.
+        limits: smallest and largest value that may be stored, where they are not those of the type.
+        series: the DICOM series that it comes from, of the size that it had there.
     """
 
     shape: tuple[int, ...]
@@ -35,6 +38,8 @@ class VolumeSpec:
     rescale: tuple[float, float] = (1.0, 0.0)
     dataset: str = "image"
     slice_names: tuple[str, ...] | None = None
+    limits: tuple[int, int] | None = None
+    series: DicomSeries | None = None
 
     def enlarged(self, scale: Sequence[int]) -> VolumeSpec:
         """Of the same field of view in ``scale`` times as many pixels along each axis."""

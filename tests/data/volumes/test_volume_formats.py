@@ -381,7 +381,7 @@ def test_options_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(DataError, match=r"a.txt: unknown suffix, expected one of"):
         open_source(tmp_path / "a.txt")
-    with pytest.raises(DataError, match=r"a.txt: unknown suffix, expected one of .* or none for a folder of PNG"):
+    with pytest.raises(DataError, match=r"a.txt: unknown suffix, expected one of .* or none for a folder of slices"):
         open_sink(tmp_path / "a.txt", spec, (4, 5))
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data import DataError
+from common.data import DataError, open_slices
 from common.data.volumes import IntensityScale, VolumeSource, find_range, open_source
 
 
@@ -50,19 +50,34 @@ def test_a_slope_is_part_of_the_scale() -> None:
     np.testing.assert_array_equal(scale.to_stored(np.array([0.5], np.float32), np.dtype("uint8")), [120])
 
 
-@pytest.mark.parametrize(("dtype", "largest"), [("uint8", 255), ("uint16", 65535), (">u2", 65535)])
-def test_short_unsigned_types_have_a_range(tmp_path: Path, dtype: str, largest: float) -> None:
-    with source(tmp_path, np.full((3, 4), 7, dtype)) as opened:
+@pytest.mark.parametrize(("dtype", "largest"), [("uint8", 255), ("uint16", 7), ("int16", 7), ("float32", 7)])
+def test_eight_bits_have_a_range_and_others_that_of_the_image(tmp_path: Path, dtype: str, largest: float) -> None:
+    image = np.full((3, 4), 3, dtype)
+    image[1, 2] = 7
+    with source(tmp_path, image) as opened:
         assert find_range(opened, "auto") == (0, largest)
+        assert find_range(opened, 4095) == (0, 4095)
 
 
-@pytest.mark.parametrize("dtype", ["int16", "uint32", "float32"])
-def test_other_types_do_not(tmp_path: Path, dtype: str) -> None:
-    with (
-        source(tmp_path, np.ones((3, 4), dtype)) as opened,
-        pytest.raises(ValueError, match=rf"a.npy: {dtype} values have no range of their own"),
-    ):
-        find_range(opened, "auto")
+def test_auto_is_what_training_reads_slices_with(tmp_path: Path) -> None:
+    for number, dtype in enumerate(("uint8", "uint16", "int16", "float32")):
+        (tmp_path / str(number)).mkdir()
+        image = np.random.default_rng(0).integers(0, 200, (6, 5)).astype(dtype)
+        with source(tmp_path / str(number), image) as opened:
+            low, high = find_range(opened, "auto")
+            unit = IntensityScale.between(low, high).to_unit(image)
+            np.testing.assert_allclose(open_slices(opened.path).read(0), unit, rtol=1e-6)
+            unit = IntensityScale.between(*find_range(opened, [-50, 250])).to_unit(image)
+            np.testing.assert_allclose(open_slices(opened.path, intensity_range=[-50, 250]).read(0), unit, rtol=1e-6)
+
+
+def test_negative_values_need_a_range(tmp_path: Path) -> None:
+    with source(tmp_path, np.array([[-1000, 5], [1500, 7]], np.int16)) as opened:
+        with pytest.raises(DataError, match=r"a.npy: has values down to -1000; say which .*\[-1000, 2000\] for CT"):
+            find_range(opened, "auto")
+        assert find_range(opened, "measured") == (-1000, 1500)
+    with source(tmp_path, np.array([[-0.01, 1]], np.float32)) as opened:  # what a resampling leaves
+        assert find_range(opened, "auto") == (0, 1)
 
 
 @pytest.mark.parametrize(("values", "expected"), [([3, 9, 5], (0, 9)), ([-4, 9, 5], (-4, 9)), ([-4, -9, -5], (-9, -4))])
@@ -81,6 +96,6 @@ def test_ranges_that_are_none(tmp_path: Path) -> None:
         for wrong in ([1], [1, 1], [2, 1], [0, float("inf")], [float("nan"), 1], [0, 1, 2]):
             with pytest.raises(ValueError, match=r"two rising numbers \[low, high\]"):
                 find_range(opened, wrong)
-        with pytest.raises(ValueError, match="must be 'auto', 'measured' or two numbers"):
+        with pytest.raises(ValueError, match="must be 'auto', 'measured', a number or two"):
             find_range(opened, "dtype")
         assert find_range(opened, [0, 4095]) == (0.0, 4095.0)
