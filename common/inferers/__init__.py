@@ -1,8 +1,9 @@
 """Running networks on images in tiles."""
 
+from common.inferers.files import FileInferer, prepare_file
 from common.inferers.streaming import StreamingInferer
 from common.inferers.tile_network import TileNetwork
 from common.inferers.tiled import TiledInferer
 from common.inferers.tiles import Tile, TilePlan
 
-__all__ = ["StreamingInferer", "Tile", "TileNetwork", "TilePlan", "TiledInferer"]
+__all__ = ["FileInferer", "StreamingInferer", "Tile", "TileNetwork", "TilePlan", "TiledInferer", "prepare_file"]

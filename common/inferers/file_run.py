@@ -15,6 +15,7 @@ from common.data.errors import DataError
 from common.data.volumes import IntensityScale, VolumeSink, VolumeSource, disk_errors
 from common.inferers.journal import Journal
 from common.inferers.progress import followed
+from common.inferers.record import OutputRecord
 from common.inferers.tile_network import TileNetwork
 from common.inferers.tiles import Tile, TilePlan
 
@@ -34,6 +35,7 @@ class FileRun:
         by_slice: whether a 2-D network enlarges the slices of a volume.
         to_unit: stored values of the source to [0, 1].
         to_stored: [0, 1] to stored values of the sink.
+        record: of the output, if one is kept.
     """
 
     source: VolumeSource
@@ -44,6 +46,7 @@ class FileRun:
     by_slice: bool
     to_unit: IntensityScale
     to_stored: IntensityScale
+    record: OutputRecord | None = None
 
     def __call__(self, journal: Journal, identity: dict[str, str]) -> None:
         """Do what the journal says is left, and give the output its name.
@@ -55,17 +58,28 @@ class FileRun:
         sink = self.sink
         with sink, disk_errors(sink.path, sink.spec.n_bytes), torch.inference_mode(), eval_mode(self.network):
             if self._lacks_only_the_name(journal, identity):
-                journal.remove()
+                self._end(journal, identity)
                 return
             self._begin(journal, identity)
             left = [index for index in range(len(self.plan)) if index not in journal.done]
             for index in followed(left, done=len(journal.done), unit="tiles"):
                 tile = self.plan[index]
-                block = self._enlarged(tile)
+                try:
+                    block = self._enlarged(tile)
+                except DataError:
+                    if not journal.done:  # there is no work to keep
+                        sink.discard()
+                        journal.remove()
+                    raise
                 sink.write(tile.written, block)
                 journal.add(index, _checksum(block))
             sink.finish()
-            journal.remove()
+            self._end(journal, identity)
+
+    def _end(self, journal: Journal, identity: dict[str, str]) -> None:
+        if self.record is not None:
+            self.record.write(identity)
+        journal.remove()
 
     def _lacks_only_the_name(self, journal: Journal, identity: dict[str, str]) -> bool:
         """Whether a run was killed between giving the output its name and removing the journal."""
@@ -114,7 +128,9 @@ class FileRun:
         unit = self._run_network(torch.from_numpy(self.to_unit.to_unit(stored)), tile).numpy()
         if not np.isfinite(unit).all():
             raise DataError(f"{self.source.name}: the network makes NaN or infinite values of [{where}]; check it")
-        return self.to_stored.to_stored(unit, self.sink.spec.dtype)
+        values = self.to_stored.to_stored(unit, self.sink.spec.dtype)
+        limits = self.sink.spec.limits
+        return values if limits is None else values.clip(*limits)
 
     def _run_network(self, window: Tensor, tile: Tile) -> Tensor:
         """``window`` and result (height, width[, depth])."""

@@ -22,6 +22,7 @@ from common.data.volumes import (
 from common.inferers.file_run import FileRun
 from common.inferers.journal import Journal
 from common.inferers.progress import duration
+from common.inferers.record import OutputRecord
 from common.inferers.tile_network import TileNetwork, network_digest
 from common.inferers.tiles import TilePlan
 
@@ -55,6 +56,9 @@ class StreamingInferer:
         halo: see :class:`~common.inferers.TilePlan`; ``None`` asks the network (``network.halo()``).
         upscale: enlargement; ``None`` asks the network (``network.upscale``).
         spatial_dims: 2 or 3; ``None`` asks the network (``network.spatial_dims``).
+        record: whether ``<output>.json`` keeps what a whole output was made of. The same run again then leaves the
+            output as it is; with another input, other weights or options, or an output that was changed, it says so
+            and makes a file anew, while a folder is not replaced.
     """
 
     def __init__(
@@ -64,12 +68,14 @@ class StreamingInferer:
         halo: int | None = None,
         upscale: int | None = None,
         spatial_dims: int | None = None,
+        record: bool = False,
     ) -> None:
         self.tile_size = tile_size
         self.intensity_range = intensity_range
         self.halo = halo
         self.upscale = upscale
         self.spatial_dims = spatial_dims
+        self.record = record
 
     def __call__(
         self, source: VolumeSource | Path | str, network: nn.Module, output: Path | str, **options: Any
@@ -116,9 +122,13 @@ class StreamingInferer:
             by_slice=len(source.spec.shape) > dims,
             to_unit=IntensityScale.between(low, high, source.spec.rescale),
             to_stored=IntensityScale.between(low, high, sink.spec.rescale),
+            record=OutputRecord(output) if self.record else None,
         )
+        identity = self._identity(run, low, high)
+        if run.record is not None and run.record.holds(identity):
+            return output
         start = time.monotonic()
-        run(Journal(output.with_name(f"{output.name}.journal")), self._identity(run, low, high))
+        run(Journal(output.with_name(f"{output.name}.journal")), identity)
         height, width, depth = (*sink.spec.shape, None)[:3]
         size = f"{height} x {width}" + (f", {depth} slices" if depth else "")
         logger.info(f"{output}: {size}, {sink.spec.dtype.name}, in {duration(time.monotonic() - start)}")

@@ -38,7 +38,10 @@ def network(spatial_dims: int = 2, upscale: int = 2, seed: int = 0) -> EdsrGener
 
 
 def values(*shape: int, dtype: str = "uint16", seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 60000, shape).astype(dtype)
+    """With the largest value of the type somewhere, so that it is the upper end of the range."""
+    numbers = np.random.default_rng(seed).integers(0, 60000, shape).astype(dtype)
+    numbers.flat[numbers.size // 3] = np.iinfo(dtype).max
+    return numbers
 
 
 def enlarged(image: np.ndarray, generator: nn.Module, low: float, high: float) -> np.ndarray:
@@ -382,10 +385,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         StreamingInferer(PIECE, halo=0, upscale=1, spatial_dims=2)(
             tmp_path / "in.npy", nn.Conv2d(1, 2, 1), tmp_path / "a.npy"
         )
-    np.save(tmp_path / "float.npy", np.zeros((9, 9), np.float32))
-    with pytest.raises(
-        ValueError, match=r"float32 values have no range of their own; pass .*=\[low, high\], or 'measured'"
-    ):
+    np.save(tmp_path / "float.npy", np.linspace(-700, 1500, 81, dtype=np.float32).reshape(9, 9))
+    with pytest.raises(DataError, match=r"float.npy: has values down to -700; say which .*=\[low, high\]"):
         run(tmp_path / "float.npy", network(), tmp_path / "out.npy")
 
 

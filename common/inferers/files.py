@@ -1,0 +1,122 @@
+"""From files to files inside of MONAI's evaluators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import nn
+
+from common.data.errors import DataError
+from common.data.volumes import IntensityRange, split_name
+from common.inferers.streaming import StreamingInferer
+from common.inferers.tile_network import TileNetwork
+
+
+def prepare_file(
+    batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+) -> tuple[Path, None]:
+    """The ``prepare_batch`` of an evaluator whose inferer is a :class:`FileInferer`.
+
+    Args:
+        batchdata: a batch of one item of :func:`~common.data.find_images`, ``{"path": [...]}``.
+        device: not used, nothing is read here; nor are the others.
+        non_blocking: not used.
+        kwargs: not used.
+
+    Returns:
+        the path, and no target.
+    """
+    paths = batchdata["path"]
+    if len(paths) != 1:
+        raise ValueError(f"expected a batch of one file, got {len(paths)}; set batch_size to 1")
+    return Path(paths[0]), None
+
+
+class FileInferer(Inferer):
+    """Enlarges file after file with a :class:`~common.inferers.StreamingInferer`; the "prediction" is the new file.
+
+    For a ``SupervisedEvaluator`` with :func:`prepare_file`, ``amp=False`` and ``decollate=False`` over a data set of
+    :func:`~common.data.find_images`. The output of ``scan.nii.gz`` at upscale 4 is ``<output_dir>/scan_x4.nii.gz``.
+
+    A file that fails ends the run with one line that names it; the outputs before it stay. The same run again keeps
+    whole outputs of the same input, weights and options, goes on with an unfinished one, and makes all others anew;
+    a line of the log says which. Beside each output ``<output>.json`` keeps what it was made of. An output that is a
+    folder (Zarr, slices) is not replaced but refused.
+
+    Args:
+        output_dir: made if missing; not where the inputs are.
+        suffix: format of the outputs, one of ``common.data.volumes.SUFFIXES``; "" is a folder of slices; ``None``: the
+            format that came, a folder of DICOM or PNG slices for one of slices.
+        source_options: of :func:`~common.data.volumes.open_source`, such as ``shape`` and ``dtype`` of raw files.
+        tile_size: see :class:`~common.inferers.StreamingInferer`, as the others.
+        intensity_range: see there.
+        halo: see there.
+        upscale: see there.
+        spatial_dims: see there.
+    """
+
+    def __init__(
+        self,
+        output_dir: Path | str,
+        suffix: str | None = None,
+        source_options: Mapping[str, Any] | None = None,
+        tile_size: int | Sequence[int] | None = None,
+        intensity_range: IntensityRange = "auto",
+        halo: int | None = None,
+        upscale: int | None = None,
+        spatial_dims: int | None = None,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.suffix = suffix
+        self.source_options = dict(source_options or {})
+        self._enlarge = StreamingInferer(tile_size, intensity_range, halo, upscale, spatial_dims, record=True)
+        self._made: dict[Path, Path] = {}
+
+    def __call__(self, inputs: Path | str, network: nn.Module, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]
+        """Enlarge one file.
+
+        Args:
+            inputs: its path, or that of a folder that is one volume.
+            network: see :class:`~common.inferers.StreamingInferer`.
+            args: none are known.
+            kwargs: none are known.
+
+        Returns:
+            the path of the output.
+
+        Raises:
+            DataError: naming the file, see :class:`~common.inferers.StreamingInferer`; two inputs of one output.
+            ValueError: for an ``output_dir`` whose outputs would be inputs of the next run, or options that do not
+                fit.
+        """
+        if args or kwargs:
+            raise ValueError(f"expected no further arguments of the network, got {len(args) + len(kwargs)}")
+        path = Path(inputs)
+        output = self.output_dir / self._name(path, network)
+        self._check_place(path, output)
+        try:
+            return self._enlarge(path, network, output, **self.source_options)
+        except (ValueError, FileNotFoundError) as error:
+            if str(path) in str(error) or str(output) in str(error):
+                raise
+            raise type(error)(f"{path}: {error}") from error
+
+    def _name(self, path: Path, network: nn.Module) -> str:
+        stem, suffix = split_name(path)
+        upscale = TileNetwork(network, self._enlarge.upscale, self._enlarge.halo).upscale
+        return f"{stem}_x{upscale}{suffix if self.suffix is None else self.suffix}"
+
+    def _check_place(self, path: Path, output: Path) -> None:
+        folder = path.absolute().parent.resolve()
+        if folder == self.output_dir.resolve():
+            raise ValueError(
+                f"output_dir {self.output_dir} is where the inputs are, {folder}: the next run would take its outputs "
+                "for inputs; choose one elsewhere"
+            )
+        other = self._made.setdefault(output, path)
+        if other != path:
+            raise DataError(f"{path} and {other}: both would become {output}; rename one, or leave suffix out")
