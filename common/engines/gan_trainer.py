@@ -26,11 +26,11 @@ from common.engines.objective import Objective
 from common.engines.phases import Phase, PhaseSchedule
 from common.losses.penalties import R1Penalty
 from common.networks.batch_norm import synchronise_batch_norm
+from common.networks.precision import Autocast, resolve_precision
 
 if TYPE_CHECKING:
     from common.engines.checkpoint import TrainingCheckpoint
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 logger = logging.getLogger("recon")
 
 
@@ -77,8 +77,9 @@ class GanTrainer(SupervisedTrainer):
         compile: compile the generator's pass; ``compile_kwargs`` go to ``torch.compile``.
         checkpoint: keeps and restores the state of training.
         seed: see above; ``None`` leaves random states alone.
-        prepare_batch, inferer, non_blocking, postprocessing, key_train_metric, additional_metrics,
-            metric_cmp_fn, train_handlers, decollate, epoch_length: as in MONAI.
+        prepare_batch: as in MONAI; one that has ``attach`` is attached like a handler, and so can follow the phases.
+        inferer, non_blocking, postprocessing, key_train_metric, additional_metrics, metric_cmp_fn, train_handlers,
+            decollate, epoch_length: as in MONAI.
 
     Raises:
         ValueError: for arguments that do not fit together.
@@ -120,12 +121,7 @@ class GanTrainer(SupervisedTrainer):
         decollate: bool = True,
         epoch_length: int | None = None,
     ) -> None:
-        if precision == "auto":
-            precision = "bfloat16" if _fast_bfloat16(torch.device(device)) else "float32"
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}, got {precision!r}")
-        if precision == "float16" and torch.device(device).type != "cuda":
-            raise ValueError(f"precision float16 needs a CUDA device, got {device}; use bfloat16 or float32")
+        precision = resolve_precision(precision, device)
         if (discriminator is None) != (discriminator_optimizer is None):
             raise ValueError("expected discriminator and discriminator_optimizer together, got only one of them")
         if critic_steps < 1:
@@ -195,6 +191,8 @@ class GanTrainer(SupervisedTrainer):
             self._adversary = _Adversary(discriminator, discriminator_optimizer, judge)
         if checkpoint is not None:
             checkpoint.attach(self)
+        if hasattr(prepare_batch, "attach"):
+            prepare_batch.attach(self)
 
     @property
     def phase(self) -> Phase:
@@ -220,6 +218,7 @@ class GanTrainer(SupervisedTrainer):
         if batchdata is None:
             raise ValueError("Must provide batch data for current iteration.")
         self._seed_iteration()
+        self._enter_phase()
         self._set_learning_rates()
         image, label, *_ = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         batch: dict[str, Tensor] = {CommonKeys.IMAGE: image, CommonKeys.LABEL: label}
@@ -266,7 +265,7 @@ class GanTrainer(SupervisedTrainer):
         if first:
             self.optimizer.zero_grad(set_to_none=True)
         with _frozen(discriminator):
-            judge = None if discriminator is None else _Autocast(discriminator, PRECISIONS[self.precision])
+            judge = None if discriminator is None else Autocast(discriminator, self.precision, self.state.device)
             terms = self.objective.generator_terms(batch, outputs, judge)
             self._record(terms)
             loss = self.loss_function(terms)
@@ -322,6 +321,13 @@ class GanTrainer(SupervisedTrainer):
     def _optimizers(self) -> list[Optimizer]:
         return [o for o in (self.optimizer, self.discriminator_optimizer) if o is not None]
 
+    def _enter_phase(self) -> None:
+        """In the first iteration of a phase that asks for it, forget the moments of both optimizers."""
+        phase, epochs_in_phase = self.phases.at(self._epochs_done())
+        if phase.reset_optimizers and epochs_in_phase == 0:
+            for optimizer in self._optimizers():
+                optimizer.state.clear()
+
     def _set_learning_rates(self) -> None:
         phase, epochs_in_phase = self.phases.at(self._epochs_done())
         # the middle of the iteration: a warm-up does not begin with a step of size zero
@@ -345,7 +351,7 @@ class GanTrainer(SupervisedTrainer):
             synchronise_batch_norm(module, self.state.device)
             devices = [self.state.device] if self.state.device.type == "cuda" else None
             module = DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
-        return _Autocast(module, PRECISIONS[self.precision])
+        return Autocast(module, self.precision, self.state.device)
 
 
 class _Adversary(NamedTuple):
@@ -368,22 +374,6 @@ class _Stages(nn.Module):
         return stages(image)
 
 
-class _Autocast(nn.Module):
-    """A network run in lower precision, its outputs in float32."""
-
-    def __init__(self, network: nn.Module, dtype: torch.dtype | None) -> None:
-        super().__init__()
-        self.network = network
-        self.dtype = dtype
-
-    def forward(self, image: Tensor) -> Any:
-        if self.dtype is None:
-            return self.network(image)
-        with torch.autocast(image.device.type, dtype=self.dtype):
-            outputs = self.network(image)
-        return outputs.float() if isinstance(outputs, Tensor) else type(outputs)(o.float() for o in outputs)
-
-
 @contextmanager
 def _frozen(network: nn.Module | None) -> Any:
     """Within it, a network's weights gather no gradient, though gradients flow through it."""
@@ -395,12 +385,6 @@ def _frozen(network: nn.Module | None) -> Any:
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
-
-
-def _fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _detach(outputs: Any) -> Any:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-DECAYS = ("constant", "linear", "cosine")
+DECAYS = ("constant", "linear", "cosine", "step")
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,16 @@ class Phase:
         weights: loss weights that differ from the trainer's in this phase.
         learning_rate: the generator's at the start of the phase; ``None`` keeps the optimizer's own.
         discriminator_learning_rate: the discriminator's, likewise.
-        decay: ``constant``, ``linear`` or ``cosine`` fall of both rates over the phase.
-        final_fraction: fraction of the rate left at the end of the phase.
+        decay: ``constant``, ``linear`` or ``cosine`` fall of both rates over the phase, or ``step``: ``step_factor``
+            times the rate every ``step_epochs``.
+        final_fraction: fraction of the rate left at the end of the phase, of a ``linear`` or ``cosine`` fall.
+        step_epochs: epochs between two steps of the rate; needed for ``step`` alone.
+        step_factor: what a step multiplies the rate by.
         warmup_epochs: epochs (may be a fraction) of linear rise from zero at the start of the phase.
+        reset_optimizers: whether the phase begins with new optimizers: with empty moments.
+
+    Raises:
+        ValueError: for negative epochs, an unknown decay, or ``step_epochs`` that do not fit it.
     """
 
     name: str
@@ -31,18 +38,30 @@ class Phase:
     discriminator_learning_rate: float | None = None
     decay: str = "constant"
     final_fraction: float = 0.0
+    step_epochs: float | None = None
+    step_factor: float = 0.1
     warmup_epochs: float = 0.0
+    reset_optimizers: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
             raise ValueError(f"phase {self.name!r}: epochs must be at least 0, got {self.epochs}")
         if self.decay not in DECAYS:
             raise ValueError(f"phase {self.name!r}: decay must be one of {', '.join(DECAYS)}, got {self.decay!r}")
+        steps = self.decay == "step"
+        fits = not steps if self.step_epochs is None else steps and self.step_epochs > 0
+        if not fits:
+            raise ValueError(
+                f"phase {self.name!r}: expected step_epochs above 0 with decay 'step', and None without, got "
+                f"{self.step_epochs} with {self.decay!r}"
+            )
 
     def rate_factor(self, epochs_done: float) -> float:
         """Multiplier of the learning rates, ``epochs_done`` (a fraction within an epoch) after the phase began."""
         if epochs_done < self.warmup_epochs:
             return epochs_done / self.warmup_epochs
+        if self.step_epochs is not None:
+            return self.step_factor ** (epochs_done // self.step_epochs)
         progress = min(epochs_done / self.epochs, 1.0)
         if self.decay == "linear":
             return 1 - (1 - self.final_fraction) * progress

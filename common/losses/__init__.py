@@ -1,6 +1,7 @@
 """Adversarial losses, penalties of the discriminator, image losses, perceptual loss, SRGAN's objective."""
 
 from common.losses.adversarial import ADVERSARIAL_LOSSES, AdversarialLoss, adversarial_loss
+from common.losses.classification import ClassifierObjective
 from common.losses.image import masked_kspace_l1, total_variation
 from common.losses.penalties import GradientPenalty, R1Penalty
 from common.losses.perceptual import PerceptualLoss
@@ -9,6 +10,7 @@ from common.losses.srgan import SrGanObjective
 __all__ = [
     "ADVERSARIAL_LOSSES",
     "AdversarialLoss",
+    "ClassifierObjective",
     "GradientPenalty",
     "PerceptualLoss",
     "R1Penalty",

@@ -78,13 +78,26 @@ class Vgg19(nn.Module):
         Raises:
             ValueError: for another shape, or an image smaller than one feature.
         """
+        return self.features(self._normalised(image))
+
+    def block_maps(self, image: Tensor) -> list[Tensor]:
+        """The activated maps at the end of each block, the last as :meth:`forward` gives them; arguments as there."""
+        maps = []
+        x = self._normalised(image)
+        for layer in self.features:
+            if isinstance(layer, nn.MaxPool2d):
+                maps.append(x)
+            x = layer(x)
+        return [*maps, x]
+
+    def _normalised(self, image: Tensor) -> Tensor:
         smallest = 2 ** (int(self.layer[4]) - 1)
         if image.dim() != 4 or image.shape[1] != self.channels or min(image.shape[2:]) < smallest:
             raise ValueError(
                 f"expected images (batch, {self.channels}, height, width) of at least {smallest} x {smallest} pixels "
                 f"for the features of {self.layer}, got shape {list(image.shape)}"
             )
-        return self.features((image - self.mean) / self.std)
+        return (image - self.mean) / self.std
 
     def _draw(self) -> None:
         for name, value in self.features.named_parameters():
@@ -178,6 +191,16 @@ def _convolutions(layer: str, activation: bool, width: int) -> nn.Sequential:
         if name == layer:
             break
     return nn.Sequential(*layers) if activation else nn.Sequential(*layers[:-1])
+
+
+def width_of(weights: Weights) -> int:
+    """Feature maps of the first block in a file of weights; 64 for random ones.
+
+    Raises:
+        FileNotFoundError, ValueError: as :class:`Vgg19`.
+    """
+    first = None if weights == RANDOM else _read_state(weights).get("features.0.weight")
+    return 64 if first is None else len(first)
 
 
 def _read_state(weights: Weights) -> dict[str, Tensor]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from ignite.engine import Events
 from torch import Tensor
 
 from common.data.errors import DataError
 from common.operators.degradation import Degradation
+from common.transforms.crops import PhasePatchSize, cropped, draw_generator, random_corners
 
 if TYPE_CHECKING:
     from common.engines.gan_trainer import GanTrainer
@@ -28,8 +28,8 @@ class PrepareSuperResolution:
     In training the images are augmented, degraded and cropped, in this order: patches have the degradation of the
     image they come from, not that of a patch with edges of its own. ``margin`` bounds what this costs.
 
-    Patches may grow with the phases of a training: give ``patch_size`` by the phase's name, and this object to the
-    trainer twice, as ``prepare_batch`` and among ``train_handlers``, through which it comes to know the phase.
+    Patches may grow with the phases of a training: give ``patch_size`` by the phase's name. The phase comes from the
+    :class:`~common.engines.GanTrainer` that this is the ``prepare_batch`` of, which attaches it.
 
     Args:
         upscale: whole factor between the two resolutions.
@@ -44,6 +44,8 @@ class PrepareSuperResolution:
             whole images, which is exact, as k-space truncation needs it. 4 is exact to rounding for reductions other
             than that; blur adds its reach, four ``sigma / upscale``. Saves time with images much larger than
             patches, and volumes.
+        candidates: places drawn for each patch, of which the one of the largest standard deviation is taken: with
+            more than 1, fewer patches show nothing but background.
 
     Raises:
         ValueError: for arguments that do not fit together; at a training's start, for patch sizes of other phases
@@ -60,28 +62,29 @@ class PrepareSuperResolution:
         augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         by_file: bool = False,
         margin: int | None = None,
+        candidates: int = 1,
     ) -> None:
         if degradation is not None and degradation.upscale != upscale:
             raise ValueError(f"expected a degradation of {upscale=}, got one of {degradation.upscale}; make them equal")
         if by_file and (patch_size is not None or augmentation is not None):
             raise ValueError("by_file evaluates whole images; leave out patch_size and augmentation")
         sizes = patch_size.values() if isinstance(patch_size, Mapping) else [1 if patch_size is None else patch_size]
-        if min(sizes, default=0) < 1 or (margin is not None and margin < 0):
+        if min(sizes, default=0) < 1 or candidates < 1 or (margin is not None and margin < 0):
             raise ValueError(
-                f"expected patch_size of at least 1 and margin of at least 0, got {patch_size=}, {margin=}"
+                "expected patch_size and candidates of at least 1 and margin of at least 0, got "
+                f"{patch_size=}, {candidates=}, {margin=}"
             )
         self.upscale = upscale
         self.degradation = degradation
-        self.patch_size = dict(patch_size) if isinstance(patch_size, Mapping) else patch_size
+        self.patch_size = PhasePatchSize(patch_size)
         self.augmentation = augmentation
         self.by_file = by_file
         self.margin = margin
-        self._trainer: GanTrainer | None = None
+        self.candidates = candidates
 
     def attach(self, trainer: GanTrainer) -> None:
-        """Follow the phases of a trainer; called by it for each of its ``train_handlers``."""
-        self._trainer = trainer
-        trainer.add_event_handler(Events.STARTED, self._check_phases)
+        """Follow the phases of a trainer; called by the one that this is the ``prepare_batch`` of."""
+        self.patch_size.attach(trainer)
 
     def __call__(
         self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
@@ -121,22 +124,22 @@ class PrepareSuperResolution:
         return torch.cat(lr_images)
 
     def _training_images(self, hr_image: Tensor, degradation: Degradation, file: str) -> tuple[Tensor, Tensor]:
-        generator = _generator(hr_image.device)
+        generator = draw_generator(hr_image.device)
         if self.augmentation is not None:
             hr_image = self.augmentation(hr_image, generator)
         size = [n // self.upscale for n in hr_image.shape[2:]]
         patch = self._patch(size, file)
-        corners = _random_corners(hr_image.shape[0], size, patch, generator)
+        corners = self._corners(hr_image, size, patch, generator)
         if self.margin is not None:
             window = [min(p + 2 * self.margin, n) for p, n in zip(patch, size, strict=True)]
             last = torch.tensor([n - w for w, n in zip(window, size, strict=True)], device=hr_image.device)
             starts = torch.minimum((corners - self.margin).clamp(min=0), last)
-            hr_image = _cropped(hr_image, starts * self.upscale, [w * self.upscale for w in window])
+            hr_image = cropped(hr_image, starts * self.upscale, [w * self.upscale for w in window])
             corners = corners - starts
         return self._paired_crop(degradation(hr_image, generator), hr_image, corners, patch)
 
     def _training_pair(self, lr_image: Tensor, hr_image: Tensor, file: str) -> tuple[Tensor, Tensor]:
-        generator = _generator(lr_image.device)
+        generator = draw_generator(lr_image.device)
         if self.augmentation is not None:
             state = generator.get_state()
             lr_image = self.augmentation(lr_image, generator)
@@ -144,25 +147,31 @@ class PrepareSuperResolution:
             hr_image = self.augmentation(hr_image, generator)
         size = list(lr_image.shape[2:])
         patch = self._patch(size, file)
-        return self._paired_crop(lr_image, hr_image, _random_corners(len(lr_image), size, patch, generator), patch)
+        return self._paired_crop(lr_image, hr_image, self._corners(hr_image, size, patch, generator), patch)
 
     # -- their parts -----------------------------------------------------------------------------------------
+
+    def _corners(
+        self, hr_image: Tensor, size: Sequence[int], patch: Sequence[int], generator: torch.Generator
+    ) -> Tensor:
+        """First low-resolution pixels of the patches, ``(batch, dims)``."""
+        draws = [random_corners(len(hr_image), size, patch, generator) for _ in range(self.candidates)]
+        if len(draws) == 1:
+            return draws[0]
+        hr_patch = [p * self.upscale for p in patch]
+        patches = (cropped(hr_image, corners * self.upscale, hr_patch) for corners in draws)
+        best = torch.stack([patch.flatten(1).std(dim=1) for patch in patches]).argmax(dim=0)
+        return torch.stack(draws)[best, torch.arange(len(best), device=best.device)]
 
     def _paired_crop(
         self, lr_image: Tensor, hr_image: Tensor, corners: Tensor, patch: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        label = _cropped(hr_image, corners * self.upscale, [p * self.upscale for p in patch])
-        return _cropped(lr_image, corners, patch), label
+        label = cropped(hr_image, corners * self.upscale, [p * self.upscale for p in patch])
+        return cropped(lr_image, corners, patch), label
 
     def _patch(self, size: Sequence[int], file: str) -> Sequence[int]:
         """Low-resolution size of the patches to cut from images of a low-resolution ``size``."""
-        side = self.patch_size
-        if isinstance(side, dict):
-            if self._trainer is None:
-                raise ValueError(
-                    "patch_size by phase: expected to know the trainer; add this to its train_handlers too"
-                )
-            side = side[self._trainer.phase.name]
+        side = self.patch_size()
         if side is None:
             return size
         if side > min(size):
@@ -175,6 +184,11 @@ class PrepareSuperResolution:
 
     def _whole_blocks(self, hr_image: Tensor, file: str) -> Tensor:
         """Without the last rows and columns that fill no low-resolution pixel."""
+        if (least := float(hr_image.min())) < -0.05:  # what a resampling leaves is less
+            raise DataError(
+                f"{file}: expected intensities in [0, 1], got {least:.2g}; say which stored values become 0 and 1, "
+                "intensity_range=[low, high], for example [-1000, 2000] for CT"
+            )
         if min(hr_image.shape[2:]) < self.upscale:
             got = " x ".join(map(str, hr_image.shape[2:]))
             raise DataError(f"{file}: expected at least {self.upscale} pixels along each axis, got {got}")
@@ -190,37 +204,3 @@ class PrepareSuperResolution:
                 f"{file}: expected a high-resolution image of {sizes[0]} (channels first) for a low-resolution one of "
                 f"{sizes[1]} at upscale {self.upscale}, got {sizes[2]}; correct the pair, or upscale"
             )
-
-    def _check_phases(self) -> None:
-        if self._trainer is None or not isinstance(self.patch_size, dict):
-            return
-        phases = [phase.name for phase in self._trainer.phases.phases]
-        if not set(phases) <= self.patch_size.keys():
-            raise ValueError(
-                f"patch_size: expected a size for each phase of {', '.join(phases)}, got those of "
-                f"{', '.join(self.patch_size)}; add the others"
-            )
-
-
-def _generator(device: torch.device) -> torch.Generator:
-    return torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
-
-
-def _random_corners(n_samples: int, size: Sequence[int], patch: Sequence[int], generator: torch.Generator) -> Tensor:
-    """First pixels of patches anywhere inside, ``(n_samples, dims)``."""
-    places = [n - p + 1 for n, p in zip(size, patch, strict=True)]
-    return torch.stack(
-        [torch.randint(n, (n_samples,), generator=generator, device=generator.device) for n in places], dim=1
-    )
-
-
-def _cropped(image: Tensor, corners: Tensor, size: Sequence[int]) -> Tensor:
-    """Each sample's patch of ``size`` from its corner on."""
-    for axis, length in enumerate(size):
-        if length == image.shape[axis + 2]:
-            continue
-        places = corners[:, axis, None] + torch.arange(length, device=image.device)
-        shape = [1] * image.ndim
-        shape[0], shape[axis + 2] = places.shape
-        image = torch.take_along_dim(image, places.reshape(shape), dim=axis + 2)
-    return image

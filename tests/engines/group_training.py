@@ -19,7 +19,7 @@ from common.data.loading import training_loader
 from common.engines import GanTrainer, Phase, exponential_average
 from common.losses import R1Penalty
 from common.networks import RefineGanDiscriminator, RefineGanGenerator
-from common.networks.batch_norm import GroupBatchNorm2d, synchronise_batch_norm
+from common.networks.batch_norm import GroupBatchNorm2d, GroupBatchNorm3d, synchronise_batch_norm
 from common.operators import complex_to_channels, fft2c, pack_measurement
 
 N_PROCESSES = 2
@@ -94,11 +94,12 @@ def penalised_gradient(share: slice) -> dict[str, Tensor]:
     return {name: p.grad for name, p in discriminator.named_parameters() if p.grad is not None}
 
 
-def normalise(norm: nn.BatchNorm2d, share: slice, dtype: torch.dtype) -> dict[str, Tensor]:
+def normalise(norm: nn.BatchNorm2d | nn.BatchNorm3d, share: slice, dtype: torch.dtype) -> dict[str, Tensor]:
     """Two training passes of a batch norm on a share of a batch: output, gradients, statistics."""
     torch.manual_seed(1)
-    batches = (3 + 2 * torch.randn(2, 8, 3, 5, 4)).to(dtype)
-    weights = torch.randn(8, 3, 5, 4)
+    size = (8, 3, 5, 4) if isinstance(norm, nn.BatchNorm2d) else (8, 3, 5, 4, 6)
+    batches = (3 + 2 * torch.randn(2, *size)).to(dtype)
+    weights = torch.randn(size)
     with torch.no_grad():
         norm.weight.uniform_(0.5, 1.5)
         norm.bias.uniform_(-1, 1)
@@ -127,8 +128,9 @@ def member(rank: int, directory: Path) -> None:
     result = {
         "training": train(batch_size=2),
         "penalised": penalised_gradient(share),
-        "float32": normalise(GroupBatchNorm2d(3, momentum=0.3), share, torch.float32),
-        "bfloat16": normalise(GroupBatchNorm2d(3, momentum=0.3), share, torch.bfloat16),
+        "float32 images": normalise(GroupBatchNorm2d(3, momentum=0.3), share, torch.float32),
+        "bfloat16 images": normalise(GroupBatchNorm2d(3, momentum=0.3), share, torch.bfloat16),
+        "float32 volumes": normalise(GroupBatchNorm3d(3, momentum=0.3), share, torch.float32),
     }
     torch.save(result, directory / f"rank_{rank}.pt")
     dist.barrier()

@@ -60,6 +60,16 @@ def test_a_longer_training_goes_on_where_the_shorter_one_ended(tmp_path):
     assert same_state(copy_state(whole.discriminator), copy_state(rest.discriminator))
 
 
+@pytest.mark.parametrize("stops", [[1], [2], [1, 2]], ids=["at the phase", "in the phase", "at both"])
+def test_new_optimizers_of_a_phase_are_as_new_after_a_stop(tmp_path, stops):
+    phases = [Phase("first", 1), Phase("second", 2, decay="step", step_epochs=1, reset_optimizers=True)]
+    whole, _ = train(tmp_path / "whole", epochs=3, phases=phases)
+    for epochs in (*stops, 3):
+        last, _ = train(tmp_path / "parts", epochs=epochs, phases=phases)
+    assert same_state(copy_state(whole.network), copy_state(last.network))
+    assert same_state(copy_state(whole.discriminator), copy_state(last.discriminator))
+
+
 def test_a_finished_training_is_not_repeated(tmp_path, caplog):
     first, _ = train(tmp_path)
     with caplog.at_level(logging.INFO, logger="recon"):

@@ -60,19 +60,26 @@ def test_a_penalty_has_the_gradient_of_the_joined_batch(group):
             torch.testing.assert_close(result["penalised"][name], gradient, rtol=1e-4, atol=1e-4 * scale + 1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-2)])
-def test_group_batch_norm_is_batch_norm_of_the_joined_batch(group, dtype, tolerance):
-    expected = normalise(nn.BatchNorm2d(3, momentum=0.3), slice(None), getattr(torch, dtype))
+@pytest.mark.parametrize(
+    ("case", "norm", "dtype", "tolerance"),
+    [
+        ("float32 images", nn.BatchNorm2d, torch.float32, 1e-5),
+        ("bfloat16 images", nn.BatchNorm2d, torch.bfloat16, 1e-2),
+        ("float32 volumes", nn.BatchNorm3d, torch.float32, 1e-5),
+    ],
+)
+def test_group_batch_norm_is_batch_norm_of_the_joined_batch(group, case, norm, dtype, tolerance):
+    expected = normalise(norm(3, momentum=0.3), slice(None), dtype)
     joined = {}
     for name in ("output", "features"):
         joined[name] = torch.empty_like(expected[name])
         for rank, result in enumerate(group):
-            joined[name][rank::N_PROCESSES] = result[dtype][name]
+            joined[name][rank::N_PROCESSES] = result[case][name]
     for name in ("weight", "bias"):
-        joined[name] = sum(result[dtype][name] for result in group)
+        joined[name] = sum(result[case][name] for result in group)
     for name in ("running_mean", "running_var", "num_batches_tracked"):
-        assert torch.equal(group[0][dtype][name], group[1][dtype][name])
-        joined[name] = group[0][dtype][name]
+        assert torch.equal(group[0][case][name], group[1][case][name])
+        joined[name] = group[0][case][name]
     assert joined.keys() == expected.keys()
     for name, value in expected.items():
         scale = float(value.abs().max())

@@ -268,6 +268,20 @@ def test_rates_and_weights_follow_the_phases():
     assert float(output["loss"]) == pytest.approx(0.5 * float(output["loss_early"]) + float(output["loss_adversarial"]))
 
 
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_phase_may_begin_with_new_optimizers(reset):
+    phases = [Phase("first", 1), Phase("second", 2, reset_optimizers=reset)]
+    trainer = toy_trainer(data=toy_data(4), max_epochs=3, phases=phases)
+
+    def steps():
+        states = [next(iter(o.state.values())) for o in (trainer.optimizer, trainer.discriminator_optimizer)]
+        return [int(state["step"]) for state in states]
+
+    seen = record(trainer, steps)
+    expected = [1, 2, 1, 2, 3, 4] if reset else [1, 2, 3, 4, 5, 6]
+    assert seen == [[n, n] for n in expected]
+
+
 # ------------------------------------------------------------------------------------------- guards and precision
 
 

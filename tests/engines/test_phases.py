@@ -31,6 +31,9 @@ def test_phases_follow_one_another_and_the_last_one_stays():
         ({"decay": "cosine", "final_fraction": 0.2}, {0: 1, 5: 0.6, 2.5: 0.6 + 0.4 * math.sqrt(0.5), 10: 0.2, 11: 0.2}),
         ({"warmup_epochs": 2}, {0: 0, 0.5: 0.25, 1: 0.5, 2: 1}),
         ({"warmup_epochs": 0.5, "decay": "linear"}, {0.25: 0.5, 5: 0.5}),
+        ({"decay": "step", "step_epochs": 4}, {0: 1, 3.99: 1, 4: 0.1, 7.9: 0.1, 8: 0.01, 13: 0.001}),
+        ({"decay": "step", "step_epochs": 2.5, "step_factor": 0.5}, {2.4: 1, 2.5: 0.5, 9: 0.125}),
+        ({"decay": "step", "step_epochs": 4, "warmup_epochs": 1}, {0.5: 0.5, 1: 1, 4.5: 0.1}),
     ],
 )
 def test_rate_factor(options, expected):
@@ -39,8 +42,13 @@ def test_rate_factor(options, expected):
 
 
 def test_bad_phases_are_refused():
-    with pytest.raises(ValueError, match="phase 'gan': decay must be one of constant, linear, cosine, got 'step'"):
-        Phase("gan", 1, decay="step")
+    with pytest.raises(
+        ValueError, match="phase 'gan': decay must be one of constant, linear, cosine, step, got 'none'"
+    ):
+        Phase("gan", 1, decay="no")
+    for options in ({"decay": "step"}, {"decay": "step", "step_epochs": 0}, {"decay": "linear", "step_epochs": 2}):
+        with pytest.raises(ValueError, match="phase 'gan': expected step_epochs above 0 with decay 'step', and None"):
+            Phase("gan", 1, **options)
     with pytest.raises(ValueError, match="phase 'gan': epochs must be at least 0, got -1"):
         Phase("gan", -1)
     with pytest.raises(ValueError, match="at least one phase of one epoch"):

@@ -4,16 +4,20 @@ import pytest
 import torch
 from torch import nn
 
-from common.networks.batch_norm import GroupBatchNorm2d, synchronise_batch_norm
+from common.networks.batch_norm import GroupBatchNorm2d, GroupBatchNorm3d, synchronise_batch_norm
 
 
-def nested():
-    return nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(nn.BatchNorm2d(2, eps=1e-3, momentum=0.3), nn.ReLU()))
-
-
-@pytest.mark.parametrize(("device", "kind"), [("cpu", GroupBatchNorm2d), ("cuda", nn.SyncBatchNorm)])
-def test_batch_norms_are_replaced_and_parameters_stay_the_same_objects(device, kind):
-    network = nested().eval()
+@pytest.mark.parametrize(
+    ("plain", "device", "kind"),
+    [
+        (nn.BatchNorm2d, "cpu", GroupBatchNorm2d),
+        (nn.BatchNorm3d, "cpu", GroupBatchNorm3d),
+        (nn.BatchNorm2d, "cuda", nn.SyncBatchNorm),
+        (nn.BatchNorm3d, "cuda", nn.SyncBatchNorm),
+    ],
+)
+def test_batch_norms_are_replaced_and_parameters_stay_the_same_objects(plain, device, kind):
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(plain(2, eps=1e-3, momentum=0.3), nn.ReLU())).eval()
     parameters, state = list(network.parameters()), network.state_dict()
     synchronise_batch_norm(network, torch.device(device))
     norm = network[1][0]
@@ -23,10 +27,11 @@ def test_batch_norms_are_replaced_and_parameters_stay_the_same_objects(device, k
     assert network.state_dict().keys() == state.keys()
 
 
-def test_evaluation_uses_the_running_statistics():
-    norm = GroupBatchNorm2d(2)
+@pytest.mark.parametrize(("kind", "size"), [(GroupBatchNorm2d, (4, 4)), (GroupBatchNorm3d, (4, 4, 3))])
+def test_evaluation_uses_the_running_statistics(kind, size):
+    norm = kind(2)
     norm.running_mean[:] = torch.tensor([1.0, -2.0])
     norm.running_var[:] = torch.tensor([4.0, 0.25])
-    image = torch.randn(3, 2, 4, 4)
-    expected = (image - torch.tensor([1.0, -2.0])[:, None, None]) / torch.tensor([2.0, 0.5])[:, None, None]
-    torch.testing.assert_close(norm.eval()(image), expected, rtol=1e-4, atol=1e-4)
+    image = torch.randn(3, 2, *size)
+    mean, deviation = (torch.tensor(n).view(2, *(1,) * len(size)) for n in ([1.0, -2.0], [2.0, 0.5]))
+    torch.testing.assert_close(norm.eval()(image), (image - mean) / deviation, rtol=1e-4, atol=1e-4)

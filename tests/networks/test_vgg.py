@@ -7,7 +7,7 @@ from helpers import n_parameters
 from torch import nn
 
 from common.networks import Vgg19Classifier, Vgg19Features
-from common.networks.vgg import LAYERS, Vgg19
+from common.networks.vgg import LAYERS, Vgg19, width_of
 
 # torchvision's vgg19: place of each convolution in `features`, in and out in multiples of 64 (3 colours at first)
 TORCHVISION = {
@@ -151,6 +151,28 @@ def test_features_are_frozen_and_stay_in_evaluation_mode_and_their_gradient_reac
     parent(image).square().mean().backward()
     assert (image.grad != 0).float().mean() > 0.5
     assert not any(parameter.requires_grad for parameter in parent.parameters())
+
+
+@torch.no_grad()
+def test_maps_of_blocks_are_the_features_of_their_last_layers(weight_file):
+    image = torch.rand(2, 1, 37, 50)
+    maps = Vgg19Features(weight_file, activation=True, width=2).block_maps(image)
+    assert len(maps) == 5
+    for layer, found in zip(("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"), maps, strict=True):
+        alone = Vgg19Features(weight_file, layer=layer, activation=True, width=2)
+        assert torch.equal(found, alone(image))
+        assert torch.equal(found, torch.jit.script(alone)(image))
+    first = Vgg19Features(weight_file, layer="conv2_1", width=2)
+    assert torch.equal(first.block_maps(image)[1], first(image))
+    with pytest.raises(ValueError, match="at least 2 x 2 pixels for the features of conv2_1"):
+        first.block_maps(image[..., :1])
+
+
+def test_width_is_read_from_the_file(weight_file):
+    assert width_of(weight_file) == 2
+    assert width_of("random") == 64
+    with pytest.raises(FileNotFoundError, match="no VGG19 weights at ''"):
+        width_of(None)
 
 
 @torch.no_grad()

@@ -222,7 +222,7 @@ def test_a_phase_without_patch_size_stops_before_training():
 
 def test_sizes_by_phase_need_the_trainer():
     prepare = PrepareSuperResolution(2, Downscale(2), patch_size={"pixel": 6})
-    with pytest.raises(ValueError, match="expected to know the trainer; add this to its train_handlers too"):
+    with pytest.raises(ValueError, match="expected to know the trainer; make this its prepare_batch"):
         prepare({"image": images()}, CPU)
 
 
@@ -252,6 +252,22 @@ def test_bad_files_are_named():
         PrepareSuperResolution(4, BICUBIC, by_file=True)({"image": images()}, CPU)
 
 
+def test_of_several_candidates_the_patch_with_most_in_it_is_taken():
+    half_empty = torch.zeros(64, 1, 32, 64)
+    half_empty[..., 32:] = images(64, 32, 32)
+
+    def share_with_content(candidates):
+        torch.manual_seed(0)
+        prepare = PrepareSuperResolution(4, BICUBIC, patch_size=4, candidates=candidates)
+        lr_image, hr_image = prepare({"image": half_empty, "path": ["a.png"] * 64}, CPU)
+        assert lr_image.shape == (64, 1, 4, 4)
+        assert hr_image.shape == (64, 1, 16, 16)
+        return (hr_image.flatten(1).std(dim=1) > 0).float().mean().item()
+
+    assert 0.5 < share_with_content(1) < 0.85
+    assert share_with_content(4) > 0.97
+
+
 def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"expected a degradation of upscale=4, got one of 2"):
         PrepareSuperResolution(4, Downscale(2))
@@ -259,6 +275,8 @@ def test_arguments_that_do_not_fit_are_refused():
         PrepareSuperResolution(2, GaussianNoise(0.1))
     with pytest.raises(ValueError, match="by_file evaluates whole images; leave out patch_size and augmentation"):
         PrepareSuperResolution(4, BICUBIC, patch_size=8, by_file=True)
-    for wrong in ({"patch_size": 0}, {"patch_size": {"gan": 0}}, {"patch_size": {}}, {"margin": -1}):
-        with pytest.raises(ValueError, match="expected patch_size of at least 1 and margin of at least 0"):
+    for wrong in ({"patch_size": 0}, {"patch_size": {"gan": 0}}, {"patch_size": {}}, {"margin": -1}, {"candidates": 0}):
+        with pytest.raises(
+            ValueError, match="expected patch_size and candidates of at least 1 and margin of at least 0"
+        ):
             PrepareSuperResolution(4, BICUBIC, **wrong)

@@ -11,6 +11,8 @@ _CONTENTS = (
     "scripts/**/*.py",
     *(f"docs/**/*.{kind}" for kind in ("md", "txt", "png", "jpg", "svg", "gif", "csv")),
     "models/model.pt",
+    "models/model_*.pt",
+    "models/vgg19_*.pt",
 )
 
 
