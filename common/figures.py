@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from common.data.atomic import atomic_path
@@ -26,6 +27,7 @@ _HEADING = 0.24
 _CAPTION = 0.26
 _LINE = 0.17
 _LETTER = 0.075  # a wide one at size 9
+_BAR = 0.72  # colour bar and its numbers
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,67 @@ class CaseImages:
     Attributes:
         path: the data file.
         slice_index: the slice in it.
-        mask: 1 where k-space was sampled.
+        mask: 1 where k-space was sampled; None where it was not about k-space.
         methods: name to image, complex or real: what is compared, in the order of drawing.
         target: complex or real; None where there is no truth.
+        zoom: how many times larger the part with the most detail is shown besides; 1 shows none.
+        plane: which plane along the last axis this is, if the file was compared as a volume.
     """
 
     path: str
     slice_index: int
-    mask: Image
+    mask: Image | None
     methods: Mapping[str, Image]
     target: Image | None = None
+    zoom: int = 1
+    plane: int | None = None
 
     @property
     def title(self) -> str:
         """File and slice, in words."""
-        return f"{Path(self.path).name}, slice {self.slice_index}"
+        place = f"slice {self.slice_index}" if self.plane is None else f"plane {self.plane}"
+        return f"{Path(self.path).name}, {place}"
+
+
+def enlarged_case(
+    path: str, slice_index: int, methods: Mapping[str, Tensor], target: Tensor | None, zoom: int
+) -> CaseImages:
+    """The images of a super-resolution: clipped to [0, 1] as they are measured, of volumes the middle plane.
+
+    Args:
+        path: the data file.
+        slice_index: the slice in it.
+        methods: name to image `(1, height, width[, depth])`, on the CPU.
+        target: the truth, if there is one.
+        zoom: of the part with the most detail.
+    """
+
+    def shown(image: Tensor) -> Tensor:
+        plane = image[0] if image.dim() == 3 else image[0, ..., image.shape[-1] // 2]
+        return plane.clamp(0, 1)
+
+    volumes = [image.shape[-1] // 2 for image in methods.values() if image.dim() == 4]
+    return CaseImages(
+        path=path,
+        slice_index=slice_index,
+        mask=None,
+        methods={name: shown(image) for name, image in methods.items()},
+        target=None if target is None else shown(target),
+        zoom=zoom,
+        plane=volumes[0] if volumes else None,
+    )
+
+
+def detailed_part(image: np.ndarray, zoom: int) -> tuple[slice, slice]:
+    """Rows and columns of the part, `1 / zoom` as high and wide, whose neighbouring pixels differ most on average."""
+    gradient = np.zeros(image.shape, np.float64)
+    gradient[1:] += np.abs(np.diff(image, axis=0))
+    gradient[:, 1:] += np.abs(np.diff(image, axis=1))
+    sums = np.pad(gradient.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    height, width = (max(1, n // zoom) for n in image.shape)
+    inside = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = (int(place) for place in np.unravel_index(inside.argmax(), inside.shape))
+    return slice(top, top + height), slice(left, left + width)
 
 
 def case_figure(
@@ -57,9 +105,10 @@ def case_figure(
 ) -> Figure:
     """Draw cases, one below the other: mask | each method | target, and below them the methods' error maps.
 
-    The magnitudes of a case share one window, from 0 to the largest of the target (of the last method without a
-    target). The errors |magnitude - target's magnitude| of all cases share one scale, which is written beside them,
-    with a colour bar. Under the errors are PSNR and SSIM by the named protocol.
+    With `zoom`, a row in between shows the part of each image where the target has the most detail; a frame shows where
+    it lies. The magnitudes of a case share one window, from 0 to the largest of the target. Without a target, the last
+    method stands for it in both. The errors |magnitude - target's magnitude| of all cases share one scale, which is
+    written beside them, with a colour bar. Under the errors are PSNR and SSIM by the named protocol.
 
     Args:
         cases: one, or several; those without a target are drawn without errors.
@@ -117,14 +166,14 @@ def slice_protocol(name: str) -> Protocol:
         ValueError: it is unknown, or measures volumes rather than slices.
     """
     protocol = get_protocol(name)
-    if protocol.scope != "slice":
+    if protocol.scope == "volume":
         raise ValueError(f"a panel shows one slice and protocol {name!r} measures volumes; use 'magnitude_slice'")
     return protocol
 
 
 def _magnitudes(case: CaseImages) -> dict[str, np.ndarray]:
-    """The panels of a case: "mask", the methods, and "target" if there is one."""
-    images = {"mask": case.mask, **case.methods}
+    """The panels of a case: "mask" if there is one, the methods, and "target" if there is one."""
+    images = {**case.methods} if case.mask is None else {"mask": case.mask, **case.methods}
     if case.target is not None:
         images["target"] = case.target
     panels = {name: _magnitude(name, image) for name, image in images.items()}
@@ -179,47 +228,63 @@ class _Page:
 
 
 class _Block:
-    """One case: panels of one size in one row, or in two with the errors."""
+    """One case: panels of one size in a row, one below it with the zoomed parts, and one with the errors."""
 
     def __init__(self, case: CaseImages) -> None:
+        if case.zoom < 1:
+            raise ValueError(f"{case.title}: zoom must be 1 or more, got {case.zoom}")
         self.case = case
         self.panels = _magnitudes(case)
         self.with_errors = case.target is not None
-        height, width = self.panels["mask"].shape
-        # a narrow panel still has to hold the caption under it
+        height, width = list(self.panels.values())[-1].shape
         self.panel_height = _PANEL_INCHES * min(1.0, height / width)
-        self.panel_width = _PANEL_INCHES * max(0.8, min(1.0, width / height))
-        self.row_height = _HEADING + self.panel_height + (0.10 if self.with_errors else _CAPTION)
+        # a narrow panel still has to hold the caption under it, and without a mask the notes beside the colour bar
+        self.panel_width = _PANEL_INCHES * max(0.8 if case.mask is not None else 1.0, min(1.0, width / height))
+        below = 0.10 if self.with_errors or case.mask is None else _CAPTION
+        self.row_height = _HEADING + self.panel_height + below
+        self.zoom_height = self.panel_height + _GAP if case.zoom > 1 else 0.0
         self.width = 2 * _MARGIN + len(self.panels) * self.panel_width + (len(self.panels) - 1) * _GAP
         rows = 2 if self.with_errors else 1
-        self.height = _TITLE + rows * self.row_height + (_CAPTION if self.with_errors else 0.05)
+        bottom = _CAPTION if self.with_errors else 0.05
+        self.height = _TITLE + rows * self.row_height + self.zoom_height + bottom
 
     def draw(self, page: _Page, protocol: Protocol, error_scale: float) -> None:
         page.write(_MARGIN, 0.24, _shorten(self.case.title, int(10 * self.width)), size=11)
-        window = float(list(self.panels.values())[-1].max()) or 1.0
+        shown = list(self.panels.values())[-1]
+        window = float(shown.max()) or 1.0
+        part = detailed_part(shown, self.case.zoom)
         for column, (name, panel) in enumerate(self.panels.items()):
-            axes = self._panel(page, column, 0, _shorten(name, self._room))
+            axes = self._panel(page, column, self._top(0), _shorten(name, self._room))
             axes.imshow(panel, cmap="gray", vmin=0, vmax=1 if name == "mask" else window)
-        sampled = f"{float((self.panels['mask'] > 0).mean()):.1%} of k-space sampled"
+            if self.case.zoom > 1 and name != "mask":
+                axes.add_patch(_frame(part))
+                zoomed = self._panel(page, column, self._top(0) + self.panel_height + _GAP)
+                zoomed.imshow(panel[part], cmap="gray", vmin=0, vmax=window)
+        sampled = []
+        if self.case.mask is not None:
+            sampled = [f"{float((self.panels['mask'] > 0).mean()):.1%} of k-space sampled"]
         if self.with_errors:
             self._draw_errors(page, protocol, error_scale)
             notes = [
-                sampled,
+                *sampled,
                 f"grey window 0 to {window:.3g}",
                 f"errors 0 to {error_scale:.3g}",
                 "PSNR and SSIM by protocol",
                 protocol.name,
             ]
+            # under the mask; without one right of the colour bar, under the target
+            left = self._left(0) if sampled else self._left(len(self.panels) - 1) + _BAR
             for line, text in enumerate(notes, start=1):
-                page.write(self._left(0), self._top(1) + _LINE * line, text, size=8)
-        else:
-            page.write(self._left(0), self._top(0) + self.panel_height + _LINE, sampled, size=8)
+                page.write(left, self._top(1) + _LINE * line, text, size=8)
+        elif sampled:
+            page.write(self._left(0), self._top(0) + self.panel_height + _LINE, sampled[0], size=8)
 
     def _draw_errors(self, page: _Page, protocol: Protocol, scale: float) -> None:
         errors = _errors(self.panels, list(self.case.methods))
         assert self.case.target is not None  # for the type checker
-        for column, (name, error) in enumerate(errors.items(), start=1):
-            axes = self._panel(page, column, 1, f"|{_shorten(name, self._room - 11)} - target|")
+        first = len(self.panels) - len(errors) - 1
+        for column, (name, error) in enumerate(errors.items(), start=first):
+            axes = self._panel(page, column, self._top(1), f"|{_shorten(name, self._room - 11)} - target|")
             drawn = axes.imshow(error, cmap="inferno", vmin=0, vmax=scale or 1e-6)
             quality = _quality(protocol, self.case.methods[name], self.case.target)
             page.write(self._left(column), self._top(1) + self.panel_height + _LINE, quality, size=8)
@@ -237,11 +302,21 @@ class _Block:
         return _MARGIN + column * (self.panel_width + _GAP)
 
     def _top(self, row: int) -> float:
-        return _TITLE + row * self.row_height + _HEADING
+        """Of the images (row 0) or the errors (row 1)."""
+        return _TITLE + _HEADING + row * (self.row_height + self.zoom_height)
 
-    def _panel(self, page: _Page, column: int, row: int, heading: str) -> Axes:
-        axes = page.axes(self._left(column), self._top(row), self.panel_width, self.panel_height)
+    def _panel(self, page: _Page, column: int, top: float, heading: str = "") -> Axes:
+        axes = page.axes(self._left(column), top, self.panel_width, self.panel_height)
         axes.set_axis_off()
         axes.set_anchor("W")
-        page.write(self._left(column), self._top(row) - 0.07, heading, size=9)
+        if heading:
+            page.write(self._left(column), top - 0.07, heading, size=9)
         return axes
+
+
+def _frame(part: tuple[slice, slice]) -> Rectangle:
+    """About rows and columns of an image."""
+    rows, columns = part
+    corner = columns.start - 0.5, rows.start - 0.5
+    size = columns.stop - columns.start, rows.stop - rows.start
+    return Rectangle(corner, *size, fill=False, edgecolor="orange", linewidth=1)

@@ -2,18 +2,30 @@
 
 from common.handlers.best_model import BestModel, save_weights
 from common.handlers.case_table import CaseTableHandler
+from common.handlers.dropout_schedule import DropoutSchedule
 from common.handlers.panels import PanelHandler, TensorBoardPanelHandler
+from common.handlers.phase_weights import PhaseWeights
 from common.handlers.progress import Progress
 from common.handlers.save_reconstructions import SaveReconstructions
+from common.handlers.super_resolution import (
+    SuperResolutionPanels,
+    SuperResolutionTable,
+    TensorBoardSuperResolution,
+)
 from common.handlers.training_log import TrainingLog
 
 __all__ = [
     "BestModel",
     "CaseTableHandler",
+    "DropoutSchedule",
     "PanelHandler",
+    "PhaseWeights",
     "Progress",
     "SaveReconstructions",
+    "SuperResolutionPanels",
+    "SuperResolutionTable",
     "TensorBoardPanelHandler",
+    "TensorBoardSuperResolution",
     "TrainingLog",
     "save_weights",
 ]

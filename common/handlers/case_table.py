@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from common.metrics.protocol_metric import image_from_channels
-from common.metrics.protocols import get_protocol
+from common.metrics.protocols import Protocol, get_protocol
 from common.metrics.report import write_csv
 from common.metrics.table import MetricTable
 from common.operators.fourier import ifft2c
@@ -30,18 +30,22 @@ class CaseTableHandler:
 
     Args:
         output_dir: where the file goes; made if need be.
-        protocols: names of protocols; volume protocols need the slices file by file, see ``MetricTable``.
+        protocols: protocols or their names; volume protocols need the slices file by file, see ``MetricTable``.
         filename: of the CSV file, all protocols in one. With no label in the data it is not written.
     """
+
+    baseline = "zero_filled"
+    """Row that the others are compared with."""
 
     def __init__(
         self,
         output_dir: str | Path,
-        protocols: Sequence[str] = ("magnitude_slice",),
+        protocols: Sequence[str | Protocol] = ("magnitude_slice",),
         filename: str = "metrics.csv",
     ) -> None:
         self.path = Path(output_dir) / filename
-        self.protocols = [get_protocol(name) for name in ([protocols] if isinstance(protocols, str) else protocols)]
+        chosen = [protocols] if isinstance(protocols, str) else protocols
+        self.protocols = [get_protocol(one) if isinstance(one, str) else one for one in chosen]
         self.tables: list[MetricTable] = []
         self._logger = logging.getLogger("recon")
 
@@ -52,7 +56,7 @@ class CaseTableHandler:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
-        self.tables = [MetricTable(protocol) for protocol in self.protocols]
+        self.tables = [MetricTable(protocol, baseline=self.baseline) for protocol in self.protocols]
 
     def _add_batch(self, engine: Engine) -> None:
         cases = [case for case in _cases(engine.state.batch, engine.state.output) if case["label"] is not None]
@@ -62,13 +66,17 @@ class CaseTableHandler:
 
     def _add_stack(self, cases: list[dict[str, Any]]) -> None:
         paths, slices = [str(case["path"]) for case in cases], [int(case["slice"]) for case in cases]
-        measurement, pred, label = (_stack(case[key] for case in cases) for key in ("image", "pred", "label"))
-        masked_kspace, _ = unpack_measurement(measurement.float())
+        measured, pred, label = (_stack(case[key] for case in cases) for key in ("image", "pred", "label"))
         target = image_from_channels(label)
-        rows = {"zero_filled": ifft2c(masked_kspace)[:, 0], "reconstruction": image_from_channels(pred)}
+        rows = {**self._baselines(measured, target), "reconstruction": image_from_channels(pred)}
         for table in self.tables:
             for row, image in rows.items():
                 table.add_batch(paths, slices, row, image, target)
+
+    def _baselines(self, measured: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Row to images ``(batch, height, width)``, of what was measured ``(batch, channels, ...)``."""
+        masked_kspace, _ = unpack_measurement(measured.float())
+        return {"zero_filled": ifft2c(masked_kspace)[:, 0]}
 
     def _finish(self, engine: Engine) -> None:
         for table in self.tables:
@@ -89,14 +97,14 @@ def _cases(batch: Any, output: Any) -> list[dict[str, Any]]:
     """Merge the batch's "path" and "slice" with the output's images, item by item."""
     if not isinstance(batch, list) or not isinstance(output, list) or len(batch) != len(output):
         raise ValueError(
-            "CaseTableHandler expects the evaluator's batch and output as lists of one length, got "
+            "a table of metrics expects the evaluator's batch and output as lists of one length, got "
             f"{type(batch).__name__} and {type(output).__name__}; build the evaluator with decollate=True"
         )
     for kind, items, keys in (("batch", batch, ("path", "slice")), ("output", output, ("image", "pred"))):
         for item in items:
             if missing := [key for key in keys if key not in item]:
                 raise ValueError(
-                    f"CaseTableHandler expects {list(keys)} in each item of the {kind}, missing {missing}, got "
+                    f"a table of metrics expects {list(keys)} in each item of the {kind}, missing {missing}, got "
                     f"{sorted(map(str, item))}; let the data set, or the evaluator's output, carry them"
                 )
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,31 +50,33 @@ class CasePicker:
 
 
 class ExtremeCases:
-    """Keeps the cases with the largest and the smallest PSNR gain of the reconstruction over the zero-filled image.
+    """Keeps the cases with the largest and the smallest PSNR gain of the reconstruction over the baseline.
 
     Cases without a target, and those whose gain is not finite, are passed over.
 
     Args:
         n: how many of either.
         protocol: of the PSNR.
+        baseline: name of the method that is gained over.
     """
 
-    def __init__(self, n: int, protocol: Protocol) -> None:
+    def __init__(self, n: int, protocol: Protocol, baseline: str) -> None:
         if n < 0:
             raise ValueError(f"the number of best and worst cases must be 0 or more, got {n}")
         self.n = n
         self.protocol = protocol
+        self.baseline = baseline
         self.cases: list[tuple[float, CaseImages]] = []
 
     def add(self, case: CaseImages) -> None:
         """Look at a case."""
         if case.target is None or self.n == 0:
             return
-        zero_filled, reconstruction = (
+        baseline, reconstruction = (
             self.protocol.evaluate(torch.as_tensor(image)[None], torch.as_tensor(case.target)[None], ["psnr"])["psnr"]
-            for image in (case.methods[ZERO_FILLED], case.methods[RECONSTRUCTION])
+            for image in (case.methods[self.baseline], case.methods[RECONSTRUCTION])
         )
-        if math.isfinite(gain := float(reconstruction - zero_filled)):
+        if math.isfinite(gain := float(reconstruction - baseline)):
             self.cases = self._extremes([*self.cases, (gain, case)])
 
     def of_all_processes(self) -> list[CaseImages]:
@@ -107,6 +109,9 @@ class PanelHandler:
             besides.
     """
 
+    baseline = ZERO_FILLED
+    """Name of the method that the gain is over."""
+
     def __init__(
         self,
         output_dir: str | Path,
@@ -119,7 +124,7 @@ class PanelHandler:
         self.n_extremes = n_extremes
         self._picker = CasePicker(max_cases)
         self._spread: list[CaseImages] = []
-        self._extremes = ExtremeCases(n_extremes, self.protocol)
+        self._extremes = ExtremeCases(n_extremes, self.protocol, self.baseline)
 
     def attach(self, engine: Engine) -> None:
         """Register on the evaluator."""
@@ -130,10 +135,14 @@ class PanelHandler:
     def _start(self, engine: Engine) -> None:
         self._picker.restart()
         self._spread = []
-        self._extremes = ExtremeCases(self.n_extremes, self.protocol)
+        self._extremes = ExtremeCases(self.n_extremes, self.protocol, self.baseline)
+
+    def _case(self, where: dict[str, Any], images: dict[str, Any]) -> CaseImages:
+        """An item of the batch and its output as what is drawn."""
+        return measured_case(where, images)
 
     def _collect(self, engine: Engine) -> None:
-        cases = _cases(engine)
+        cases = cases_of(engine, self._case)
         self._spread.extend(self._picker.pick(engine, cases))
         for case in cases:
             self._extremes.add(case)
@@ -199,14 +208,21 @@ class TensorBoardPanelHandler:
         self._rows = []
 
     def _collect(self, engine: Engine) -> None:
-        self._rows.extend(self._row(case) for case in self._picker.pick(engine, _cases(engine)))
+        cases = cases_of(engine, self._case)
+        self._rows.extend(self._row(case) for case in self._picker.pick(engine, cases))
+
+    def _case(self, where: dict[str, Any], images: dict[str, Any]) -> CaseImages:
+        """An item of the batch and its output as what is drawn."""
+        return measured_case(where, images)
 
     def _row(self, case: CaseImages) -> list[np.ndarray]:
-        zero_filled, reconstruction = (torch.as_tensor(case.methods[name]).abs() for name in case.methods)
+        methods = {name: torch.as_tensor(image).abs() for name, image in case.methods.items()}
+        reconstruction = methods[RECONSTRUCTION]
         black = torch.zeros_like(reconstruction)
         target = black if case.target is None else torch.as_tensor(case.target).abs()
         error = black if case.target is None else self.ERROR_GAIN * (reconstruction - target).abs()
-        panels = (torch.as_tensor(case.mask), zero_filled, reconstruction, target, error)
+        mask = [] if case.mask is None else [torch.as_tensor(case.mask)]
+        panels = (*mask, *methods.values(), target, error)
         return [panel.float().nan_to_num(0.0).clamp(0, 1).numpy() for panel in panels]
 
     def _log(self, engine: Engine) -> None:
@@ -218,19 +234,20 @@ class TensorBoardPanelHandler:
         self._writer.flush()
 
 
-def _cases(engine: Engine) -> list[CaseImages]:
-    """The batch just evaluated, on the CPU."""
+def cases_of(engine: Engine, case: Callable[[dict[str, Any], dict[str, Any]], CaseImages]) -> list[CaseImages]:
+    """The batch just evaluated, each of its items as `case` makes it of the item and its output."""
     batch, output = engine.state.batch, engine.state.output
     if not isinstance(batch, list) or not isinstance(output, list):
         raise ValueError(
             "panels need the evaluator's batch and output as lists of items, got "
             f"{type(batch).__name__} and {type(output).__name__}; build the evaluator with decollate=True"
         )
-    return [_case(where, images) for where, images in zip(batch, output, strict=True)]
+    return [case(where, images) for where, images in zip(batch, output, strict=True)]
 
 
-def _case(where: dict[str, Any], images: dict[str, Any]) -> CaseImages:
-    kspace, mask = unpack_measurement(_on_cpu(images["image"])[None].float())
+def measured_case(where: dict[str, Any], images: dict[str, Any]) -> CaseImages:
+    """A reconstruction of measured k-space, on the CPU."""
+    kspace, mask = unpack_measurement(on_cpu(images["image"])[None].float())
     label = images.get("label")
     return CaseImages(
         path=str(where["path"]),
@@ -238,9 +255,9 @@ def _case(where: dict[str, Any], images: dict[str, Any]) -> CaseImages:
         mask=mask[0, 0],
         methods={
             ZERO_FILLED: ifft2c(kspace)[0, 0],
-            RECONSTRUCTION: image_from_channels(_on_cpu(images["pred"])[None])[0],
+            RECONSTRUCTION: image_from_channels(on_cpu(images["pred"])[None])[0],
         },
-        target=None if label is None else image_from_channels(_on_cpu(label)[None])[0],
+        target=None if label is None else image_from_channels(on_cpu(label)[None])[0],
     )
 
 
@@ -249,7 +266,8 @@ def _gather(item: list[Any] | tuple[Any, ...]) -> list[Any]:
     return cast("list[Any]", idist.all_gather(item))
 
 
-def _on_cpu(image: Tensor) -> Tensor:
+def on_cpu(image: Tensor) -> Tensor:
+    """A plain tensor of the values, for pictures."""
     return image.detach().cpu().as_subclass(Tensor)
 
 

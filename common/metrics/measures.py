@@ -68,9 +68,9 @@ def ssim(
     Averaged over the pixels whose window lies inside the image, as in scikit-image.
 
     Args:
-        prediction: real, ``(batch, height, width)``.
+        prediction: real, ``(batch, height, width)``, or volumes ``(batch, height, width, depth)``.
         target: real, the same shape.
-        window: weights along one axis, of sum 1; the window is their outer product.
+        window: weights along one axis, of sum 1; the window is their outer product over all axes.
         data_range: the range of values; a number, or a tensor of one.
         sample_covariance: variances over N - 1 instead of N, N the number of pixels in the window.
 
@@ -81,20 +81,24 @@ def ssim(
         ValueError: if an image is smaller than the window.
     """
     size = len(window)
-    if min(prediction.shape[-2:]) < size:
+    axes = range(1, prediction.dim())
+    if min(prediction.shape[1:]) < size:
         raise ValueError(
-            f"SSIM has a {size} x {size} window and needs images at least as large, got "
-            f"{list(prediction.shape[-2:])}; evaluate larger images, or leave out the metric ssim"
+            f"SSIM has a {' x '.join([str(size)] * len(axes))} window and needs images at least as large, got "
+            f"{list(prediction.shape[1:])}; evaluate larger images, or leave out the metric ssim"
         )
-    weights = window.to(device=prediction.device, dtype=torch.float64)
+    weights = window.to(device=prediction.device, dtype=torch.float64).view(1, 1, size)
 
     def local_mean(image: Tensor) -> Tensor:
-        rows = F.conv2d(image.unsqueeze(1), weights.view(1, 1, size, 1))
-        return F.conv2d(rows, weights.view(1, 1, 1, size)).squeeze(1)
+        for axis in axes:
+            lines = image.movedim(axis, -1)
+            means = F.conv1d(lines.reshape(-1, 1, lines.shape[-1]), weights)
+            image = means.reshape(*lines.shape[:-1], -1).movedim(-1, axis)
+        return image
 
     prediction, target = prediction.double(), target.double()
     mean_p, mean_t = local_mean(prediction), local_mean(target)
-    scale = size**2 / (size**2 - 1) if sample_covariance else 1.0
+    scale = size ** len(axes) / (size ** len(axes) - 1) if sample_covariance else 1.0
     variances = scale * (local_mean(prediction.square() + target.square()) - mean_p.square() - mean_t.square())
     covariance = scale * (local_mean(prediction * target) - mean_p * mean_t)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2

@@ -12,6 +12,7 @@ from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
 from common.metrics.protocols import Protocol, get_protocol
+from common.operators.degradation.resize import resize
 from common.operators.fourier import channels_to_complex, complex_to_channels, ifft2c
 from common.operators.measurement import unpack_measurement
 
@@ -19,13 +20,13 @@ from common.operators.measurement import unpack_measurement
 def image_from_channels(channels: Tensor) -> Tensor:
     """Network channels ``(batch, 2 or 1, height, width)`` to images ``(batch, height, width)``.
 
-    Two channels are real and imaginary part and become complex; one stays real. Computed in float32 at
-    least, whatever autocast left.
+    Two channels are real and imaginary part and become complex; one stays real, and may also be that of volumes
+    ``(batch, 1, height, width, depth)``. Computed in float32 at least, whatever autocast left.
 
     Raises:
         ValueError: for any other shape.
     """
-    if channels.dim() != 4 or channels.shape[1] not in (1, 2):
+    if channels.dim() not in (4, 5) or channels.shape[1] not in ((1, 2) if channels.dim() == 4 else (1,)):
         raise ValueError(
             "expected images of 2 channels (real, imaginary) or 1 (real), (batch, channels, height, width), "
             f"got shape {list(channels.shape)}; convert the network's output before the metric"
@@ -49,17 +50,29 @@ def zero_filled_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[
     return baseline, [item["label"] for item in output]
 
 
+def bicubic_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """``output_transform`` that measures the baseline of super-resolution: bicubic enlargements in place of results.
+
+    Args:
+        output: an evaluator's, decollated; "image" the low-resolution image ``(channels, h, w[, d])``, "label" the
+            truth.
+    """
+    labels = [item["label"] for item in output]
+    sizes = [label.shape[1:] for label in labels]
+    return [resize(item["image"][None], size)[0] for item, size in zip(output, sizes, strict=True)], labels
+
+
 class ProtocolMetric(IgniteMetricHandler):
-    """Mean over all slices of one metric of a per-slice protocol.
+    """Mean over all slices (of super-resolution: all images or volumes) of one metric of a protocol.
 
     Gathers over processes, and leaves the values of the slices in ``engine.state.metric_details``. Slices
     for which the metric is undefined (NaN) are left out of the mean; an infinite PSNR makes it infinite.
 
     Args:
-        protocol: name of a per-slice protocol.
+        protocol: a protocol, or the name of one, that gives a value per slice or image.
         metric: one of its metrics. NMSE is better when lower: MONAI's key metric wants the opposite.
         output_transform: from ``engine.state.output`` to (predictions, labels), each a list of
-            ``(channels, height, width)`` or a batch of it, with two channels (real, imaginary) or one.
+            ``(channels, height, width[, depth])`` or a batch of it, with two channels (real, imaginary) or one.
         save_details: whether to leave the values of the slices.
 
     Raises:
@@ -68,13 +81,13 @@ class ProtocolMetric(IgniteMetricHandler):
 
     def __init__(
         self,
-        protocol: str = "magnitude_slice",
+        protocol: str | Protocol = "magnitude_slice",
         metric: str = "psnr",
         output_transform: Callable[[Any], Any] | None = None,
         save_details: bool = True,
     ) -> None:
         super().__init__(
-            metric_fn=_SliceValues(get_protocol(protocol), metric),
+            metric_fn=_SliceValues(get_protocol(protocol) if isinstance(protocol, str) else protocol, metric),
             output_transform=from_engine(["pred", "label"]) if output_transform is None else output_transform,
             save_details=save_details,
         )
@@ -85,7 +98,7 @@ class _SliceValues(CumulativeIterationMetric):
 
     def __init__(self, protocol: Protocol, metric: str) -> None:
         super().__init__()
-        if protocol.scope != "slice":
+        if protocol.scope == "volume":
             raise ValueError(
                 f"protocol {protocol.name!r} has a value per {protocol.scope}, and an evaluator hands over slices; "
                 "use common.metrics.MetricTable (or the handler CaseTableHandler), which collects volumes"

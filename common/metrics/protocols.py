@@ -1,13 +1,13 @@
 """Named protocols: what exactly a PSNR, SSIM or NMSE was computed on.
 
 A protocol prepares the two images (magnitude, offset, crop) and names a measure per metric. A further
-one, with the border crop of super-resolution or a task metric say, is one more entry of ``PROTOCOLS``.
+one, with a task metric say, is one more entry of ``PROTOCOLS``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -25,14 +25,15 @@ class Protocol:
     Attributes:
         name: the key in ``PROTOCOLS``.
         description: one line.
-        scope: "slice" gives a value per slice; "volume" takes the batch as one volume and gives one.
+        scope: "slice" gives a value per slice; "volume" takes the batch as one volume and gives one; "image" gives a
+            value per item of the batch, slices or whole volumes.
         prepare: maps (prediction, target), complex or real, to the real images that are compared.
         measures: metric name to function of the prepared images.
     """
 
     name: str
     description: str
-    scope: Literal["slice", "volume"]
+    scope: Literal["slice", "volume", "image"]
     prepare: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     measures: Mapping[str, Measure]
 
@@ -40,6 +41,10 @@ class Protocol:
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics, in the order they are printed."""
         return tuple(self.measures)
+
+    def with_measures(self, **measures: Measure) -> Protocol:
+        """The same with further metrics; it keeps its name."""
+        return replace(self, measures={**self.measures, **measures})
 
     def require(self, metrics: Iterable[str]) -> tuple[str, ...]:
         """Return ``metrics`` as a tuple.
@@ -57,7 +62,8 @@ class Protocol:
         """Measure a batch, on its device and in float64.
 
         Args:
-            prediction: complex or real, ``(batch, height, width)``, magnitudes in [0, 1].
+            prediction: complex or real, ``(batch, height, width)``, magnitudes in [0, 1]; with scope "image" also
+                ``(batch, height, width, depth)``.
             target: the same shape.
             metrics: names to compute; None for all.
 
@@ -71,9 +77,10 @@ class Protocol:
         """
         chosen = self.metrics if metrics is None else self.require(metrics)
         prediction, target = prediction.as_subclass(Tensor), target.as_subclass(Tensor)
-        if prediction.shape != target.shape or prediction.dim() != 3 or prediction.shape[0] == 0:
+        dims, shape = ((3, 4), "height, width[, depth]") if self.scope == "image" else ((3,), "height, width")
+        if prediction.shape != target.shape or prediction.dim() not in dims or prediction.shape[0] == 0:
             raise ValueError(
-                f"protocol {self.name!r} expects prediction and target of one shape (batch, height, width), "
+                f"protocol {self.name!r} expects prediction and target of one shape (batch, {shape}), "
                 f"got {list(prediction.shape)} and {list(target.shape)}; convert channels to complex first"
             )
         for word, image in (("prediction", prediction), ("target", target)):
@@ -111,7 +118,7 @@ def _inside(border: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
                 f"{list(image.shape[1:])}; use another protocol"
             )
         real = magnitude(image) if image.is_complex() else image.double()
-        return real.clamp(0, 1)[:, border:-border, border:-border]
+        return real.clamp(0, 1)[(slice(None), *[slice(border, -border)] * (real.dim() - 1))]
 
     return lambda prediction, target: (inside(prediction), inside(target))
 
@@ -170,7 +177,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 name=f"super_resolution_x{upscale}",
                 description=f"clipped to [0, 1], data range 1, {upscale} pixels cropped at each border; SSIM in a "
                 "Gaussian window (11, sigma 1.5)",
-                scope="slice",
+                scope="image",
                 prepare=_inside(border=upscale),
                 measures=_SLICE_MEASURES,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,10 @@ class MetricTable:
     until a slice of another file comes, so slices must come file by file; with several processes, which
     each see some slices of each file, until ``gather``.
 
-    The first row name added is the baseline that the others are compared with.
-
     Args:
         protocol: a protocol or its name.
         metrics: which of its metrics; None for all.
+        baseline: name of the row that the others are compared with; None for the first that is added.
         n_bootstrap: resamples for the intervals.
         seed: of the resampling.
     """
@@ -37,11 +36,13 @@ class MetricTable:
         self,
         protocol: str | Protocol,
         metrics: Iterable[str] | None = None,
+        baseline: str | None = None,
         n_bootstrap: int = 1000,
         seed: int = 0,
     ) -> None:
         self.protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
         self.metrics = self.protocol.metrics if metrics is None else self.protocol.require(metrics)
+        self.baseline = baseline
         self.n_bootstrap = n_bootstrap
         self.seed = seed
         self._values: dict[str, dict[Case, dict[str, float]]] = {}  # row name, case, metric
@@ -61,7 +62,7 @@ class MetricTable:
             paths: file of each slice.
             slice_indices: index of each slice in its file.
             row: the method's name: "zero_filled", "reconstruction" ...
-            prediction: complex or real, ``(batch, height, width)``.
+            prediction: complex or real, as the protocol takes it: ``(batch, height, width)``, say.
             target: the same shape.
 
         Raises:
@@ -161,10 +162,11 @@ class MetricTable:
     def differences(self) -> dict[str, dict[str, Summary]]:
         """Row name to metric to summary of the row minus the baseline, over the cases that both have."""
         by_method = self._by_method()
-        baseline = next(iter(by_method.values()), {})
+        baseline_name = self._baseline_of(by_method)
+        baseline = by_method.get(baseline_name, {})
         result = {}
-        for name, values in list(by_method.items())[1:]:
-            if cases := [case for case in values if case in baseline]:
+        for name, values in by_method.items():
+            if name != baseline_name and (cases := [case for case in values if case in baseline]):
                 result[name] = {
                     metric: paired_difference(
                         _column([values[case] for case in cases], metric),
@@ -175,6 +177,9 @@ class MetricTable:
                     for metric in self.metrics
                 }
         return result
+
+    def _baseline_of(self, rows: Mapping[str, Any]) -> str:
+        return next(iter(rows), "") if self.baseline is None else self.baseline
 
     def _by_method(self) -> dict[str, dict[Case, dict[str, float]]]:
         """The rows as method, case, metric; cases in order, so that resampling does not depend on the processes."""
@@ -190,7 +195,7 @@ class MetricTable:
     def format(self) -> str:
         """Plain text: the protocol, a line per method, and each method's difference to the baseline."""
         summaries = self.summary()
-        baseline = next(iter(summaries), "")
+        baseline = self._baseline_of(summaries)
         differences = {f"{name} - {baseline}": row for name, row in self.differences().items()}
         return format_summaries(self.protocol, summaries, differences)
 

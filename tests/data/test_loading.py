@@ -49,6 +49,22 @@ def test_skip_leaves_out_the_beginning_of_the_next_pass_only():
     assert len(sampler) == 10
 
 
+def test_an_epoch_may_go_through_the_data_several_times_each_in_another_order():
+    sampler = ResumableSampler(range(10), seed=3, repeats=3)
+    assert len(sampler) == 30
+    sampler.set_epoch(1)
+    order = list(sampler)
+    passes = [tuple(order[i : i + 10]) for i in (0, 10, 20)]
+    assert all(sorted(one) == list(range(10)) for one in passes)
+    assert len(set(passes)) == 3
+    sampler.skip(13)
+    assert list(sampler) == order[13:]
+    sampler.set_epoch(0)
+    assert not set(passes) & {tuple(list(sampler)[i : i + 10]) for i in (0, 10, 20)}
+    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
+        ResumableSampler(range(10), repeats=0)
+
+
 def test_processes_take_turns_in_one_permutation(as_process):
     whole = list(ResumableSampler(range(12), seed=3))
     for rank in range(3):

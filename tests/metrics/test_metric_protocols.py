@@ -209,6 +209,30 @@ def test_super_resolution_is_measured_inside_the_border_of_clipped_images(upscal
         get_protocol(f"super_resolution_x{upscale}").evaluate(*torch.rand(2, 1, 2 * upscale, 40))
 
 
+def test_super_resolution_of_volumes_equals_skimage_in_three_dimensions():
+    generator = np.random.default_rng(0)
+    target = generator.random((2, 20, 18, 22))
+    prediction = target + 0.2 * generator.standard_normal(target.shape)
+    found = get_protocol("super_resolution_x2").evaluate(torch.from_numpy(prediction), torch.from_numpy(target))
+    for i in range(2):
+        t, p = (image[i].clip(0, 1)[2:-2, 2:-2, 2:-2] for image in (target, prediction))
+        similarity = structural_similarity(
+            t, p, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        assert found["psnr"][i].item() == pytest.approx(peak_signal_noise_ratio(t, p, data_range=1), rel=1e-12)
+        assert found["ssim"][i].item() == pytest.approx(similarity, rel=1e-9)
+        assert found["nmse"][i].item() == pytest.approx(np.sum((p - t) ** 2) / np.sum(t**2), rel=1e-12)
+    with pytest.raises(ValueError, match="11 x 11 x 11 window"):
+        get_protocol("super_resolution_x2").evaluate(*torch.rand(2, 1, 16, 16, 14))
+
+
+def test_a_protocol_takes_further_measures():
+    protocol = get_protocol("magnitude_slice").with_measures(largest=lambda image, target: image.amax((1, 2)))
+    assert protocol.metrics == ("psnr", "ssim", "nmse", "largest")
+    assert get_protocol("magnitude_slice").metrics == ("psnr", "ssim", "nmse")
+    assert protocol.evaluate(-torch.eye(16)[None], torch.ones(1, 16, 16))["largest"].tolist() == [1]
+
+
 def test_data_range_shifts_psnr():
     prediction, target = torch.rand(2, 8, 8), torch.rand(2, 8, 8)
     gain = psnr(prediction, target, data_range=torch.tensor([1.0, 10.0])) - psnr(prediction, target)

@@ -83,6 +83,15 @@ def test_summary_and_differences_pair_the_cases():
     assert differences["reconstruction"]["psnr"].std < summary["zero_filled"]["psnr"].std + 1
 
 
+def test_another_row_than_the_first_may_be_the_baseline():
+    first = fill(MetricTable("magnitude_slice"), ALL)
+    second = fill(MetricTable("magnitude_slice", baseline="reconstruction"), ALL)
+    assert list(second.differences()) == ["zero_filled"]
+    found, expected = second.differences()["zero_filled"]["psnr"], first.differences()["reconstruction"]["psnr"]
+    assert (found.mean, found.n) == (pytest.approx(-expected.mean), expected.n)
+    assert "zero_filled - reconstruction" in second.format()
+
+
 def test_format_names_the_protocol_and_aligns_the_columns():
     table = fill(MetricTable("magnitude_slice"), ALL)
     table.add("blank.h5", 0, "zero_filled", torch.ones(16, 18), torch.zeros(16, 18))

@@ -56,6 +56,19 @@ def test_one_channel_is_a_real_image():
     assert evaluate(items, psnr=ProtocolMetric()).metrics["psnr"] == pytest.approx(expected)
 
 
+def test_volumes_are_measured_whole():
+    generator = torch.Generator().manual_seed(0)
+    volumes = torch.rand(3, 2, 1, 18, 16, 20, generator=generator)
+    items = [{"image": image, "label": label} for image, label in volumes]
+    protocol = get_protocol("super_resolution_x2")
+    expected = protocol.evaluate(0.5 * volumes[:, 0, 0], volumes[:, 1, 0])["ssim"].mean().item()
+    assert evaluate(items, ssim=ProtocolMetric("super_resolution_x2", "ssim")).metrics["ssim"] == pytest.approx(
+        expected
+    )
+    with pytest.raises(ValueError, match=r"got shape \[1, 2, 16, 16, 16\]"):
+        evaluate([{"image": image, "label": image} for image in torch.rand(1, 2, 16, 16, 16)], psnr=ProtocolMetric())
+
+
 def test_undefined_slices_are_left_out_and_infinite_ones_are_not():
     items = random_items(2)
     blank = {"image": torch.zeros(2, 16, 17), "label": torch.zeros(2, 16, 17)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from common.operators.degradation.blur import BoxBlur, GaussianBlur
-from common.operators.degradation.chain import Degradation, DegradationChain
+from common.operators.degradation.chain import Degradation, DegradationChain, OneOf
 from common.operators.degradation.kspace import KspaceTruncation
 from common.operators.degradation.noise import GaussianNoise, PoissonNoise, RicianNoise
 from common.operators.degradation.resize import Downscale
@@ -77,8 +77,10 @@ _PRESETS: dict[str, Callable[..., Degradation]] = {
 DEGRADATIONS = tuple(_PRESETS)
 
 
-def degradation(name: str, upscale: int, options: Mapping[str, Any] | None = None, **more_options: Any) -> Degradation:
-    """A degradation by name.
+def degradation(
+    name: str | Sequence[str], upscale: int, options: Mapping[str, Any] | None = None, **more_options: Any
+) -> Degradation:
+    """A degradation by name, or one of several drawn for each sample.
 
     | name    | steps, and options with their defaults                                                          |
     |---------|-------------------------------------------------------------------------------------------------|
@@ -94,14 +96,20 @@ def degradation(name: str, upscale: int, options: Mapping[str, Any] | None = Non
     image units, blur in pixels, photons are counts at intensity 1.
 
     Args:
-        name: one of ``DEGRADATIONS``.
+        name: one of ``DEGRADATIONS``, or several of them, all being as likely.
         upscale: whole factor of reduction.
-        options: of the preset, as in the table.
+        options: of the preset, as in the table; with several names, those of each by its name.
         **more_options: the same by name.
 
     Raises:
         ValueError: for an unknown name or option, or a strength out of its range.
     """
+    if not isinstance(name, str):
+        by_name = {**(options or {}), **more_options}
+        for key in by_name:
+            if key not in name:
+                raise ValueError(f"degradations {', '.join(name)}: expected options by their names, got {key!r}")
+        return OneOf([degradation(one, upscale, by_name.get(one)) for one in name])
     if name not in _PRESETS:
         raise ValueError(f"unknown degradation {name!r}; choose one of {', '.join(DEGRADATIONS)}")
     chosen = {**(options or {}), **more_options}

@@ -156,9 +156,9 @@ def test_the_plain_layout(tmp_path: Path, folder: str, ending: str) -> None:
     assert names(data) == [("HR/a2.tif", f"{folder}/a2{ending}.npy"), ("HR/a10.tif", f"{folder}/a10{ending}.npy")]
     item = PairDataset(data)[0]
     np.testing.assert_allclose(item["image"][0], grey(5, 3) / 255, rtol=1e-6)  # each by its own type
-    np.testing.assert_allclose(item["label"][0], grey(10, 6, dtype="uint16") / grey(10, 6, dtype="uint16").max(), rtol=1e-6)
-    item = PairDataset(data, intensity_range="measured")[0]
     top = grey(10, 6, dtype="uint16").max()
+    np.testing.assert_allclose(item["label"][0], grey(10, 6, dtype="uint16") / top, rtol=1e-6)
+    item = PairDataset(data, intensity_range="measured")[0]
     np.testing.assert_allclose(item["image"][0], grey(5, 3) / top, rtol=1e-6)
 
 
