@@ -11,6 +11,7 @@ from tools.command import run_commands
 PLACES = {
     "benchmark": "tools.benchmark:COMMANDS",
     "compare": "tools.compare:compare",
+    "curves": "tools.curves:curves",
     "data": "tools.data:COMMANDS",
     "demo": "tools.demo:demo",
     "new": "tools.new:new",

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from common.metrics import MetricTable, get_protocol
+from common.metrics import MetricTable, PerceptualDistance, Protocol, get_protocol, super_resolution_protocol
 from common.metrics.protocol_metric import image_from_channels
 from tools.command import command
 from tools.comparison.entries import BundleEntry, Entry, find_entry, read_entries
@@ -15,41 +15,52 @@ from tools.comparison.measured import required
 from tools.comparison.runs import Runs, run_all
 from tools.comparison.sheet import draw_cases, numbers_of, spread
 from tools.comparison.summary import markdown
+from tools.comparison.tasks import SUPER_RESOLUTION
 from tools.results import Comparison, extremes, gains, leading_method, read_metrics
 from tools.zoo.archive import scratch_folder
 from tools.zoo.layout import bundle_version
+
+PERCEPTUAL_WEIGHTS = "vgg19_textures.pt"
+"""In the folder models/ of a bundle of super-resolution."""
 
 
 @command
 def compare(  # noqa: D417 - Fire takes the line of **options for a part of the one before
     dataset_dir: str,
     entries: str | Sequence[str],
-    protocol: str = "magnitude_slice",
+    protocol: str = "",
     reference: str = "",
     measure_like: str = "",
+    variant: str = "",
+    perceptual_weights: str = "",
     n_cases: int = 4,
     out: str = "out/compare",
     **options: Any,
 ) -> str:
-    """Reconstruct one data set by several methods, from the same measurements, and put the results in one table.
+    """Reconstruct or enlarge one data set by several methods, from the same measurements, and put it in one table.
 
-    ENTRIES are separated by commas: zero_filled, tv, wavelet (tv:0.02 sets the weight of the penalty), and bundles by
-    name, folder or zip (NAME:FILE.pt takes other weights). LABEL=ENTRY gives a row another name.
+    ENTRIES are separated by commas: bundles by name, folder or zip (NAME:FILE.pt takes other weights); beside bundles
+    of reconstruction zero_filled, tv, wavelet (tv:0.02 sets the weight of the penalty), beside those of
+    super-resolution nearest, bicubic, lanczos. LABEL=ENTRY gives a row another name.
 
     OUT gets metrics.csv (all cases), summary.md, sheet.png (cases side by side), panels/ (these, the best and the worst
     cases) and comparison.json. `python -m tools report OUT` makes a page of it.
 
-    A bundle's own inference.json says how data are read and measured, for the baselines too. Every further option
-    changes a key of it in all bundles: --sampling_rate 0.2 --mask_family cartesian --split test --device cpu.
+    A bundle's own inference.json, of super-resolution with evaluate.json after it, says how data are read and measured,
+    for the baselines too. Every further option changes a key of it in all bundles: --sampling_rate 0.2 --mask_family
+    cartesian --split test --device cpu, or --degradation_name mr.
 
     While it runs, about 28 bytes a pixel and bundle are kept on disk beside OUT.
 
     Args:
         dataset_dir: folder of data with targets, as the bundles read it.
         entries: what to compare.
-        protocol: how quality is measured.
+        protocol: how quality is measured; magnitude_slice if empty, and of super-resolution super_resolution_x2, x4 or
+            x8 by the sizes, with the columns perceptual distance and PIQE.
         reference: row that the others are compared with; the first if empty.
         measure_like: bundle whose configuration says how data are read and measured, if no entry is a bundle.
+        variant: of the bundles' configurations: inference_VARIANT.json and evaluate_VARIANT.json come after theirs.
+        perceptual_weights: file for the perceptual distance; a bundle's models/vgg19_textures.pt if empty.
         n_cases: cases on the sheet, evenly spread over the data.
         out: folder of the results; an older comparison there is replaced.
     """
@@ -61,6 +72,8 @@ def compare(  # noqa: D417 - Fire takes the line of **options for a part of the 
         protocol=str(protocol),
         reference=str(reference),
         measure_like=str(measure_like),
+        variant=str(variant),
+        perceptual_weights=str(perceptual_weights),
         n_cases=n_cases,
         overrides=options,
     )
@@ -72,9 +85,11 @@ def compare_entries(
     texts: Sequence[str],
     out: Path,
     *,
-    protocol: str = "magnitude_slice",
+    protocol: str = "",
     reference: str = "",
     measure_like: str = "",
+    variant: str = "",
+    perceptual_weights: str = "",
     n_cases: int = 4,
     overrides: Mapping[str, Any] | None = None,
 ) -> str:
@@ -85,28 +100,33 @@ def compare_entries(
         OSError: a file cannot be read or written.
     """
     started = perf_counter()
-    get_protocol(protocol)
+    if protocol:
+        get_protocol(protocol)
     if not isinstance(n_cases, int) or n_cases < 1:
         raise ValueError(f"n_cases must be an integer of 1 or more, got {n_cases!r}")
     if out.exists() and any(out.iterdir()) and not (out / Comparison.FILE).is_file():
         raise ValueError(f"{out}: holds something else than a comparison; give --out a new folder")
     with scratch_folder(out.absolute().parent) as scratch:
-        entries = read_entries(texts, scratch / "bundles")
+        entries = read_entries(texts, scratch / "bundles", variant)
         labels = [entry.label for entry in entries]
         reference = reference or labels[0]
         if reference not in labels:
             raise ValueError(f"reference must be one of {', '.join(labels)}, got {reference!r}")
-        measurer = _measurer(measure_like, entries, scratch / "measurer")
+        measurer = _measurer(measure_like, entries, scratch / "measurer", variant)
+        weights = _perceptual_weights(perceptual_weights, entries)
+        distance = PerceptualDistance(weights) if weights else None
         runs = run_all(entries, dataset_dir, overrides or {}, scratch / "runs", measurer)
 
         results = scratch / "results"
-        _table(protocol, runs).write_csv(results / "metrics.csv")
-        values = read_metrics(results / "metrics.csv")[protocol]
-        summary = markdown(protocol, values, reference)
+        chosen = _protocol(protocol, runs, distance)
+        _table(chosen, runs).write_csv(results / "metrics.csv")
+        values = read_metrics(results / "metrics.csv")[chosen.name]
+        notes = [f"Perceptual distance by {weights.name}."] if weights and "perceptual" in chosen.metrics else []
+        summary = markdown(chosen.name, values, reference, notes)
         (results / "summary.md").write_text(summary, encoding="utf-8", errors="replace")
         best, worst = extremes(gains(values, leading_method(values, reference), reference))
         further = numbers_of([*best, *worst], runs.measured)
-        draw_cases(results, runs.measured, runs.methods, spread(len(runs.measured), n_cases), further, protocol)
+        draw_cases(results, runs, spread(len(runs.measured), n_cases), further, chosen.name)
         Comparison(
             dataset_dir=str(dataset_dir),
             reference=reference,
@@ -120,18 +140,36 @@ def compare_entries(
     return summary
 
 
-def _measurer(measure_like: str, entries: Sequence[Entry], unpack_into: Path) -> BundleEntry | None:
+def _measurer(measure_like: str, entries: Sequence[Entry], unpack_into: Path, variant: str) -> BundleEntry | None:
     if not measure_like:
         return None
     if any(isinstance(entry, BundleEntry) for entry in entries):
         raise ValueError("measure_like is for comparisons without a bundle; leave it out, the first bundle measures")
-    found = find_entry(measure_like, unpack_into)
+    found = find_entry(measure_like, unpack_into, variant)
     if not isinstance(found, BundleEntry):
         raise ValueError(f"measure_like must be a bundle, got the baseline {measure_like!r}")
+    if found.task != entries[0].task:
+        raise ValueError(f"measure_like must be a bundle of {entries[0].task}, got {measure_like!r} of {found.task}")
     return found
 
 
-def _table(protocol: str, runs: Runs) -> MetricTable:
+def _perceptual_weights(given: str, entries: Sequence[Entry]) -> Path | None:
+    """The file of the perceptual distance: the one given, else the first that a bundle of super-resolution brings."""
+    if given:
+        return Path(given)
+    bundles = [entry for entry in entries if isinstance(entry, BundleEntry) and entry.task == SUPER_RESOLUTION]
+    found = [entry.root / "models" / PERCEPTUAL_WEIGHTS for entry in bundles]
+    return next((path for path in found if path.is_file()), None)
+
+
+def _protocol(name: str, runs: Runs, distance: PerceptualDistance | None) -> Protocol:
+    if name or runs.task != SUPER_RESOLUTION:
+        return get_protocol(name or "magnitude_slice")
+    image, label = (required(runs.measured, 0, array) for array in ("image", "label"))
+    return super_resolution_protocol(label.shape[-1] // image.shape[-1], distance, no_reference=True)
+
+
+def _table(protocol: Protocol, runs: Runs) -> MetricTable:
     table = MetricTable(protocol)
     for number in range(len(runs.measured)):
         path, slice_index, _ = runs.measured.name(number)

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.data.synthetic import make_brain_set, make_chest_ct_set, make_rock_set
+from common.data.synthetic import make_brain_set, make_chest_ct_set, make_rock_set, make_texture_set
+from common.data.texture_phantom import TEXTURES
 from tools.command import command
 from tools.data_check import check
 
@@ -106,6 +107,35 @@ def make_rock(
     return _told(directory, made, total, "volumes" if dims == 3 else "images")
 
 
+@command
+def make_textures(
+    directory: str,
+    n_train: int = 200,
+    n_valid: int = 20,
+    n_test: int = 0,
+    size: int = 128,
+    seed: int = 0,
+    workers: int = 0,
+) -> str:
+    """Write synthetic textures of sixteen classes (no measured data) as 8-bit PNG images, a folder for each class.
+
+    They go to DIRECTORY/train, /valid and /test, for example DIRECTORY/train/cells/00001.png. A set that is there
+    already is kept; a folder that holds anything else is refused.
+
+    Args:
+        directory: folder to make.
+        n_train: number of images of each class to train on.
+        n_valid: number of images of each class to choose a checkpoint by.
+        n_test: number of images of each class to report on.
+        size: height and width in pixels, 32 or more.
+        seed: another seed, other textures.
+        workers: processes that draw; 0 draws in this one.
+    """
+    counts = {"n_train": n_train, "n_valid": n_valid, "n_test": n_test}
+    made = make_texture_set(str(directory), **counts, size=size, seed=seed, workers=workers)
+    return _told(directory, made, len(TEXTURES) * sum(counts.values()), "images")
+
+
 def _told(directory: str, made: bool, total: int, what: str) -> str:
     if made:
         return f"made {total} synthetic {what} in {directory}"
@@ -118,6 +148,7 @@ TINY_SETS: dict[str, Callable[[Path], Any]] = {
     "chest_ct": partial(make_chest_ct_set, **_FEW, size=64),
     "rock": partial(make_rock_set, **_FEW, size=64),
     "rock_3d": partial(make_rock_set, **_FEW, dims=3, size=48),
+    "textures": partial(make_texture_set, **_FEW, size=64),
 }
 """By the same names, the smallest sets on which a bundle can be tried; `rock_3d` is `rock` with dims 3."""
 
@@ -142,6 +173,7 @@ DATA_SETS: dict[str, Callable[..., Any]] = {
     "brain_mri": make_brain_mri,
     "chest_ct": make_chest_ct,
     "rock": make_rock,
+    "textures": make_textures,
 }
 """Data sets that `python -m tools data make NAME` can make."""
 

@@ -16,8 +16,14 @@ from common.data.atomic import atomic_path
 from common.metrics import PROTOCOLS, Summary, paired_difference, summarise
 
 N_EXTREMES = 3
-DECIMALS = {"psnr": 2, "ssim": 4, "nmse": 4}
-HEADINGS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE"}
+DECIMALS = {"psnr": 2, "ssim": 4, "nmse": 4, "perceptual": 4, "piqe": 1}
+HEADINGS = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "nmse": "NMSE",
+    "perceptual": "perceptual distance",
+    "piqe": "PIQE (0 best, 100 worst)",
+}
 ANY = TypeVar("ANY")
 
 
@@ -43,7 +49,7 @@ class Comparison:
     Attributes:
         dataset_dir: of the data.
         reference: method that the others are compared with.
-        options: keys of the bundles' inference.json that were changed, and their values.
+        options: keys of the bundles' configurations that were changed, and their values.
         methods: label to what it was: "seconds", of a bundle also "bundle", "version", and "checkpoint" if given.
         seconds: of the whole comparison.
     """

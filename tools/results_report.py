@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def report_results(results_dir: str | Path, out: str | Path, *, title: str, data
             ReportSection("Numbers", tables),
             ReportSection("Charts", charts),
             *_panel_sections(results_dir / "panels", protocols, comparison),
-            ReportSection("How to go on", _commands(results_dir)),
+            ReportSection("How to go on", _commands(results_dir, _enlarged(protocols))),
         ],
     )
 
@@ -90,10 +90,12 @@ def _intro(protocols: dict[str, Values], comparison: Comparison | None, dataset_
     n_slices = len({case for case in cases if case.slice_index})
     slices = f", {n_slices} {'slice' if n_slices == 1 else 'slices'}" if n_slices else ""
     methods = list(dict.fromkeys(method for values in protocols.values() for method in values))
-    intro = [
-        "Images were reconstructed from undersampled k-space and compared with their fully sampled targets: "
-        f"{len(files)} {'file' if len(files) == 1 else 'files'}{slices}."
-    ]
+    done = (
+        "Low-resolution images were enlarged and compared with their high-resolution targets"
+        if _enlarged(protocols)
+        else "Images were reconstructed from undersampled k-space and compared with their fully sampled targets"
+    )
+    intro = [f"{done}: {len(files)} {'file' if len(files) == 1 else 'files'}{slices}."]
     if "zero_filled" in methods:
         intro[0] += (
             " The zero-filled image, the plain inverse Fourier transform of the measured samples, is the baseline."
@@ -109,9 +111,16 @@ def _intro(protocols: dict[str, Values], comparison: Comparison | None, dataset_
     return [*intro, description] if description else intro
 
 
+def _enlarged(protocols: Iterable[str]) -> bool:
+    """Whether the results are of super-resolution."""
+    return all(protocol.startswith("super_resolution") for protocol in protocols)
+
+
 def _reference(values: Values, comparison: Comparison | None) -> str:
-    """The method that the others are compared with: an evaluation has its baseline first."""
-    return next(iter(values)) if comparison is None else comparison.reference
+    """The method that the others are compared with: of an evaluation bicubic enlargement, or the first."""
+    if comparison is not None:
+        return comparison.reference
+    return "bicubic" if "bicubic" in values else next(iter(values))
 
 
 def _describe_method(label: str, about: Mapping[str, Any]) -> str:
@@ -218,12 +227,15 @@ def _caption(picture: Case, gain: float | None, protocol: str, reference: str) -
     return f"{picture}{gained}"
 
 
-def _commands(results_dir: Path) -> Sequence[ReportCommand]:
+def _commands(results_dir: Path, enlarged: bool) -> Sequence[ReportCommand]:
+    data_set, baselines = (
+        ("chest_ct", "nearest,bicubic,lanczos") if enlarged else ("brain_mri", "zero_filled,tv,wavelet")
+    )
     return [
         ReportCommand("Look at the curves and images of a training.", f'tensorboard --logdir "{results_dir}"'),
         ReportCommand(
             "Make synthetic data of any number and size.",
-            "python -m tools data make brain_mri DIRECTORY --n_train 1000",
+            f"python -m tools data make {data_set} DIRECTORY --n_train 1000",
         ),
         ReportCommand(
             "Train on own images, in the folder of a bundle.",
@@ -231,7 +243,7 @@ def _commands(results_dir: Path) -> Sequence[ReportCommand]:
         ),
         ReportCommand(
             "Compare bundles, weights and classical methods on own images.",
-            "python -m tools compare DIRECTORY --entries zero_filled,tv,wavelet,BUNDLE",
+            f"python -m tools compare DIRECTORY --entries {baselines},BUNDLE",
         ),
         ReportCommand("Write this report again.", f'python -m tools report "{results_dir}"'),
     ]

@@ -273,7 +273,11 @@ def test_error_of_a_bundle_is_passed_on_and_the_older_results_stay(images, weigh
 @pytest.mark.parametrize(
     ("entries", "options", "message"),
     [
-        ("zero_filed", [], "unknown entry 'zero_filed': expected zero_filled, tv, wavelet, or a bundle"),
+        (
+            "zero_filed",
+            [],
+            "unknown entry 'zero_filed': expected zero_filled, tv, wavelet, nearest, bicubic, lanczos, or a bundle",
+        ),
         ("missing.zip", [], "unknown entry 'missing.zip'"),
         ("tv:much", [], "tv:WEIGHT takes a number, got 'much'"),
         ("zero_filled:1", [], "zero_filled has no parameter, got '1'"),

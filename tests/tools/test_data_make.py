@@ -23,7 +23,7 @@ def test_tiny_set_has_images_in_each_split(name, tmp_path):
     make_tiny_set(name, tmp_path / "set")
     contents = []
     for split, least in (("train", 4), ("valid", 2), ("test", 2)):
-        files = sorted(path for path in (tmp_path / "set" / split).iterdir() if path.suffix in (".png", ".tif"))
+        files = sorted(path for path in (tmp_path / "set" / split).rglob("*") if path.suffix in (".png", ".tif"))
         assert len(files) >= least
         for file in files:
             if file.suffix == ".png":
@@ -50,6 +50,7 @@ def test_unknown_set_is_refused_with_the_names(tmp_path):
         (["chest_ct", "--size=32"], "2 synthetic images"),
         (["rock", "--size=32"], "2 synthetic images"),
         (["rock", "--dims=3", "--size=32"], "2 synthetic volumes"),
+        (["textures", "--size=32"], "32 synthetic images"),
     ],
 )
 def test_commands_make_their_set_once(words, told, tmp_path, capsys):

@@ -12,6 +12,7 @@ from typing import Any
 
 from tools.comparison.capture import PROGRESS, CaseFolder
 from tools.comparison.entries import BundleEntry
+from tools.comparison.tasks import SUPER_RESOLUTION
 from tools.zoo.layout import ROOT, read_json
 
 CAPTURE = "tools.comparison.capture.SaveCases"
@@ -19,22 +20,41 @@ PATHS = ("mask_file",)
 """Keys of a bundle's configuration that name files, which the user gives relative to the current folder."""
 
 
-def inference_config(entry: BundleEntry) -> Path:
-    """The bundle's `configs/inference.json`."""
-    return entry.root / "configs" / "inference.json"
+def config_files(entry: BundleEntry) -> list[Path]:
+    """The configurations that give an evaluator of truth and result, the first overridden by the others.
+
+    A bundle of reconstruction infers from data with a truth as from others: `inference.json`. One of super-resolution
+    takes the truth for what is to be enlarged, unless `evaluate.json` comes after it. Files of differences
+    `inference_<variant>.json` and `evaluate_<variant>.json` come after theirs.
+
+    Raises:
+        ValueError: the bundle has no such variant.
+    """
+    configs = entry.root / "configs"
+    names = ["inference", "evaluate"] if entry.task == SUPER_RESOLUTION else ["inference"]
+    if not entry.variant:
+        return [configs / f"{name}.json" for name in names]
+    variants = {name: configs / f"{name}_{entry.variant}.json" for name in names}
+    if not any(path.is_file() for path in variants.values()):
+        raise ValueError(
+            f"{entry.label}: has no variant {entry.variant!r}, no {' or '.join(map(str, variants.values()))}"
+        )
+    pairs = [(configs / f"{name}.json", path) for name, path in variants.items()]
+    return [path for plain, variant in pairs for path in (plain, variant) if path is plain or path.is_file()]
 
 
 def check_overrides(entry: BundleEntry, overrides: Mapping[str, Any]) -> None:
     """See that the bundle knows what is to be changed.
 
     Raises:
-        ValueError: its configuration lacks a key.
+        ValueError: its configuration lacks a key, or there is none.
     """
-    known = read_json(inference_config(entry))
+    files = config_files(entry)
+    known = {key.partition("#")[0] for path in files for key in read_json(path)}
     given = [*overrides, *(["checkpoint"] if entry.checkpoint else [])]
     if unknown := [key for key in given if key.partition("#")[0] not in known]:
         raise ValueError(
-            f"{entry.label}: unknown option --{unknown[0]}, {inference_config(entry)} has no such key; "
+            f"{entry.label}: unknown option --{unknown[0]}, {' and '.join(map(str, files))} has no such key; "
             f"it has {', '.join(sorted(key for key in known if key[0].islower()))}"
         )
 
@@ -46,7 +66,7 @@ def run_bundle(
     folder: Path,
     tell: Callable[[int, int], None],
 ) -> CaseFolder:
-    """`python -m monai.bundle run` with the bundle's `inference.json`, whose handlers are replaced.
+    """`python -m monai.bundle run` with the bundle's own configuration, whose handlers are replaced.
 
     A process each, because two bundles in one process would share the names `common` and `scripts`.
 
@@ -72,7 +92,7 @@ def run_bundle(
     changes["handlers"] = [{"_target_": CAPTURE, "folder": str(cases.folder)}]
     change_file = folder / "compare.json"
     change_file.write_text(json.dumps(changes), encoding="utf-8")
-    configs = json.dumps([str(inference_config(entry)), str(change_file)])
+    configs = json.dumps([*map(str, config_files(entry)), str(change_file)])
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", configs]
     log: list[str] = []
     # the empty folder is the first on the path, then the bundle, then what this process sees

@@ -58,7 +58,7 @@ class CaseFolder:
 
 
 class SaveCases:
-    """Ignite handler: writes "image" (the measurement), "pred" and "label" of each case into a `CaseFolder`.
+    """Ignite handler: writes "image" (what was measured), "pred" and "label" of each case into a `CaseFolder`.
 
     The evaluator decollates; per item, `engine.state.batch` has "path", "slice" and "n_slices".
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.comparison.baselines import BASELINES, Baseline, find_baseline
+from tools.comparison.tasks import task_of
 from tools.zoo.archive import unpack
 from tools.zoo.layout import bundle_names, find_bundle
 
@@ -17,11 +18,13 @@ class BaselineEntry:
 
     Attributes:
         label: name of its row.
-        method: what reconstructs.
+        method: what reconstructs or enlarges.
+        task: which of the two.
     """
 
     label: str
     method: Baseline
+    task: str
 
 
 @dataclass(frozen=True)
@@ -32,34 +35,47 @@ class BundleEntry:
         label: name of its row.
         root: the bundle's folder, absolute.
         checkpoint: weights, absolute; None for those its configuration names.
+        variant: of its configuration, see `bundle_runs.config_files`.
     """
 
     label: str
     root: Path
     checkpoint: Path | None = None
+    variant: str = ""
+
+    @property
+    def task(self) -> str:
+        """What it does."""
+        return task_of(self.root)
 
 
 Entry = BaselineEntry | BundleEntry
 
 
-def read_entries(texts: Sequence[str], unpack_into: Path) -> list[Entry]:
+def read_entries(texts: Sequence[str], unpack_into: Path, variant: str = "") -> list[Entry]:
     """Find what `[LABEL=]WHAT` name; see `find_entry`.
 
     Raises:
-        ValueError: as `find_entry`, none is given, or a label is not its own.
+        ValueError: as `find_entry`, none is given, a label is not its own, or one does another task than the first.
     """
     if not texts:
         raise ValueError("nothing to compare; give --entries, for example zero_filled,tv,NAME_OF_A_BUNDLE")
-    entries = [find_entry(text, unpack_into / str(number)) for number, text in enumerate(texts)]
+    entries = [find_entry(text, unpack_into / str(number), variant) for number, text in enumerate(texts)]
     labels = [entry.label for entry in entries]
     if repeated := sorted({label for label in labels if labels.count(label) > 1}):
         raise ValueError(f"two entries are called {repeated[0]}; give them names: --entries ONE={repeated[0]},...")
     if reserved := [label for label in labels if label in ("mask", "target")]:
         raise ValueError(f"an entry cannot be called {reserved[0]}, which is in every figure; give it another name")
+    for entry in entries[1:]:
+        if entry.task != entries[0].task:
+            raise ValueError(
+                f"{entries[0].label} is a method of {entries[0].task} and {entry.label} one of {entry.task}; "
+                "compare methods of one task"
+            )
     return entries
 
 
-def find_entry(text: str, unpack_into: Path) -> Entry:
+def find_entry(text: str, unpack_into: Path, variant: str = "") -> Entry:
     """Find what an entry names: a baseline, or a bundle by name, folder or zip.
 
     `tv:WEIGHT` and `wavelet:WEIGHT` set the weight of the penalty, `BUNDLE:FILE.pt` other weights for the same network.
@@ -67,6 +83,7 @@ def find_entry(text: str, unpack_into: Path) -> Entry:
     Args:
         text: `[LABEL=]WHAT`.
         unpack_into: where a zip goes.
+        variant: of the configuration of a bundle.
 
     Raises:
         ValueError: it is none of these, or a file is missing.
@@ -76,7 +93,7 @@ def find_entry(text: str, unpack_into: Path) -> Entry:
         label, what = "", text
     name, _, parameter = what.partition(":")
     if name in BASELINES:
-        return BaselineEntry(label or what, find_baseline(name, parameter))
+        return BaselineEntry(label or what, find_baseline(name, parameter), BASELINES[name])
     bundle, checkpoint = what, ""
     if what.endswith(".pt"):
         bundle, _, checkpoint = what.rpartition(":")
@@ -84,7 +101,7 @@ def find_entry(text: str, unpack_into: Path) -> Entry:
             raise ValueError(f"{what}: no file of weights {checkpoint}; check the path")
     root = _find_root(bundle, unpack_into)
     own_label = f"{root.name}:{Path(checkpoint).stem}" if checkpoint else root.name
-    return BundleEntry(label or own_label, root, Path(checkpoint).resolve() if checkpoint else None)
+    return BundleEntry(label or own_label, root, Path(checkpoint).resolve() if checkpoint else None, variant)
 
 
 def _find_root(bundle: str, unpack_into: Path) -> Path:

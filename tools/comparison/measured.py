@@ -7,10 +7,16 @@ from torch import Tensor
 
 from tools.comparison.baselines import Baseline
 from tools.comparison.capture import CaseFolder
+from tools.comparison.tasks import RECONSTRUCTION, SUPER_RESOLUTION
 from tools.progress import Progress
 
 TOLERANCE = 1e-5
 """Largest difference of measurements that are called the same, as a part of the largest value."""
+
+_EXAMPLES = {
+    RECONSTRUCTION: "--mask_family radial --sampling_rate 0.1",
+    SUPER_RESOLUTION: "--upscale 4 --degradation_name bicubic",
+}
 
 
 def require_targets(label: str, cases: CaseFolder) -> None:
@@ -29,13 +35,15 @@ def require_targets(label: str, cases: CaseFolder) -> None:
             )
 
 
-def require_same_measurements(label: str, cases: CaseFolder, reference_label: str, reference: CaseFolder) -> None:
+def require_same_measurements(
+    label: str, cases: CaseFolder, reference_label: str, reference: CaseFolder, task: str
+) -> None:
     """See that two bundles had the same cases, the same measurements of them and the same targets.
 
     Raises:
         ValueError: they had not.
     """
-    way_out = "give options that make both measure alike, for example --mask_family radial --sampling_rate 0.1"
+    way_out = f"give options that make both measure alike, for example {_EXAMPLES[task]}"
     if len(cases) != len(reference):
         raise ValueError(f"{label} has {len(cases)} cases and {reference_label} has {len(reference)}; {way_out}")
     for number in range(len(cases)):
@@ -52,9 +60,10 @@ def require_same_measurements(label: str, cases: CaseFolder, reference_label: st
 
 
 def reconstruct(method: Baseline, measured: CaseFolder, results: CaseFolder, progress: Progress) -> None:
-    """Apply a baseline to all measurements."""
+    """Apply a baseline to all that was measured."""
     for number in range(len(measured)):
-        results.write(number, {"pred": method(required(measured, number, "image")[None])[0]})
+        size = required(measured, number, "label").shape[1:]
+        results.write(number, {"pred": method(required(measured, number, "image")[None], size)[0]})
         progress.update(number + 1, len(measured))
 
 

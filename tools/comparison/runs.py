@@ -17,14 +17,16 @@ from tools.progress import Progress
 
 @dataclass
 class Runs:
-    """What the entries reconstructed.
+    """What the entries reconstructed or enlarged.
 
     Attributes:
-        measured: "image" (the measurement) and "label" of all cases.
+        task: which of the two.
+        measured: "image" (the measurement, the low-resolution image) and "label" of all cases.
         methods: label to "pred" of all cases.
         seconds: label to how long it took, of a bundle with the start of its process.
     """
 
+    task: str
     measured: CaseFolder
     methods: dict[str, CaseFolder] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -44,7 +46,7 @@ def run_all(
     Args:
         entries: what to run.
         dataset_dir: of the data.
-        overrides: keys of the bundles' inference.json to values.
+        overrides: keys of the bundles' configurations to values.
         folder: for the arrays, 28 bytes a pixel and bundle, 8 a pixel and baseline.
         measurer: bundle that measures where no entry is a bundle; its network runs too, with or without weights.
 
@@ -68,9 +70,9 @@ def run_all(
             cases = run_bundle(bundle, dataset_dir, overrides, folder / f"bundle_{number}", progress.update)
         if runs is None:
             require_targets(bundle.label, cases)
-            runs = Runs(cases)
+            runs = Runs(bundle.task, cases)
         else:
-            require_same_measurements(bundle.label, cases, bundles[0].label, runs.measured)
+            require_same_measurements(bundle.label, cases, bundles[0].label, runs.measured, runs.task)
         runs.methods[bundle.label] = cases
         runs.seconds[bundle.label] = perf_counter() - started
     assert runs is not None  # there is a bundle

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from common.figures import CaseImages, case_figure, error_scale_of, save_figure
+from common.figures import CaseImages, case_figure, enlarged_case, error_scale_of, save_figure
 from common.metrics import get_protocol
 from common.metrics.protocol_metric import image_from_channels
 from common.operators import unpack_measurement
 from common.panel_files import PanelIndex
 from tools.comparison.capture import CaseFolder
 from tools.comparison.measured import required
+from tools.comparison.runs import Runs
+from tools.comparison.tasks import SUPER_RESOLUTION
 from tools.results import Case, shown
 
+ZOOM = 4
+"""Of the parts that are shown of super-resolved images."""
 
-def draw_cases(
-    folder: Path,
-    measured: CaseFolder,
-    methods: Mapping[str, CaseFolder],
-    on_sheet: Sequence[int],
-    further: Iterable[int],
-    protocol: str,
-) -> None:
+
+def draw_cases(folder: Path, runs: Runs, on_sheet: Sequence[int], further: Iterable[int], protocol: str) -> None:
     """Write `sheet.png` with some cases, and `panels/` with a figure for each of these and of further ones.
 
     All error maps have one scale.
 
     Args:
         folder: where.
-        measured: the measurements and targets.
-        methods: label to reconstructions.
+        runs: what was measured, the targets, and what the methods made.
         on_sheet: numbers of the cases of the sheet.
         further: numbers of further cases.
         protocol: of the PSNR and SSIM under the error maps; if it measures volumes, `magnitude_slice` instead.
     """
-    if get_protocol(protocol).scope != "slice":
+    if get_protocol(protocol).scope == "volume":
         protocol = "magnitude_slice"
-    cases = {number: _case(measured, methods, number) for number in dict.fromkeys((*on_sheet, *further))}
+    cases = {number: _case(runs, number) for number in dict.fromkeys((*on_sheet, *further))}
     scale = error_scale_of(list(cases.values()))
     index = PanelIndex.of([(case.path, case.slice_index) for case in cases.values()], protocol, scale)
     index.draw(list(cases.values()), folder / "panels")
@@ -64,14 +61,17 @@ def numbers_of(cases: Sequence[Case], measured: CaseFolder) -> list[int]:
     return found
 
 
-def _case(measured: CaseFolder, methods: Mapping[str, CaseFolder], number: int) -> CaseImages:
-    name = measured.name(number)
-    _, mask = unpack_measurement(required(measured, number, "image")[None])
-    images = {label: image_from_channels(required(cases, number, "pred")[None])[0] for label, cases in methods.items()}
+def _case(runs: Runs, number: int) -> CaseImages:
+    name = runs.measured.name(number)
+    images = {shown(label): required(cases, number, "pred") for label, cases in runs.methods.items()}
+    target = required(runs.measured, number, "label")
+    if runs.task == SUPER_RESOLUTION:
+        return enlarged_case(name.path, name.slice_index, images, target, ZOOM)
+    _, mask = unpack_measurement(required(runs.measured, number, "image")[None])
     return CaseImages(
         path=name.path,
         slice_index=name.slice_index,
         mask=mask[0, 0],
-        methods={shown(label): image for label, image in images.items()},
-        target=image_from_channels(required(measured, number, "label")[None])[0],
+        methods={label: image_from_channels(image[None])[0] for label, image in images.items()},
+        target=image_from_channels(target[None])[0],
     )

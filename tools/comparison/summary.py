@@ -8,19 +8,20 @@ from common.metrics import PROTOCOLS, Summary
 from tools.results import Values, differences, format_summary, heading, metrics_of, shown, summaries, unit_of
 
 
-def markdown(protocol: str, values: Values, reference: str) -> str:
+def markdown(protocol: str, values: Values, reference: str, notes: Sequence[str] = ()) -> str:
     """A row per method, and a row per method's paired difference to the reference.
 
     Args:
         protocol: name of the protocol of the values.
         values: of all methods.
         reference: one of them.
+        notes: lines about further columns.
     """
     metrics = metrics_of(values)
     n = len({case for cases in values.values() for case in cases})
     unit = unit_of(protocol)
     lines = [
-        f"Protocol {protocol}: {PROTOCOLS[protocol].description}.",
+        " ".join([f"Protocol {protocol}: {PROTOCOLS[protocol].description}.", *notes]),
         "",
         f"{n} {unit}{'s' if n > 1 else ''}; mean ± standard deviation [95 % bootstrap interval of the mean].",
         "",

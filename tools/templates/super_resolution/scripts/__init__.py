@@ -1,1 +1,1 @@
-"""What is peculiar to this bundle: its network, its objective and its handlers."""
+"""What is peculiar to this bundle: its network, its objective and its handler."""
