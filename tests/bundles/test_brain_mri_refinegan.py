@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import pickle
 import re
-import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +16,18 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from bundle_checks import (
+    SCHEMA,
+    TORCHRUN,
+    assert_all_properties,
+    assert_one_line,
+    load_config,
+    read_csv,
+    run_readme,
+)
 from bundle_commands import ROOT, Result, WarmPython, cold_python, overrides
 from jsonschema import Draft202012Validator
-from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
+from monai.bundle import verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -35,10 +41,8 @@ from common.operators.masks import sampling_mask
 NAME = "brain_mri_refinegan_reconstruction"
 BUNDLE = ROOT / "bundles" / NAME
 CONFIGS = BUNDLE / "configs"
-SCHEMA = ROOT / "tools" / "meta_schema.json"
 WIDTH = 4
 RATE = 0.1
-TORCHRUN = ["torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2", "-m", "monai.bundle", "run"]
 AFFINE = np.array([[0, -1.5, 0, 4], [0.9, 0, 0, -3], [0, 0, 5, 20], [0, 0, 0, 1.0]])
 
 Evaluated = tuple[NDArray[np.complex128], NDArray[np.complex128] | None, NDArray[np.complex128]]
@@ -174,11 +178,6 @@ def expected(mixed: Path, network: RefineGanGenerator) -> dict[tuple[str, int], 
 # -- training ----------------------------------------------------------------------------------------------------
 
 TINY = overrides(width=WIDTH, image_size=[32, 32], batch_size=2, epochs__pixel=1)
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -536,13 +535,6 @@ def test_bad_input_ends_inference_with_one_line_and_no_output(
     assert not (folder / "executed").exists()
 
 
-def assert_one_line(done: Result, message: str) -> None:
-    assert done.status == 1, done.stderr
-    assert len(done.errors) == 1, done.stderr
-    assert done.errors[0].startswith("error: ")
-    assert re.search(message, done.errors[0]), done.errors[0]
-
-
 def too_few_images(folder: Path) -> list[str]:
     for split in ("train", "valid"):
         (folder / split).mkdir()
@@ -579,7 +571,7 @@ def test_bad_input_ends_training_with_one_line(
 
 
 def load(name: str) -> dict[str, Any]:
-    return json.loads((CONFIGS / name).read_text(encoding="utf-8"))
+    return load_config(BUNDLE, name)
 
 
 @pytest.mark.filterwarnings("ignore:No hash value provided")
@@ -639,28 +631,8 @@ def test_network_takes_and_gives_what_the_metadata_says(size: int) -> None:
 
 @pytest.mark.parametrize(("kind", "config"), [("train", "train.json"), ("infer", "inference.json")])
 def test_workflow_has_all_properties(kind: str, config: str, brains: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BUNDLE)
-    monkeypatch.delitem(sys.modules, "scripts", raising=False)
-    workflow = ConfigWorkflow(
-        config_file=str(CONFIGS / config),
-        meta_file=str(CONFIGS / "metadata.json"),
-        logging_file=False,
-        workflow_type=kind,
-        bundle_root=str(BUNDLE),
-        dataset_dir=str(brains if kind == "train" else brains / "test"),
-        width=WIDTH,
-        initialize=[],  # loads weights and changes this process; not what is asked here
-    )
-    workflow.initialize()
-    try:
-        wrong = workflow.check_properties()  # raises KeyError for the first that is missing
-    except KeyError as error:
-        pytest.fail(f"{config} lacks a required property: {error}")
-    finally:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
-            monkeypatch.delitem(sys.modules, name)
-    assert wrong == []
-    assert workflow.version == load("metadata.json")["version"]
+    data = brains if kind == "train" else brains / "test"
+    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), width=WIDTH)
     assert isinstance(workflow.network_def, RefineGanGenerator)
 
 
@@ -716,14 +688,6 @@ def test_onnx_gives_the_same_numbers(scratch: Path, network: RefineGanGenerator,
 # -- the README --------------------------------------------------------------------------------------------------
 
 
-def readme_commands() -> list[str]:
-    """All of them, the one that makes data first."""
-    text = (BUNDLE / "docs" / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    commands = [line for block in blocks for line in block.splitlines() if not line.startswith("export ")]
-    return sorted(commands, key=lambda command: "tools data make" not in command)
-
-
 def tiny_copy(repository: Path) -> None:
     """The bundle with a small network, and one epoch of each phase, where a repository would have it."""
     bundle = repository / "bundles" / NAME
@@ -749,14 +713,6 @@ def tiny_command(command: str, data: Path, measured_data: Path) -> str:
     return command
 
 
-def for_the_root(command: str) -> str:
-    if f"bundles/{NAME}/" in command:
-        return command
-    command = command.replace("../../tools", "tools")
-    command = re.sub(r"(?<![\w/])(configs|models|eval)/", rf"bundles/{NAME}/\1/", command)
-    return f"{command} --bundle_root bundles/{NAME}" if "monai.bundle run" in command else command
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["bundle folder", "repository root"])
 def test_every_command_of_the_readme_runs(start: str, tmp_path: Path, mixed: Path, python: WarmPython) -> None:
@@ -766,14 +722,9 @@ def test_every_command_of_the_readme_runs(start: str, tmp_path: Path, mixed: Pat
     for name in ("scan.h5", "raw.npy", "raw_mask.npy"):
         shutil.copy(mixed / name, measured_data)
     bundle = repository / "bundles" / NAME
-    for command in readme_commands():
-        at_root = start == "repository root" or f"bundles/{NAME}/" in command
-        tiny = tiny_command(command, data, measured_data)
-        program, *words = shlex.split(for_the_root(tiny) if at_root else tiny)
-        assert program == "torchrun" or (program == "python" and words[0] == "-m"), f"unknown program: {command}"
-        words = ["torch.distributed.run", *words] if program == "torchrun" else words[1:]
-        done = python(*words, cwd=repository if at_root else bundle)
-        assert done.status == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+    run_readme(
+        python, BUNDLE, repository, start == "repository root", lambda line: tiny_command(line, data, measured_data)
+    )
     written = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*")}
     assert {"models/model.pt", "models/model.ts", "models/model.onnx", "eval/metrics.csv"} <= written
     assert {"eval/measured/reconstructions/scan_recon.h5", "eval/measured/reconstructions/raw_recon.npy"} <= written
