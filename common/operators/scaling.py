@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from common.operators.fourier import channels_to_complex
+
 SCALINGS = ("shifted", "peak")
 
 
@@ -43,3 +45,32 @@ class IntensityScaling(nn.Module):
     def restore(self, channels: Tensor, factor: Tensor) -> Tensor:
         """Network units to image units; inverse of :meth:`normalise`."""
         return (channels + 1.0) / factor if self.shifted else channels / factor
+
+
+def peak_and_phase(zero_filled: Tensor) -> tuple[Tensor, Tensor]:
+    """Multipliers from image units to network units and back, for images of any unit and any phase.
+
+    The largest magnitude becomes 1, and the phase of ``sum x |x|``, that of the bright parts on the whole, becomes 0.
+    What a scanner leaves open, the unit and the phase of the receiver, so never reaches a network: its result turns and
+    scales with its measurement.
+
+    Args:
+        zero_filled: real and imaginary channel, ``(batch, 2, height, width)``.
+
+    Returns:
+        the multiplier ``exp(-i phase) / peak`` and its inverse ``peak exp(i phase)``, complex ``(batch, 1, 1, 1)``. For
+        an image of zeros they are 1 and 0: whatever a network makes of it, the result is zero.
+    """
+    largest = zero_filled.abs().amax(dim=(1, 2, 3), keepdim=True)
+    unit = torch.where(largest > 0, largest, torch.ones_like(largest))
+    scaled = zero_filled / unit  # first: float32 has no room for the fourth powers of raw units
+    magnitude = scaled.square().sum(dim=1, keepdim=True).sqrt()
+    direction = (scaled * magnitude).sum(dim=(2, 3), keepdim=True)
+    length = direction.square().sum(dim=1, keepdim=True).sqrt()
+    real, imaginary = (direction / torch.where(length > 0, length, torch.ones_like(length))).chunk(2, dim=1)
+    real = torch.where(length > 0, real, torch.ones_like(real))  # where all phases cancel there is none to take out
+    peak = magnitude.amax(dim=(2, 3), keepdim=True) * unit
+    divisor = torch.where(peak > 0, peak, torch.ones_like(peak))
+    forward = torch.cat((real / divisor, -imaginary / divisor), dim=1)
+    inverse = torch.cat((real * peak, imaginary * peak), dim=1)
+    return channels_to_complex(forward), channels_to_complex(inverse)

@@ -1,9 +1,23 @@
 """MONAI transforms and batch preparation."""
 
 from common.transforms.acquire import PrepareAcquisition
+from common.transforms.acquire_coils import PrepareCoilAcquisition
 from common.transforms.augmentation import RandomView
 from common.transforms.classify import PrepareClasses
 from common.transforms.flips import RandomFlips
+from common.transforms.measured_views import InOrder, RandomRows
+from common.transforms.sampled import CropToReconSpaced, SplitSamplesd
 from common.transforms.super_resolve import PrepareSuperResolution
 
-__all__ = ["PrepareAcquisition", "PrepareClasses", "PrepareSuperResolution", "RandomFlips", "RandomView"]
+__all__ = [
+    "CropToReconSpaced",
+    "InOrder",
+    "PrepareAcquisition",
+    "PrepareClasses",
+    "PrepareCoilAcquisition",
+    "PrepareSuperResolution",
+    "RandomFlips",
+    "RandomRows",
+    "RandomView",
+    "SplitSamplesd",
+]

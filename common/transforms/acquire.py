@@ -14,19 +14,70 @@ from common.operators.masks import MaskSource
 from common.operators.measurement import pack_measurement
 
 
-class PrepareAcquisition:
+class SeededAcquisition:
+    """What batch preparations share: the masks and the noise of a batch, and the seeds that they come from.
+
+    Args:
+        mask: draws masks, see :class:`~common.operators.masks.MaskSampler`.
+        augmentation: maps a batch of images ``(batch, channels, height, width)`` and a generator to such a batch.
+        noise_std: standard deviation of complex Gaussian noise in k-space, in image units, of the real and of
+            the imaginary part.
+        by_file: whether masks and noise follow from the file's name, so that an evaluation repeats (all slices
+            of a file share a mask), or from torch's random state, for training.
+    """
+
+    def __init__(
+        self,
+        mask: MaskSource,
+        augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        noise_std: float = 0.0,
+        by_file: bool = False,
+    ) -> None:
+        if noise_std < 0:
+            raise ValueError(f"noise_std must be at least 0, got {noise_std}")
+        self.mask = mask
+        self.augmentation = augmentation
+        self.noise_std = noise_std
+        self.by_file = by_file
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        """The random numbers of one batch, from torch's random state."""
+        return torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
+
+    def _augmented(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        return image if self.augmentation is None else self.augmentation(image, generator)
+
+    def _masks(self, batchdata: Mapping[str, Any], image: Tensor, generator: torch.Generator) -> Tensor:
+        shape = (image.shape[-2], image.shape[-1])
+        if not self.by_file:
+            seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+            return self.mask(shape, seed=seed, batch=image.shape[0], device=image.device)
+        names = [Path(path).name for path in batchdata["path"]]
+        return self.mask(shape, seed=names, batch=len(names), device=image.device)
+
+    def _noisy(self, batchdata: Mapping[str, Any], kspace: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """The samples of the mask with their noise."""
+        if self.noise_std == 0:
+            return kspace
+        if not self.by_file:
+            return kspace + mask * self.noise_std * _complex_normal(kspace.shape, generator)
+        slices = zip(batchdata["path"], batchdata["slice"], strict=True)
+        seeds = [f"{Path(path).name}:{int(index)}" for path, index in slices]
+        noise = [_complex_normal(kspace[:1].shape, generator.manual_seed(zlib.crc32(seed.encode()))) for seed in seeds]
+        return kspace + mask * self.noise_std * torch.cat(noise)
+
+
+class PrepareAcquisition(SeededAcquisition):
     """Acquires a whole batch on the device.
 
     Batches of ``image`` are augmented, masked and given noise; those of ``kspace`` and ``mask``, measured by a
     scanner, are passed on as they are; their truth is ``image`` where there is one.
 
     Args:
-        mask: draws masks, see :class:`~common.operators.masks.MaskSampler`.
-        augmentation: maps a batch of images ``(batch, 1, height, width)`` and a generator to such a batch.
-        noise_std: standard deviation of complex Gaussian noise in k-space, in image units, of the real and of
-            the imaginary part.
-        by_file: whether masks and noise follow from the file's name, so that an evaluation repeats (all slices
-            of a file share a mask), or from torch's random state, for training.
+        mask: see :class:`SeededAcquisition`.
+        augmentation: see there; of images ``(batch, 1, height, width)``.
+        noise_std: see there.
+        by_file: see there.
         nonnegative: whether the network takes only images whose real and imaginary parts are not negative, as the
             intensity scaling ``shifted`` does. Checked where ``by_file``.
 
@@ -42,38 +93,23 @@ class PrepareAcquisition:
         by_file: bool = False,
         nonnegative: bool = False,
     ) -> None:
-        if noise_std < 0:
-            raise ValueError(f"noise_std must be at least 0, got {noise_std}")
-        self.mask = mask
-        self.augmentation = augmentation
-        self.noise_std = noise_std
-        self.by_file = by_file
+        super().__init__(mask, augmentation, noise_std, by_file)
         self.nonnegative = nonnegative
 
     def __call__(
         self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         """Make a measurement ``(batch, 3, height, width)``, and its truth ``(batch, 2, height, width)`` or ``None``."""
-
-        def plain(key: str) -> Tensor:
-            """On the device, without MONAI's metadata, whose bookkeeping slows every later operation."""
-            return batchdata[key].as_subclass(Tensor).to(device, non_blocking=non_blocking, **kwargs)
-
-        if "kspace" in batchdata:
-            kspace, mask = plain("kspace"), plain("mask")
+        entries = plain_tensors(batchdata, device, non_blocking=non_blocking, **kwargs)
+        if "kspace" in entries:
+            kspace = entries["kspace"]
             self._check_phase(ifft2c(kspace), batchdata)
-            truth = plain("image").to(torch.complex64) if "image" in batchdata else None
-            return pack_measurement(kspace, mask), None if truth is None else complex_to_channels(truth)
-        image = plain("image")
-        generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
-        if self.augmentation is not None:
-            image = self.augmentation(image, generator)
-        image = image.to(torch.complex64)
+            return pack_measurement(kspace, entries["mask"]), truth_channels(entries)
+        generator = self._generator(device)
+        image = self._augmented(entries["image"], generator).to(torch.complex64)
         self._check_phase(image, batchdata)
         mask = self._masks(batchdata, image, generator)
-        kspace = SingleCoilAcquisition(mask)(image)
-        if self.noise_std > 0:
-            kspace = kspace + mask * self._noise(batchdata, kspace, generator)
+        kspace = self._noisy(batchdata, SingleCoilAcquisition(mask)(image), mask, generator)
         return pack_measurement(kspace, mask), complex_to_channels(image)
 
     def _check_phase(self, image: Tensor, batchdata: Mapping[str, Any]) -> None:
@@ -90,22 +126,19 @@ class PrepareAcquisition:
                     "its energy is in negative parts; use weights trained with `--scaling peak`, and that option here"
                 )
 
-    def _masks(self, batchdata: Mapping[str, Any], image: Tensor, generator: torch.Generator) -> Tensor:
-        shape = (image.shape[-2], image.shape[-1])
-        if not self.by_file:
-            seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-            return self.mask(shape, seed=seed, batch=image.shape[0], device=image.device)
-        names = [Path(path).name for path in batchdata["path"]]
-        return self.mask(shape, seed=names, batch=len(names), device=image.device)
 
-    def _noise(self, batchdata: Mapping[str, Any], kspace: Tensor, generator: torch.Generator) -> Tensor:
-        if not self.by_file:
-            return self.noise_std * _complex_normal(kspace.shape, generator)
-        slices = zip(batchdata["path"], batchdata["slice"], strict=True)
-        seeds = [f"{Path(path).name}:{int(index)}" for path, index in slices]
-        return self.noise_std * torch.cat(
-            [_complex_normal(kspace[:1].shape, generator.manual_seed(zlib.crc32(seed.encode()))) for seed in seeds]
-        )
+def plain_tensors(batchdata: Mapping[str, Any], device: torch.device, **options: Any) -> dict[str, Tensor]:
+    """``image``, ``kspace`` and ``mask`` of a batch, as far as it has them, on the device.
+
+    Without MONAI's metadata, whose bookkeeping slows every later operation.
+    """
+    names = [name for name in ("image", "kspace", "mask") if name in batchdata]
+    return {name: batchdata[name].as_subclass(Tensor).to(device, **options) for name in names}
+
+
+def truth_channels(entries: Mapping[str, Tensor]) -> Tensor | None:
+    """The stored reference of measured k-space, ``image``, as ``(batch, 2, height, width)``, or ``None``."""
+    return complex_to_channels(entries["image"].to(torch.complex64)) if "image" in entries else None
 
 
 def _complex_normal(shape: torch.Size, generator: torch.Generator) -> Tensor:

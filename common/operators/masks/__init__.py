@@ -18,8 +18,17 @@ milliseconds per mask of 256 x 256 in a batch of 16, on one CPU core. The first 
 columns miss 0.5 % of the samples only where there are fewer than 100 of them.
 """
 
+from common.operators.masks.accelerations import AccelerationMasks
 from common.operators.masks.fixed import FixedMask
 from common.operators.masks.sampler import MASK_FAMILIES, MaskSampler, MaskSource, sampling_mask
 from common.operators.masks.source import mask_source
 
-__all__ = ["MASK_FAMILIES", "FixedMask", "MaskSampler", "MaskSource", "mask_source", "sampling_mask"]
+__all__ = [
+    "MASK_FAMILIES",
+    "AccelerationMasks",
+    "FixedMask",
+    "MaskSampler",
+    "MaskSource",
+    "mask_source",
+    "sampling_mask",
+]

@@ -1,0 +1,65 @@
+"""Masks of several accelerations, each with its own fully sampled centre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from common.operators.masks.sampler import MaskSampler
+from common.operators.masks.streams import mask_streams, uniform
+
+_OTHER = 0x2545F4914F6CDD1D  # another stream than that of the lines
+
+
+class AccelerationMasks:
+    """A mask source that draws one of several accelerations for each mask, as fastMRI's trainings do.
+
+    Which one follows from the mask's seed, as the mask itself does: a file evaluated by name keeps both.
+
+    Args:
+        accelerations: such as ``[4, 8, 16, 32]``.
+        center_fractions: of the fully sampled centre, one for each acceleration, such as ``[0.08, 0.04, 0.02, 0.01]``.
+        family: a Cartesian family, ``cartesian`` (random lines) or ``equispaced``.
+
+    Raises:
+        ValueError: for another family, if they do not pair, for an acceleration below 1, or if a centre is empty or
+            larger than its acceleration allows.
+    """
+
+    def __init__(
+        self, accelerations: Sequence[float], center_fractions: Sequence[float], family: str = "cartesian"
+    ) -> None:
+        if family not in ("cartesian", "equispaced"):
+            raise ValueError(f"family must be cartesian or equispaced, masks of whole columns, got {family!r}")
+        if not accelerations or len(accelerations) != len(center_fractions):
+            raise ValueError(
+                f"expected a center_fraction for each acceleration, got accelerations={list(accelerations)} and "
+                f"center_fractions={list(center_fractions)}; fastMRI's pairs are 4: 0.08, 8: 0.04, 16: 0.02, 32: 0.01"
+            )
+        pairs = list(zip(accelerations, center_fractions, strict=True))
+        self.samplers = [MaskSampler(family, accel=accel, center_fraction=fraction) for accel, fraction in pairs]
+        for accel, fraction in pairs:
+            if not 0 < fraction * accel <= 1:
+                raise ValueError(
+                    f"center_fraction must be in (0, {1 / accel:.3g}] for acceleration {accel}, got {fraction}; "
+                    "lower one of them"
+                )
+
+    def __call__(
+        self,
+        shape: tuple[int, int],
+        seed: int | str | Sequence[int | str],
+        batch: int = 1,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Float32 0/1 masks ``(batch, 1, height, width)``; the arguments are those of ``sampling_mask``."""
+        n_masks = len(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else batch
+        streams = mask_streams(seed, n_masks, torch.device("cpu"))
+        drawn = (uniform(streams ^ _OTHER, 1)[:, 0] * len(self.samplers)).long().tolist()
+        of_each = {index: self.samplers[index](shape, seed, batch, device) for index in set(drawn)}
+        return torch.stack([of_each[index][place] for place, index in enumerate(drawn)])
+
+    def __repr__(self) -> str:
+        return f"AccelerationMasks({self.samplers})"

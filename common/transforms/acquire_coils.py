@@ -1,0 +1,93 @@
+"""``prepare_batch`` of multi-coil reconstruction: k-space of all coils in, measurement with maps and truth out."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.operators.fourier import complex_to_channels, fft2c, ifft2c
+from common.operators.masks import MaskSource
+from common.operators.measurement import pack_measurement
+from common.operators.sense import sense_adjoint
+from common.operators.sensitivity import estimate_sensitivity_maps
+from common.transforms.acquire import SeededAcquisition, plain_tensors, truth_channels
+
+
+class PrepareCoilAcquisition(SeededAcquisition):
+    """Acquires a whole batch of multi-coil k-space on the device, and estimates its sensitivity maps.
+
+    Batches of ``kspace`` alone are fully sampled: their coil images are augmented, masked and given noise. Those with
+    ``mask`` too were measured by a scanner and are passed on as they are. In both cases the maps come from the centre
+    of what is measured, so that inference can do the same.
+
+    The truth of fully sampled k-space is its coil images combined with the maps of the fully sampled data (kept
+    everywhere, whatever ``support``), ``sum_c conj(S_c) x_c``: complex, its magnitude that of the root sum of squares
+    without most of the noise's bias. Its phase is turned at each pixel by that between the two sets of maps, so that
+    the measurement's maps explain it. The truth of measured k-space is the stored reference, ``image``, or none.
+
+    Args:
+        mask: see :class:`~common.transforms.acquire.SeededAcquisition`; with a full centre.
+        sensitivity: how maps are estimated, and
+        support: where they are kept: see :func:`~common.operators.sensitivity.estimate_sensitivity_maps`.
+        augmentation: see ``SeededAcquisition``; it gets the coil images ``(batch, n_coils, height, width)``.
+        noise_std: see there.
+        by_file: see there.
+
+    Raises:
+        ValueError: at a call, if the centre is too small for maps, naming the batch's files, or there is no k-space.
+    """
+
+    def __init__(
+        self,
+        mask: MaskSource,
+        sensitivity: str = "walsh",
+        support: float = 0.0,
+        augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        noise_std: float = 0.0,
+        by_file: bool = False,
+    ) -> None:
+        super().__init__(mask, augmentation, noise_std, by_file)
+        self.sensitivity = sensitivity
+        self.support = support
+
+    def __call__(
+        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Make a measurement ``(batch, 4 n_coils + 1, h, w)``, and its truth ``(batch, 2, h, w)`` or None."""
+        entries = plain_tensors(batchdata, device, non_blocking=non_blocking, **kwargs)
+        if "kspace" not in entries:
+            raise ValueError(
+                f"{_files(batchdata)}expected multi-coil k-space, got images only; read the data with coils='multi', "
+                "or prepare images with common.transforms.PrepareAcquisition"
+            )
+        kspace = entries["kspace"].to(torch.complex64)
+        if "mask" in entries:
+            mask = entries["mask"]
+            return pack_measurement(kspace, mask, self._maps(batchdata, kspace, mask)), truth_channels(entries)
+        generator = self._generator(device)
+        if self.augmentation is not None:
+            kspace = fft2c(self._augmented(ifft2c(kspace), generator))
+        mask = self._masks(batchdata, kspace, generator)
+        masked_kspace = self._noisy(batchdata, mask * kspace, mask, generator)
+        maps = self._maps(batchdata, masked_kspace, mask)
+        return pack_measurement(masked_kspace, mask, maps), complex_to_channels(self._truth(kspace, maps))
+
+    def _maps(self, batchdata: Mapping[str, Any], masked_kspace: Tensor, mask: Tensor) -> Tensor:
+        try:
+            return estimate_sensitivity_maps(masked_kspace, mask, method=self.sensitivity, support=self.support)
+        except ValueError as error:
+            raise ValueError(f"{_files(batchdata)}{error}") from None
+
+    def _truth(self, kspace: Tensor, maps: Tensor) -> Tensor:
+        """The coils of full k-space as one image, in the phase of the measurement's maps."""
+        everywhere = torch.ones_like(kspace[:1, :1].real)
+        full_maps = estimate_sensitivity_maps(kspace, everywhere, method=self.sensitivity)
+        turn = (full_maps.conj() * maps).sum(dim=1, keepdim=True).angle()
+        return sense_adjoint(kspace, full_maps, everywhere) * torch.polar(torch.ones_like(turn), -turn)
+
+
+def _files(batchdata: Mapping[str, Any]) -> str:
+    """The files of a batch, where they are known, to begin an error with."""
+    paths = [str(path) for path in dict.fromkeys(batchdata.get("path", []))]
+    return f"{', '.join(paths)}: " if paths else ""
