@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from common.data.errors import DataError, file_errors
+from common.data.ismrmrd_header import HEADER_KEY
 from common.data.stacks import Stack
 
-_GEOMETRY = "ismrmrd_header"  # the XML with field of view and matrix size in fastMRI's files
 
+def _stack_shape(shape: tuple[int, ...], name: str, min_ndim: int) -> tuple[tuple[int, int, int], int]:
+    """Three axes, and the number of coils.
 
-def _stack_shape(shape: tuple[int, ...], name: str, min_ndim: int) -> tuple[int, int, int]:
-    """``[H, W]`` and ``[slices, H, W]`` as three axes; ``[W]`` too if ``min_ndim`` is 1."""
-    if min_ndim > 1 and len(shape) == 4 and shape[1] > 1:
-        raise DataError(
-            f"{name}: expected single-coil [slices, height, width], got {list(shape)}, which reads as [slices, coils, "
-            f"height, width]; this reader has no sensitivity maps, so combine the coils to one before"
-        )
-    if len(shape) == 4 and shape[1] == 1:
-        shape = (shape[0], *shape[2:])
+    ``[H, W]``, ``[slices, H, W]`` and ``[slices, coils, H, W]``; where ``min_ndim`` is 1 also ``[W]``, and no coils.
+    """
+    n_coils = 1
+    if len(shape) == 4 and (min_ndim > 1 or shape[1] == 1):
+        n_coils, shape = shape[1], (shape[0], *shape[2:])
     if not min_ndim <= len(shape) <= 3:
         raise DataError(
             f"{name}: expected [height, width] or [slices, height, width], got {len(shape)} dimensions, {list(shape)}; "
             f"reshape it"
         )
     full = (1,) * (3 - len(shape)) + tuple(shape)
-    return full[0], full[1], full[2]
+    return (full[0], full[1], full[2]), n_coils
+
+
+def write_reconstruction(volume: np.ndarray, path: Path, attributes: Mapping[str, Any], header: Any = None) -> None:
+    """An HDF5 file as fastMRI's evaluation reads it: `reconstruction`, float32, attributes and ISMRMRD header."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("reconstruction", data=volume.astype(np.float32))
+        file.attrs.update(attributes)
+        if header is not None:
+            file[HEADER_KEY] = header
 
 
 class Hdf5Stack(Stack):
-    """One data set of an HDF5 file, ``[slices, H, W]``, ``[slices, 1, H, W]`` or ``[H, W]``.
+    """One data set of an HDF5 file, ``[slices, H, W]``, ``[slices, coils, H, W]`` or ``[H, W]``.
 
     The file is opened for each slice and closed again: no handle is shared between processes. Written as a file of
     the data set ``reconstruction``, float32 ``[slices, H, W]``, as fastMRI's evaluation reads it, with the
@@ -57,7 +66,8 @@ class Hdf5Stack(Stack):
             peak = file.attrs.get("max")
         if shape is None:
             raise DataError(f"{name}: the data set is empty; write [slices, height, width]")
-        super().__init__(path, _stack_shape(shape, name, min_ndim), dtype, name=name)
+        full, n_coils = _stack_shape(shape, name, min_ndim)
+        super().__init__(path, full, dtype, name=name, n_coils=n_coils)
         self._key = key
         if isinstance(peak, (int, float, np.number)) and np.isfinite(peak) and peak > 0:
             self.declared_peak = float(peak)
@@ -67,16 +77,13 @@ class Hdf5Stack(Stack):
         with h5py.File(self.path, "r") as file:
             dataset = file[self._key]
             values = dataset[index] if dataset.ndim > 2 else dataset[()]
-        return np.asarray(values).reshape(self.shape[1:])
+        return np.asarray(values).reshape(self.slice_shape)
 
     def write(self, volume: np.ndarray, path: Path) -> None:
         """Writes `reconstruction`, the attributes and the geometry."""
-        with h5py.File(self.path, "r") as source, h5py.File(path, "w") as file:
-            file.create_dataset("reconstruction", data=volume.astype(np.float32))
-            for key in source.attrs:
-                file.attrs[key] = source.attrs[key]
-            if _GEOMETRY in source:
-                source.copy(_GEOMETRY, file)
+        with h5py.File(self.path, "r") as source:
+            header = source[HEADER_KEY][()] if HEADER_KEY in source else None
+            write_reconstruction(volume, path, dict(source.attrs), header)
 
 
 def optional_dataset(path: Path, key: str | None, default: str) -> Hdf5Stack | None:
@@ -89,7 +96,9 @@ def optional_dataset(path: Path, key: str | None, default: str) -> Hdf5Stack | N
 
 
 class NpyStack(Stack):
-    """A NumPy array file, ``[slices, H, W]`` or ``[H, W]``, mapped and not loaded. Written as float32.
+    """A NumPy array file, ``[slices, H, W]``, ``[slices, coils, H, W]`` or ``[H, W]``, mapped and not loaded.
+
+    Written as float32.
 
     Args:
         path: the file.
@@ -102,12 +111,13 @@ class NpyStack(Stack):
         with file_errors(path, "a NumPy array file"):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         self._is_stack = array.ndim > 2
-        super().__init__(path, _stack_shape(array.shape, str(path), min_ndim), array.dtype)
+        full, n_coils = _stack_shape(array.shape, str(path), min_ndim)
+        super().__init__(path, full, array.dtype, n_coils=n_coils)
 
     def load(self, index: int) -> np.ndarray:
         """Copies one slice out of the mapped file."""
         array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        return np.array(array[index] if self._is_stack else array).reshape(self.shape[1:])
+        return np.array(array[index] if self._is_stack else array).reshape(self.slice_shape)
 
     def write(self, volume: np.ndarray, path: Path) -> None:
         """Writes float32 of as many dimensions as came."""

@@ -10,7 +10,7 @@ import numpy as np
 from common.data.errors import DataError
 
 
-class Stack(ABC):
+class Slices(ABC):
     """A file seen as slices ``[slices, height, width]`` of stored values.
 
     Making one reads headers only, and it holds no open file, so it can be pickled and shared with forked workers.
@@ -19,27 +19,43 @@ class Stack(ABC):
         path: the file.
         name: the file, and the data set inside it if it has several; for error messages.
         shape: ``(slices, height, width)``.
+        n_coils: how many such slices `load` returns at once, of different receiver coils.
         dtype: of the values that `load` returns.
         declared_peak: the largest magnitude of the image as written in the file's header, if it is.
-        resizable: whether `write` takes slices of another height and width than were read.
     """
 
-    resizable = False
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype, *, name: str = "") -> None:
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], dtype: np.dtype, *, name: str = "", n_coils: int = 1
+    ) -> None:
         self.path = path
         self.name = name or str(path)
         self.dtype = np.dtype(dtype)
+        self.n_coils = n_coils
         self.declared_peak: float | None = None
-        if len(shape) != 3 or 0 in shape:
+        if len(shape) != 3 or 0 in (*shape, n_coils):
             raise DataError(f"{self.name}: expected slices of at least one pixel, got shape {list(shape)}")
         if self.dtype.kind not in "buifc":
             raise DataError(f"{self.name}: expected real or complex numbers, got {self.dtype}; store numbers")
         self.shape: tuple[int, int, int] = (int(shape[0]), int(shape[1]), int(shape[2]))
 
+    @property
+    def slice_shape(self) -> tuple[int, ...]:
+        """Of what `load` returns: ``(height, width)``, or ``(coils, height, width)`` of several coils."""
+        return self.shape[1:] if self.n_coils == 1 else (self.n_coils, *self.shape[1:])
+
     @abstractmethod
     def load(self, index: int) -> np.ndarray:
-        """Stored values of one slice, ``[height, width]``; reads no other slice."""
+        """Stored values of one slice, of `slice_shape`; reads no other slice."""
+
+
+class Stack(Slices):
+    """Slices of a file of which one like it can be written.
+
+    Attributes:
+        resizable: whether `write` takes slices of another height and width than were read.
+    """
+
+    resizable = False
 
     @abstractmethod
     def write(self, volume: np.ndarray, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from common.data.errors import DataError, file_errors
-from common.data.stacks import Stack
+from common.data.stacks import Slices
 
 
 class StoredMask:
@@ -20,7 +20,7 @@ class StoredMask:
         DataError: the mask does not fit the data.
     """
 
-    def __init__(self, stack: Stack, shape: tuple[int, int, int], data_name: str) -> None:
+    def __init__(self, stack: Slices, shape: tuple[int, int, int], data_name: str) -> None:
         fits = all(have in (1, want) for have, want in zip(stack.shape, shape, strict=True))
         if not fits or (stack.shape[1:] == (1, 1) and shape[1:] != (1, 1)):
             raise DataError(

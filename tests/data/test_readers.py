@@ -83,7 +83,8 @@ def test_opening_and_listing_reads_no_slice(tmp_path: Path, monkeypatch: pytest.
     entries = list_slices(files)
     assert loads == []
     assert len(entries) == 1 + 5 * SHAPE[0]
-    assert entries[1] == {"path": str(files[1]), "slice": 0, "n_slices": 3, "height": 6, "width": 5}
+    sizes = {"n_slices": 3, "height": 6, "width": 5, "recon_height": 6, "recon_width": 5}
+    assert entries[1] == {"path": str(files[1]), "slice": 0, **sizes}
 
 
 def test_the_pass_for_the_scale_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,8 @@ def test_fully_sampled_kspace_becomes_an_image(tmp_path):
     image = kspace_file(tmp_path / "full.h5")
     dataset = SliceDataset(find_slices(tmp_path))
     assert len(dataset) == 2
-    assert set(dataset[1]) == {"path", "slice", "n_slices", "height", "width", "image"}
+    place = {"path", "slice", "n_slices", "height", "width", "recon_height", "recon_width"}
+    assert set(dataset[1]) == {*place, "image"}
     assert dataset[1]["image"].dtype == torch.complex64
     np.testing.assert_allclose(dataset[1]["image"][0].numpy(), image[1] / 2, rtol=1e-5, atol=1e-6)
 
