@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common.data.knee_set import make_knee_set
 from common.data.synthetic import make_brain_set, make_chest_ct_set, make_rock_set, make_texture_set
 from common.data.texture_phantom import TEXTURES
 from tools.command import command
@@ -136,6 +137,40 @@ def make_textures(
     return _told(directory, made, len(TEXTURES) * sum(counts.values()), "images")
 
 
+@command
+def make_knee_mri(
+    directory: str,
+    n_train: int = 32,
+    n_valid: int = 4,
+    n_test: int = 4,
+    n_slices: int = 5,
+    size: int = 256,
+    n_coils: int = 1,
+    seed: int = 0,
+    workers: int = 0,
+) -> str:
+    """Write scans of synthetic knees (random phantoms, no measured data) as k-space in fastMRI's HDF5 layout.
+
+    They go to DIRECTORY/train, /valid and /test, a volume per file, single-coil, or multi-coil from 2 coils on. A set
+    that is there already is kept; a folder that holds anything else is refused.
+
+    Args:
+        directory: folder to make.
+        n_train: number of volumes to train on.
+        n_valid: number of volumes to choose a checkpoint by.
+        n_test: number of volumes to report on.
+        n_slices: neighbouring sections in a volume, 3 mm apart.
+        size: height and width in pixels, 32 or more.
+        n_coils: receive coils.
+        seed: another seed, other knees.
+        workers: processes that draw; 0 draws in this one.
+    """
+    counts = {"n_train": n_train, "n_valid": n_valid, "n_test": n_test}
+    options = {"n_slices": n_slices, "size": size, "n_coils": n_coils, "seed": seed, "workers": workers}
+    made = make_knee_set(str(directory), **counts, **options)
+    return _told(directory, made, sum(counts.values()), "volumes")
+
+
 def _told(directory: str, made: bool, total: int, what: str) -> str:
     if made:
         return f"made {total} synthetic {what} in {directory}"
@@ -146,6 +181,7 @@ _FEW: dict[str, Any] = {"n_train": 4, "n_valid": 2, "n_test": 2}
 TINY_SETS: dict[str, Callable[[Path], Any]] = {
     "brain_mri": partial(make_brain_set, **_FEW, size=64),
     "chest_ct": partial(make_chest_ct_set, **_FEW, size=64),
+    "knee_mri": partial(make_knee_set, **_FEW, n_slices=2, size=64),
     "rock": partial(make_rock_set, **_FEW, size=64),
     "rock_3d": partial(make_rock_set, **_FEW, dims=3, size=48),
     "textures": partial(make_texture_set, **_FEW, size=64),
@@ -172,6 +208,7 @@ def make_tiny_set(name: str, folder: Path) -> None:
 DATA_SETS: dict[str, Callable[..., Any]] = {
     "brain_mri": make_brain_mri,
     "chest_ct": make_chest_ct,
+    "knee_mri": make_knee_mri,
     "rock": make_rock,
     "textures": make_textures,
 }

@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from common.data.brain_phantom import brain_phantom
 from common.data.ct_phantom import WINDOW, chest_ct_phantom
 from common.data.rock_phantom import rock_phantom
+from common.data.set_folder import SetFile, check_counts, check_integers, make_set
 from common.data.texture_phantom import TEXTURES, texture_phantom
 
-DESCRIPTION_FILE = "dataset.json"
 GENERATOR = "common.data.brain_phantom, version 1"
 CHEST_GENERATOR = "common.data.ct_phantom, version 1"
 ROCK_GENERATOR = "common.data.rock_phantom, version 1"
 TEXTURE_GENERATOR = "common.data.texture_phantom, version 1"
 
-SPLITS = ("train", "valid", "test")
 ROCK_GRAIN_SIZES = {2: (10.0, 28.0), 3: (9.0, 20.0)}
 """Mean diameter of the grains in voxels, of sections and of volumes: from, to."""
 ROCK_POROSITIES = (0.17, 0.30)
 
 Draw = Callable[[int], NDArray[np.unsignedinteger[Any]]]
 """Draws the image of a seed, as it is stored."""
-
-Job = tuple[str, str, int]
-"""Split, folder in it ("" is the split's own) and number of an image."""
 
 
 def make_brain_set(
@@ -73,8 +62,8 @@ def make_brain_set(
         ValueError: for a number out of range.
         FileExistsError: `directory` holds something else; nothing is changed.
     """
-    counts = _checked_counts(n_train, n_valid, n_test)
-    _check_integers({"size": size}, 32)
+    counts = check_counts(n_train, n_valid, n_test)
+    check_integers({"size": size}, 32)
     description: dict[str, Any] = {
         "name": "brain_mri",
         "synthetic": True,
@@ -83,7 +72,7 @@ def make_brain_set(
         "images": counts,
         "size": size,
     }
-    return _make_set(directory, description, seed, partial(_draw_head, size), "synthetic heads", workers)
+    return _make_images(directory, description, seed, partial(_draw_head, size), "synthetic heads", workers)
 
 
 def make_chest_ct_set(
@@ -101,8 +90,8 @@ def make_chest_ct_set(
     The stored value v of 0 to 65535 is ``2000 v / 65535 - 1000`` Hounsfield units; `size` is 400 mm. Arguments, result
     and errors are those of `make_brain_set`.
     """
-    counts = _checked_counts(n_train, n_valid, n_test)
-    _check_integers({"size": size}, 32)
+    counts = check_counts(n_train, n_valid, n_test)
+    check_integers({"size": size}, 32)
     description: dict[str, Any] = {
         "name": "chest_ct",
         "synthetic": True,
@@ -112,7 +101,7 @@ def make_chest_ct_set(
         "images": counts,
         "size": size,
     }
-    return _make_set(directory, description, seed, partial(_draw_chest, size), "synthetic chests", workers)
+    return _make_images(directory, description, seed, partial(_draw_chest, size), "synthetic chests", workers)
 
 
 def make_rock_set(
@@ -133,8 +122,8 @@ def make_rock_set(
     """
     if isinstance(dims, bool) or not isinstance(dims, int) or dims not in ROCK_GRAIN_SIZES:
         raise ValueError(f"dims must be 2 (sections) or 3 (volumes), got {dims!r}")
-    counts = _checked_counts(n_train, n_valid, n_test)
-    _check_integers({"size": size}, 32)
+    counts = check_counts(n_train, n_valid, n_test)
+    check_integers({"size": size}, 32)
     description: dict[str, Any] = {
         "name": "rock",
         "synthetic": True,
@@ -145,7 +134,9 @@ def make_rock_set(
         "size": size,
     }
     suffix = ".png" if dims == 2 else ".tif"
-    return _make_set(directory, description, seed, partial(_draw_rock, size, dims), "synthetic rock", workers, suffix)
+    return _make_images(
+        directory, description, seed, partial(_draw_rock, size, dims), "synthetic rock", workers, suffix
+    )
 
 
 def make_texture_set(
@@ -163,8 +154,8 @@ def make_texture_set(
     The classes are those of `common.data.texture_phantom`. Arguments, result and errors are those of
     `make_brain_set`, but that `n_train`, `n_valid` and `n_test` count the images of each class.
     """
-    counts = _checked_counts(n_train, n_valid, n_test)
-    _check_integers({"size": size}, 32)
+    counts = check_counts(n_train, n_valid, n_test)
+    check_integers({"size": size}, 32)
     description: dict[str, Any] = {
         "name": "textures",
         "synthetic": True,
@@ -175,18 +166,10 @@ def make_texture_set(
         "size": size,
     }
     draw = {texture: partial(_draw_texture, size, texture) for texture in TEXTURES}
-    return _make_set(directory, description, seed, draw, "synthetic textures", workers)
+    return _make_images(directory, description, seed, draw, "synthetic textures", workers)
 
 
-def _checked_counts(n_train: int, n_valid: int, n_test: int) -> dict[str, int]:
-    counts = {"train": n_train, "valid": n_valid, "test": n_test}
-    _check_integers({f"n_{split}": count for split, count in counts.items()}, 0)
-    if not sum(counts.values()):
-        raise ValueError("a data set needs at least one image, got n_train, n_valid and n_test of 0")
-    return counts
-
-
-def _make_set(
+def _make_images(
     directory: str | Path,
     description: dict[str, Any],
     seed: int,
@@ -195,99 +178,15 @@ def _make_set(
     workers: int,
     suffix: str = ".png",
 ) -> bool:
-    """Write the set that `description` tells of, whole or not at all; False if it is there already.
-
-    Args:
-        directory: where.
-        description: content of `dataset.json`, whose "images" are the numbers by split; `seed` is added.
-        seed: of the set; each image has its own, drawn from this, its split and its number.
-        draw: function of an image's seed, or one for each folder of images in a split; picklable for `workers`.
-        what: the set's content, for the progress bar.
-        workers: processes that draw.
-        suffix: of the files: ".png" or ".tif".
-    """
-    _check_integers({"seed": seed, "workers": workers}, 0)
-    description = {**description, "seed": seed}
-    counts = description["images"]
-    directory = Path(directory)
+    """`make_set` of images: `draw` gives that of a seed, or there is one for each folder in a split."""
     draws = draw if isinstance(draw, Mapping) else {"": draw}
-    jobs = [(split, folder, index) for split, n in counts.items() for folder in draws for index in range(n)]
-    if _holds_set(directory, description, [_file_name(*job, suffix) for job in jobs]):
-        return False
-    temporary = directory.absolute().parent / f".{directory.name}.{uuid4().hex}"
-    try:
-        for split, folder in product(counts, draws):
-            (temporary / split / folder).mkdir(parents=True)
-        write = partial(_write_image, temporary, suffix, seed, draws)
-        # disable=None: a bar on a terminal, silence elsewhere
-        for _ in tqdm(_run(write, jobs, workers), total=len(jobs), desc=what, unit="image", disable=None):
-            pass
-        (temporary / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return True
+    write = partial(_write_image, draws)
+    return make_set(directory, description, seed, write, what=what, workers=workers, suffix=suffix, folders=list(draws))
 
 
-def _check_integers(values: dict[str, Any], least: int) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
-
-
-def _holds_set(directory: Path, description: dict[str, Any], files: list[str]) -> bool:
-    """Whether the set is there in full; False if the folder is free.
-
-    Raises:
-        FileExistsError: something else is there.
-    """
-    if not directory.exists():
-        return False
-    if not directory.is_dir():
-        raise FileExistsError(f"{directory} is a file; name a folder that does not exist yet")
-    if not any(directory.iterdir()):
-        return False
-    way_out = "name another folder, or remove this one"
-    try:
-        found = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileExistsError(f"{directory} holds files that are no synthetic data set; {way_out}") from None
-    except ValueError:  # not JSON, or not text
-        raise FileExistsError(f"{directory / DESCRIPTION_FILE} does not describe a data set; {way_out}") from None
-    if not isinstance(found, dict) or found != description:
-        other = found if isinstance(found, dict) else {}
-        differences = [
-            f"{key} {other.get(key)!r} instead of {value!r}"
-            for key, value in description.items()
-            if other.get(key) != value
-        ]
-        listed = ", ".join(differences) or "more entries than expected"
-        raise FileExistsError(f"{directory} holds another data set ({listed}); {way_out}")
-    missing = sorted(name for name in files if not (directory / name).is_file())
-    if missing:
-        raise FileExistsError(f"{directory} lacks {len(missing)} of its images, first {missing[0]}; {way_out}")
-    return True
-
-
-def _file_name(split: str, folder: str, index: int, suffix: str) -> str:
-    return "/".join(part for part in (split, folder, f"{index + 1:05d}{suffix}") if part)
-
-
-def _run(write: partial[None], jobs: list[Job], workers: int) -> Iterator[None]:
-    if workers == 0:
-        yield from map(write, jobs)
-        return
-    # spawn: a forked copy of a process that runs PyTorch's threads may hang
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(write, jobs, chunksize=8)
-
-
-def _write_image(directory: Path, suffix: str, seed: int, draws: Mapping[str, Draw], job: Job) -> None:
-    split, folder, index = job
-    stream = np.random.SeedSequence((seed, SPLITS.index(split), index))
-    values = draws[folder](int(stream.generate_state(1, np.uint64)[0]))
-    path = directory / _file_name(*job, suffix)
-    if suffix == ".png":
+def _write_image(draws: Mapping[str, Draw], path: Path, file: SetFile, seed: int) -> None:
+    values = draws[file.folder](seed)
+    if file.suffix == ".png":
         Image.fromarray(values).save(path)
     else:
         tifffile.imwrite(path, values, photometric="minisblack", metadata=None, software=False)

@@ -1,5 +1,6 @@
 """Synthetic sets by name: the command's defaults, and very small ones."""
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -23,23 +24,28 @@ def test_tiny_set_has_images_in_each_split(name, tmp_path):
     make_tiny_set(name, tmp_path / "set")
     contents = []
     for split, least in (("train", 4), ("valid", 2), ("test", 2)):
-        files = sorted(path for path in (tmp_path / "set" / split).rglob("*") if path.suffix in (".png", ".tif"))
+        files = sorted(path for path in (tmp_path / "set" / split).rglob("*") if path.suffix in (".png", ".tif", ".h5"))
         assert len(files) >= least
         for file in files:
             if file.suffix == ".png":
                 with Image.open(file) as image:
                     values = np.asarray(image)
                 assert 64 <= min(values.shape) <= max(values.shape) <= 128
-            else:
+            elif file.suffix == ".tif":
                 values = tifffile.imread(file)
                 assert values.shape == (48, 48, 48)
-            assert np.ptp(values) > 0.1 * np.iinfo(values.dtype).max
+            else:
+                with h5py.File(file) as volume:
+                    values = volume["reconstruction_esc"][()]
+                assert values.shape == (2, 64, 64)
+            most = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+            assert np.ptp(values) > 0.1 * most
             contents.append(values.tobytes())
     assert len(set(contents)) == len(contents)
 
 
 def test_unknown_set_is_refused_with_the_names(tmp_path):
-    with pytest.raises(ValueError, match=r"'knee': no such synthetic set, expected one of brain_mri, chest_ct, rock"):
+    with pytest.raises(ValueError, match="'knee': no such synthetic set, expected one of brain_mri, chest_ct, knee"):
         make_tiny_set("knee", tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
@@ -48,6 +54,7 @@ def test_unknown_set_is_refused_with_the_names(tmp_path):
     ("words", "told"),
     [
         (["chest_ct", "--size=32"], "2 synthetic images"),
+        (["knee_mri", "--size=32", "--n_slices=2", "--n_coils=2"], "2 synthetic volumes"),
         (["rock", "--size=32"], "2 synthetic images"),
         (["rock", "--dims=3", "--size=32"], "2 synthetic volumes"),
         (["textures", "--size=32"], "32 synthetic images"),
