@@ -15,6 +15,7 @@ from torch import nn
 
 from common.data.atomic import atomic_path
 from common.data.loading import ResumableSampler
+from common.networks.weights import read_weights
 
 if TYPE_CHECKING:
     from common.engines.gan_trainer import GanTrainer
@@ -148,8 +149,6 @@ class TrainingCheckpoint:
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """Load a plain state dict, in place; half precision on disk becomes the network's own.
 
-    Files are read with ``weights_only``: a pickle that would run code is refused unread.
-
     Args:
         network: receives the weights.
         path: ``.pt`` file.
@@ -161,16 +160,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
         FileNotFoundError: without such a file.
         ValueError: if the file is damaged, holds more than weights, or belongs to another network.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights; train first, or give the path of a model.pt")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a damaged or refused file
-        raise ValueError(
-            f"{path}: expected a file of weights alone, got one that is damaged or holds other objects "
-            f"({type(error).__name__}); it was not executed: get it again from its source"
-        ) from None
+    path, state = Path(path), read_weights(path)
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -6,12 +6,16 @@ from common.losses.image import masked_kspace_l1, total_variation
 from common.losses.penalties import GradientPenalty, R1Penalty
 from common.losses.perceptual import PerceptualLoss
 from common.losses.srgan import SrGanObjective
+from common.losses.texture_proxy import GaborTextures, HighPass, MobileNetTextures
 
 __all__ = [
     "ADVERSARIAL_LOSSES",
     "AdversarialLoss",
     "ClassifierObjective",
+    "GaborTextures",
     "GradientPenalty",
+    "HighPass",
+    "MobileNetTextures",
     "PerceptualLoss",
     "R1Penalty",
     "SrGanObjective",

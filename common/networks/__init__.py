@@ -2,32 +2,44 @@
 
 from common.networks.edsr import EdsrGenerator
 from common.networks.folding import FoldedBatchNorm, add_batch_norm
+from common.networks.image_unet import ImageUNet
+from common.networks.mobilenet import MobileNetV2Features
+from common.networks.patch_discriminator import ConditionalPatchDiscriminator
 from common.networks.precision import Autocast
 from common.networks.receptive_field import receptive_halo
 from common.networks.refinegan import RefineGanDiscriminator, RefineGanGenerator, ResidualUNet
 from common.networks.rrdb import RrdbGenerator
+from common.networks.spectral import SpectralProjection
 from common.networks.sr_discriminators import (
     FlatteningDiscriminator,
     FullyConvolutionalDiscriminator,
     SeparableDiscriminator,
 )
 from common.networks.sr_resnet import SrResNetGenerator
+from common.networks.texture_gan import TextureUNets, UnrolledUNets, start_from_baseline
 from common.networks.vgg import Vgg19Classifier, Vgg19Features
 
 __all__ = [
     "Autocast",
+    "ConditionalPatchDiscriminator",
     "EdsrGenerator",
     "FlatteningDiscriminator",
     "FoldedBatchNorm",
     "FullyConvolutionalDiscriminator",
+    "ImageUNet",
+    "MobileNetV2Features",
     "RefineGanDiscriminator",
     "RefineGanGenerator",
     "ResidualUNet",
     "RrdbGenerator",
     "SeparableDiscriminator",
+    "SpectralProjection",
     "SrResNetGenerator",
+    "TextureUNets",
+    "UnrolledUNets",
     "Vgg19Classifier",
     "Vgg19Features",
     "add_batch_norm",
     "receptive_halo",
+    "start_from_baseline",
 ]
