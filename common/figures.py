@@ -6,11 +6,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -18,6 +20,8 @@ from common.data.atomic import atomic_path
 from common.metrics import Protocol, get_protocol
 
 Image = np.ndarray | Tensor
+
+RECONSTRUCTION = "reconstruction"
 
 _PANEL_INCHES = 2.4  # the longer side of one panel
 _GAP = 0.08
@@ -28,6 +32,7 @@ _CAPTION = 0.26
 _LINE = 0.17
 _LETTER = 0.075  # a wide one at size 9
 _BAR = 0.72  # colour bar and its numbers
+_BAR_WIDTH = 0.14
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,15 @@ class CaseImages:
     Attributes:
         path: the data file.
         slice_index: the slice in it.
-        mask: 1 where k-space was sampled; None where it was not about k-space.
+        mask: 1 where k-space was sampled, perhaps of another size than the images, which may be cropped; None where it
+            was not about k-space.
         methods: name to image, complex or real: what is compared, in the order of drawing.
         target: complex or real; None where there is no truth.
         zoom: how many times larger the part with the most detail is shown besides; 1 shows none.
         plane: which plane along the last axis this is, if the file was compared as a volume.
+        std: real; how far samples of a reconstruction differ, pixel by pixel. Needs a mask.
+        n_samples: how many samples `std` is of, if that is known.
+        reconstruction: which of the methods is to be judged.
     """
 
     path: str
@@ -51,6 +60,9 @@ class CaseImages:
     target: Image | None = None
     zoom: int = 1
     plane: int | None = None
+    std: Image | None = None
+    n_samples: int | None = None
+    reconstruction: str = RECONSTRUCTION
 
     @property
     def title(self) -> str:
@@ -101,19 +113,26 @@ def detailed_part(image: np.ndarray, zoom: int) -> tuple[slice, slice]:
 
 
 def case_figure(
-    cases: CaseImages | Sequence[CaseImages], *, protocol: str = "magnitude_slice", error_scale: float | None = None
+    cases: CaseImages | Sequence[CaseImages],
+    *,
+    protocol: str = "magnitude_slice",
+    error_scale: float | None = None,
+    std_scale: float | None = None,
 ) -> Figure:
     """Draw cases, one below the other: mask | each method | target, and below them the methods' error maps.
 
     With `zoom`, a row in between shows the part of each image where the target has the most detail; a frame shows where
     it lies. The magnitudes of a case share one window, from 0 to the largest of the target. Without a target, the last
     method stands for it in both. The errors |magnitude - target's magnitude| of all cases share one scale, which is
-    written beside them, with a colour bar. Under the errors are PSNR and SSIM by the named protocol.
+    written beside them, with a colour bar. Under the errors are PSNR and SSIM by the named protocol. The standard
+    deviation of samples, where there is one, is below the target, beside the errors it should tell of; its scale is its
+    own, and that of all cases.
 
     Args:
         cases: one, or several; those without a target are drawn without errors.
         protocol: name of a per-slice protocol.
         error_scale: end of the scale of the error maps; None: `error_scale_of` these cases.
+        std_scale: end of the scale of the standard deviations; None: `std_scale_of` these cases.
 
     Raises:
         ValueError: there is no case, shapes of a case differ, a value is not finite, or the protocol is unknown or
@@ -123,13 +142,16 @@ def case_figure(
     cases = [cases] if isinstance(cases, CaseImages) else list(cases)
     if not cases:
         raise ValueError("a figure needs at least one case, got none; evaluate data first")
-    scale = error_scale_of(cases) if error_scale is None else error_scale
+    scales = _Scales(
+        error_scale_of(cases) if error_scale is None else error_scale,
+        std_scale_of(cases) if std_scale is None else std_scale,
+    )
     blocks = [_Block(case) for case in cases]
     width, height = max(block.width for block in blocks), sum(block.height for block in blocks)
     figure = Figure(figsize=(width, height), facecolor="white")
     top = 0.0
     for block in blocks:
-        block.draw(_Page(figure, top), chosen, scale)
+        block.draw(_Page(figure, top), chosen, scales)
         top += block.height
     return figure
 
@@ -149,6 +171,16 @@ def error_scale_of(cases: Sequence[CaseImages]) -> float:
         if case.target is not None
         for error in _errors(_magnitudes(case), list(case.methods)).values()
     ]
+    return max(ends, default=0.0)
+
+
+def std_scale_of(cases: Sequence[CaseImages]) -> float:
+    """Where the one scale of the standard deviations of these cases ends, as `error_scale_of` finds it; 0 without any.
+
+    Raises:
+        ValueError: as `case_figure`.
+    """
+    ends = [float(np.quantile(_magnitude("std", case.std), 0.99)) for case in cases if case.std is not None]
     return max(ends, default=0.0)
 
 
@@ -177,8 +209,10 @@ def _magnitudes(case: CaseImages) -> dict[str, np.ndarray]:
     if case.target is not None:
         images["target"] = case.target
     panels = {name: _magnitude(name, image) for name, image in images.items()}
-    if len({panel.shape for panel in panels.values()}) > 1:
-        shapes = {name: list(panel.shape) for name, panel in panels.items()}
+    shapes = {name: list(panel.shape) for name, panel in panels.items() if name != "mask"}
+    if case.std is not None:
+        shapes["std"] = list(case.std.shape)
+    if len({tuple(shape) for shape in shapes.values()}) > 1:
         raise ValueError(f"a case figure needs images of one size, got {shapes}; crop or pad them first")
     return panels
 
@@ -209,6 +243,14 @@ def _shorten(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: room // 2 - 2]} ... {text[4 - (room + 1) // 2 :]}"
 
 
+@dataclass(frozen=True)
+class _Scales:
+    """Ends of the colour scales of a figure, in image units."""
+
+    error: float
+    std: float
+
+
 class _Page:
     """A figure measured in inches from the left edge and from a line below its top."""
 
@@ -233,22 +275,30 @@ class _Block:
     def __init__(self, case: CaseImages) -> None:
         if case.zoom < 1:
             raise ValueError(f"{case.title}: zoom must be 1 or more, got {case.zoom}")
+        if case.std is not None and case.mask is None:
+            raise ValueError(f"{case.title}: a standard deviation is drawn beside a mask, got none; give the mask")
         self.case = case
         self.panels = _magnitudes(case)
+        self.std = None if case.std is None else _magnitude("std", case.std)
         self.with_errors = case.target is not None
         height, width = list(self.panels.values())[-1].shape
         self.panel_height = _PANEL_INCHES * min(1.0, height / width)
-        # a narrow panel still has to hold the caption under it, and without a mask the notes beside the colour bar
-        self.panel_width = _PANEL_INCHES * max(0.8 if case.mask is not None else 1.0, min(1.0, width / height))
+        # a narrow panel still has to hold the caption under it, and beside a colour bar the notes
+        notes_by_bar = case.mask is None or self.std is not None
+        self.panel_width = _PANEL_INCHES * max(1.0 if notes_by_bar else 0.8, min(1.0, width / height))
         below = 0.10 if self.with_errors or case.mask is None else _CAPTION
         self.row_height = _HEADING + self.panel_height + below
         self.zoom_height = self.panel_height + _GAP if case.zoom > 1 else 0.0
-        self.width = 2 * _MARGIN + len(self.panels) * self.panel_width + (len(self.panels) - 1) * _GAP
+        # below the target; without one, right of all else
+        self.std_place = (1, len(self.panels) - 1) if self.with_errors else (0, len(self.panels))
+        columns = len(self.panels) if self.std is None else self.std_place[1] + 1
+        self.width = 2 * _MARGIN + columns * self.panel_width + (columns - 1) * _GAP
+        self.width += 0.0 if self.std is None else _BAR
         rows = 2 if self.with_errors else 1
         bottom = _CAPTION if self.with_errors else 0.05
         self.height = _TITLE + rows * self.row_height + self.zoom_height + bottom
 
-    def draw(self, page: _Page, protocol: Protocol, error_scale: float) -> None:
+    def draw(self, page: _Page, protocol: Protocol, scales: _Scales) -> None:
         page.write(_MARGIN, 0.24, _shorten(self.case.title, int(10 * self.width)), size=11)
         shown = list(self.panels.values())[-1]
         window = float(shown.max()) or 1.0
@@ -263,12 +313,15 @@ class _Block:
         sampled = []
         if self.case.mask is not None:
             sampled = [f"{float((self.panels['mask'] > 0).mean()):.1%} of k-space sampled"]
+        if self.std is not None:
+            self._draw_std(page, self.std, scales.std)
         if self.with_errors:
-            self._draw_errors(page, protocol, error_scale)
+            self._draw_errors(page, protocol, scales.error)
             notes = [
                 *sampled,
                 f"grey window 0 to {window:.3g}",
-                f"errors 0 to {error_scale:.3g}",
+                f"errors 0 to {scales.error:.3g}",
+                *([] if self.std is None else [f"deviation 0 to {scales.std:.3g}"]),
                 "PSNR and SSIM by protocol",
                 protocol.name,
             ]
@@ -288,9 +341,26 @@ class _Block:
             drawn = axes.imshow(error, cmap="inferno", vmin=0, vmax=scale or 1e-6)
             quality = _quality(protocol, self.case.methods[name], self.case.target)
             page.write(self._left(column), self._top(1) + self.panel_height + _LINE, quality, size=8)
-        bar_left = self._left(len(self.panels) - 1) + 0.05
-        bar_axes = page.axes(bar_left, self._top(1), 0.14, self.panel_height)
-        bar = page.figure.colorbar(drawn, cax=bar_axes, extend="max")
+        if self.std is None:
+            self._bar(page, drawn, self._left(len(self.panels) - 1) + 0.05, self._top(1))
+        else:  # left of the errors, since the deviation is right of them
+            self._bar(page, drawn, self._left(first) - _GAP - 0.05 - _BAR_WIDTH, self._top(1), ticks="left")
+
+    def _draw_std(self, page: _Page, std: np.ndarray, scale: float) -> None:
+        row, column = self.std_place
+        number = "" if self.case.n_samples is None else f"{self.case.n_samples} "
+        heading = _shorten(f"standard deviation of {number}samples", self._room)
+        drawn = self._panel(page, column, self._top(row), heading).imshow(
+            std, cmap="viridis", vmin=0, vmax=scale or 1e-6
+        )
+        image_width = min(self.panel_width, self.panel_height * std.shape[1] / std.shape[0])
+        self._bar(page, drawn, self._left(column) + image_width + 0.05, self._top(row))
+
+    def _bar(
+        self, page: _Page, drawn: AxesImage, left: float, top: float, ticks: Literal["left", "right"] = "right"
+    ) -> None:
+        bar = page.figure.colorbar(drawn, cax=page.axes(left, top, _BAR_WIDTH, self.panel_height), extend="max")
+        bar.ax.yaxis.set_ticks_position(ticks)
         bar.ax.tick_params(labelsize=8)
 
     @property

@@ -3,9 +3,11 @@
 from common.handlers.best_model import BestModel, save_weights
 from common.handlers.case_table import CaseTableHandler
 from common.handlers.dropout_schedule import DropoutSchedule
+from common.handlers.kspace_residual import KspaceResidualReport
 from common.handlers.panels import PanelHandler, TensorBoardPanelHandler
 from common.handlers.phase_weights import PhaseWeights
 from common.handlers.progress import Progress
+from common.handlers.sampled_volumes import SaveSampledVolumes
 from common.handlers.save_reconstructions import SaveReconstructions
 from common.handlers.super_resolution import (
     SuperResolutionPanels,
@@ -18,10 +20,12 @@ __all__ = [
     "BestModel",
     "CaseTableHandler",
     "DropoutSchedule",
+    "KspaceResidualReport",
     "PanelHandler",
     "PhaseWeights",
     "Progress",
     "SaveReconstructions",
+    "SaveSampledVolumes",
     "SuperResolutionPanels",
     "SuperResolutionTable",
     "TensorBoardPanelHandler",

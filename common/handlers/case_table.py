@@ -17,21 +17,23 @@ from common.metrics.protocol_metric import image_from_channels
 from common.metrics.protocols import Protocol, get_protocol
 from common.metrics.report import write_csv
 from common.metrics.table import MetricTable
-from common.operators.fourier import ifft2c
-from common.operators.measurement import unpack_measurement
+from common.operators.zero_filled import zero_filled_image
 
 
 class CaseTableHandler:
     """Write the metrics of every slice, rows ``zero_filled`` and ``reconstruction``, and log their table.
 
     For an evaluator that decollates (MONAI's default). Per item, ``engine.state.output`` has "image" (the
-    measurement: real k-space, imaginary k-space, mask), "pred" and "label" (real, imaginary), and
-    ``engine.state.batch`` has "path" and "slice". Items whose label is None are left out.
+    measurement, of one coil or several, see :func:`~common.operators.pack_measurement`), "pred" and "label" (real,
+    imaginary), and ``engine.state.batch`` has "path" and "slice". Items whose label is None are left out. The
+    zero-filled image is cropped to the label.
 
     Args:
         output_dir: where the file goes; made if need be.
         protocols: protocols or their names; volume protocols need the slices file by file, see ``MetricTable``.
         filename: of the CSV file, all protocols in one. With no label in the data it is not written.
+        further: keys of the output with further images (real, imaginary), such as "sample": a row each, of that name,
+            where an item has them.
     """
 
     baseline = "zero_filled"
@@ -42,10 +44,12 @@ class CaseTableHandler:
         output_dir: str | Path,
         protocols: Sequence[str | Protocol] = ("magnitude_slice",),
         filename: str = "metrics.csv",
+        further: Sequence[str] = (),
     ) -> None:
         self.path = Path(output_dir) / filename
         chosen = [protocols] if isinstance(protocols, str) else protocols
         self.protocols = [get_protocol(one) if isinstance(one, str) else one for one in chosen]
+        self.further = [further] if isinstance(further, str) else list(further)
         self.tables: list[MetricTable] = []
         self._logger = logging.getLogger("recon")
 
@@ -61,22 +65,26 @@ class CaseTableHandler:
     def _add_batch(self, engine: Engine) -> None:
         cases = [case for case in _cases(engine.state.batch, engine.state.output) if case["label"] is not None]
         # files differ in size: stack the neighbours of one size, in order, so that volumes stay together
-        for _, neighbours in groupby(cases, key=lambda case: [case[key].shape for key in ("image", "pred", "label")]):
+        for _, neighbours in groupby(cases, key=lambda case: [(key, case[key].shape) for key in self._keys(case)]):
             self._add_stack(list(neighbours))
+
+    def _keys(self, case: dict[str, Any]) -> list[str]:
+        """Of the images of a case."""
+        return ["image", "pred", "label", *(key for key in self.further if key in case)]
 
     def _add_stack(self, cases: list[dict[str, Any]]) -> None:
         paths, slices = [str(case["path"]) for case in cases], [int(case["slice"]) for case in cases]
-        measured, pred, label = (_stack(case[key] for case in cases) for key in ("image", "pred", "label"))
-        target = image_from_channels(label)
-        rows = {**self._baselines(measured, target), "reconstruction": image_from_channels(pred)}
+        images = {key: _stack(case[key] for case in cases) for key in self._keys(cases[0])}
+        target = image_from_channels(images["label"])
+        rows = {**self._baselines(images["image"], target), "reconstruction": image_from_channels(images["pred"])}
+        rows |= {key: image_from_channels(images[key]) for key in self.further if key in images}
         for table in self.tables:
             for row, image in rows.items():
                 table.add_batch(paths, slices, row, image, target)
 
     def _baselines(self, measured: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Row to images ``(batch, height, width)``, of what was measured ``(batch, channels, ...)``."""
-        masked_kspace, _ = unpack_measurement(measured.float())
-        return {"zero_filled": ifft2c(masked_kspace)[:, 0]}
+        return {"zero_filled": zero_filled_image(measured, target.shape[1:])}
 
     def _finish(self, engine: Engine) -> None:
         for table in self.tables:

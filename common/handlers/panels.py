@@ -14,14 +14,14 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from common.figures import CaseImages, error_scale_of, slice_protocol
+from common.figures import RECONSTRUCTION, CaseImages, error_scale_of, slice_protocol, std_scale_of
 from common.metrics import Protocol
 from common.metrics.protocol_metric import image_from_channels
-from common.operators.fourier import ifft2c
-from common.operators.measurement import unpack_measurement
+from common.operators.measurement import unpack_coils
+from common.operators.zero_filled import zero_filled_image
 from common.panel_files import PanelIndex
 
-ZERO_FILLED, RECONSTRUCTION = "zero-filled", "reconstruction"
+ZERO_FILLED, MEAN, SAMPLE = "zero-filled", "mean", "sample"
 
 
 class CasePicker:
@@ -74,7 +74,7 @@ class ExtremeCases:
             return
         baseline, reconstruction = (
             self.protocol.evaluate(torch.as_tensor(image)[None], torch.as_tensor(case.target)[None], ["psnr"])["psnr"]
-            for image in (case.methods[self.baseline], case.methods[RECONSTRUCTION])
+            for image in (case.methods[self.baseline], case.methods[case.reconstruction])
         )
         if math.isfinite(gain := float(reconstruction - baseline)):
             self.cases = self._extremes([*self.cases, (gain, case)])
@@ -95,11 +95,13 @@ class PanelHandler:
 
     A figure per case: mask, zero-filled, reconstruction, target and the two error maps, which have one scale in all
     figures; the names of the files and their index are `common.panel_files.PanelIndex`'s. Until the end the cases are
-    kept in memory, about 2 MB for 256 x 256.
+    kept in memory, about 2 MB for 256 x 256. Where the output has samples, the reconstruction is their mean; one sample
+    is drawn too, and the standard deviation, in a scale of its own that all figures share.
 
-    The evaluator decollates: per item, `engine.state.output` has "image" (the measurement: real k-space, imaginary
-    k-space, mask), "pred" and "label" (real, imaginary; label may be None), and `engine.state.batch` has "path" and
-    "slice". In a group of processes each draws cases it has evaluated.
+    The evaluator decollates: per item, `engine.state.output` has "image" (the measurement, of one coil or several),
+    "pred" and "label" (real, imaginary; label may be None), perhaps "std" (1, height, width) and "sample" (see
+    `common.transforms.SplitSamplesd`), and `engine.state.batch` has "path" and "slice". The zero-filled image is
+    cropped to "pred". In a group of processes each draws cases it has evaluated.
 
     Args:
         output_dir: folder of the figures; made if need be.
@@ -107,6 +109,7 @@ class PanelHandler:
         protocol: per-slice protocol of the PSNR and SSIM under the panels.
         n_extremes: how many of the best and how many of the worst cases, by PSNR gain over zero-filled, are drawn
             besides.
+        n_samples: of what the standard deviation is, for its heading.
     """
 
     baseline = ZERO_FILLED
@@ -118,8 +121,10 @@ class PanelHandler:
         max_cases: int = 8,
         protocol: str = "magnitude_slice",
         n_extremes: int = 3,
+        n_samples: int | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
+        self.n_samples = n_samples
         self.protocol = slice_protocol(protocol)
         self.n_extremes = n_extremes
         self._picker = CasePicker(max_cases)
@@ -139,7 +144,7 @@ class PanelHandler:
 
     def _case(self, where: dict[str, Any], images: dict[str, Any]) -> CaseImages:
         """An item of the batch and its output as what is drawn."""
-        return measured_case(where, images)
+        return measured_case(where, images, self.n_samples)
 
     def _collect(self, engine: Engine) -> None:
         cases = cases_of(engine, self._case)
@@ -149,11 +154,13 @@ class PanelHandler:
 
     def _draw(self, engine: Engine) -> None:
         chosen = {(case.path, case.slice_index): case for case in (*self._spread, *self._extremes.of_all_processes())}
-        parts = _gather((list(chosen), error_scale_of(list(chosen.values()))))
+        drawn = list(chosen.values())
+        parts = _gather((list(chosen), error_scale_of(drawn), std_scale_of(drawn)))
+        places, error_scales, std_scales = zip(*parts, strict=True)
         index = PanelIndex.of(
-            [where for part, _ in parts for where in part], self.protocol.name, max(scale for _, scale in parts)
+            [where for part in places for where in part], self.protocol.name, max(error_scales), max(std_scales)
         )
-        index.draw(list(chosen.values()), self.output_dir)
+        index.draw(drawn, self.output_dir)
         if index.pictures and idist.get_rank() == 0:
             index.write(self.output_dir)
         self._start(engine)  # the images are not needed any more
@@ -217,7 +224,7 @@ class TensorBoardPanelHandler:
 
     def _row(self, case: CaseImages) -> list[np.ndarray]:
         methods = {name: torch.as_tensor(image).abs() for name, image in case.methods.items()}
-        reconstruction = methods[RECONSTRUCTION]
+        reconstruction = methods[case.reconstruction]
         black = torch.zeros_like(reconstruction)
         target = black if case.target is None else torch.as_tensor(case.target).abs()
         error = black if case.target is None else self.ERROR_GAIN * (reconstruction - target).abs()
@@ -245,19 +252,24 @@ def cases_of(engine: Engine, case: Callable[[dict[str, Any], dict[str, Any]], Ca
     return [case(where, images) for where, images in zip(batch, output, strict=True)]
 
 
-def measured_case(where: dict[str, Any], images: dict[str, Any]) -> CaseImages:
-    """A reconstruction of measured k-space, on the CPU."""
-    kspace, mask = unpack_measurement(on_cpu(images["image"])[None].float())
-    label = images.get("label")
+def measured_case(where: dict[str, Any], images: dict[str, Any], n_samples: int | None = None) -> CaseImages:
+    """A reconstruction of measured k-space, on the CPU; ``n_samples`` is what "std" is of, if it is known."""
+    measurement, pred = on_cpu(images["image"])[None], on_cpu(images["pred"])
+    _, mask, _ = unpack_coils(measurement)
+    label, std = images.get("label"), images.get("std")
+    methods = {ZERO_FILLED: zero_filled_image(measurement, pred.shape[1:])[0]}
+    methods[RECONSTRUCTION if std is None else MEAN] = image_from_channels(pred[None])[0]
+    if "sample" in images:
+        methods[SAMPLE] = image_from_channels(on_cpu(images["sample"])[None])[0]
     return CaseImages(
         path=str(where["path"]),
         slice_index=int(where["slice"]),
         mask=mask[0, 0],
-        methods={
-            ZERO_FILLED: ifft2c(kspace)[0, 0],
-            RECONSTRUCTION: image_from_channels(on_cpu(images["pred"])[None])[0],
-        },
+        methods=methods,
         target=None if label is None else image_from_channels(on_cpu(label)[None])[0],
+        std=None if std is None else on_cpu(std)[0],
+        n_samples=n_samples,
+        reconstruction=RECONSTRUCTION if std is None else MEAN,
     )
 
 

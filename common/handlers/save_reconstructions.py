@@ -4,12 +4,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
-from common.data.assembler import VolumeAssembler
-from common.data.readers import open_slices
+from common.data.readers import SliceReader, open_slices
 from common.data.writers import output_path, write_volume
+from common.handlers.volume_parts import VolumeParts
 from common.metrics.protocol_metric import image_from_channels
 
 logger = logging.getLogger("recon")
@@ -30,7 +32,7 @@ class SaveReconstructions:
     def __init__(self, output_dir: str | Path, **options: Any) -> None:
         self.output_dir = Path(output_dir)
         self.options = options
-        self._volumes = VolumeAssembler()
+        self._volumes = VolumeParts()
 
     def attach(self, engine: Workflow) -> None:
         """Register on the evaluator."""
@@ -39,18 +41,30 @@ class SaveReconstructions:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Workflow) -> None:
-        self._volumes = VolumeAssembler()
+        self._volumes = VolumeParts()
 
     def _add_batch(self, engine: Workflow) -> None:
         for where, images in zip(engine.state.batch, engine.state.output, strict=True):
-            magnitude = image_from_channels(images["pred"][None])[0].abs().cpu().numpy()
             path = Path(where["path"])
-            volume = self._volumes.add(path, int(where["slice"]), int(where["n_slices"]), magnitude)
-            if volume is not None:
+            volumes = self._volumes.add(path, int(where["slice"]), int(where["n_slices"]), self._images(images))
+            if volumes:
                 self.output_dir.mkdir(parents=True, exist_ok=True)
-                write_volume(volume, open_slices(path, **self.options), output_path(path, self.output_dir))
+                self._write(open_slices(path, **self.options), volumes)
+
+    def _images(self, images: dict[str, Any]) -> dict[str, np.ndarray]:
+        """What is kept of an item of the output, by name, ``[height, width]``."""
+        return {"reconstruction": magnitude_array(images["pred"])}
+
+    def _write(self, like: SliceReader, volumes: dict[str, np.ndarray]) -> None:
+        """Write the volumes of a file, by the names of their slices."""
+        write_volume(volumes["reconstruction"], like, output_path(like.path, self.output_dir))
 
     def _finish(self, engine: Workflow) -> None:
         self._volumes.finish()
         if engine.state.rank == 0:
             logger.info(f"reconstructions are in {self.output_dir}")
+
+
+def magnitude_array(channels: torch.Tensor) -> np.ndarray:
+    """Magnitude ``[height, width]`` of network channels ``(2 or 1, height, width)``."""
+    return image_from_channels(channels[None])[0].abs().cpu().numpy()

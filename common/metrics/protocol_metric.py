@@ -13,8 +13,8 @@ from torch import Tensor
 
 from common.metrics.protocols import Protocol, get_protocol
 from common.operators.degradation.resize import resize
-from common.operators.fourier import channels_to_complex, complex_to_channels, ifft2c
-from common.operators.measurement import unpack_measurement
+from common.operators.fourier import channels_to_complex, complex_to_channels
+from common.operators.zero_filled import zero_filled_image
 
 
 def image_from_channels(channels: Tensor) -> Tensor:
@@ -41,13 +41,13 @@ def zero_filled_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[
     """``output_transform`` that measures the baseline: zero-filled images in place of predictions.
 
     Args:
-        output: an evaluator's, decollated; "image" the measurement ``(3, height, width)``, "label" the truth.
+        output: an evaluator's, decollated; "image" the measurement, of one coil or several, see
+            :func:`~common.operators.pack_measurement`, "label" the truth, which the zero-filled images are cropped to.
     """
-    baseline = []
-    for item in output:
-        masked_kspace, _ = unpack_measurement(item["image"][None])
-        baseline.append(complex_to_channels(ifft2c(masked_kspace))[0])
-    return baseline, [item["label"] for item in output]
+    labels = [item["label"] for item in output]
+    sizes = [None if label is None else label.shape[1:] for label in labels]
+    baseline = [zero_filled_image(item["image"][None], size) for item, size in zip(output, sizes, strict=True)]
+    return [complex_to_channels(image[None])[0] for image in baseline], labels
 
 
 def bicubic_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:

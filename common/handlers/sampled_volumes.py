@@ -1,0 +1,151 @@
+"""Writes reconstructions for evaluation and for viewers: fastMRI's HDF5 layout, and NIfTI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel
+import numpy as np
+
+from common.data.atomic import atomic_path
+from common.data.errors import DataError
+from common.data.files import split_suffix
+from common.data.readers import SliceReader
+from common.data.voxel_size import header_voxel_size_mm
+from common.data.writers import write_volume
+from common.handlers.save_reconstructions import SaveReconstructions, magnitude_array
+
+FORMATS = ("h5", "nifti")
+_RESIDUAL = "kspace_residual"
+
+
+class SaveSampledVolumes(SaveReconstructions):
+    """Collects slices to volumes and writes each, with what its samples say, once its last slice has come.
+
+    ======  =====================================================================================
+    h5      named as the input (``.h5``), so that fastMRI's ``evaluate`` pairs the two: data sets float32
+            ``[slices, height, width]``, ``reconstruction``, and of samples ``reconstruction_std`` and
+            ``reconstruction_sample``; the input's attributes and ``ismrmrd_header``; attributes
+            ``kspace_residual_max``, ``kspace_residual_mean``, of the sample ``kspace_residual_max_sample``,
+            ``kspace_residual_mean_sample``
+    nifti   ``<stem>.nii.gz``, ``<stem>_std.nii.gz``, float32 ``[height, width, slices]``; voxel sizes from the
+            header's reconSpace (its x is the height, the readout), 1 mm without one; no orientation. A NIfTI input's
+            suffix, header and affine
+    ======  =====================================================================================
+
+    All are magnitudes in stored units; ``reconstruction`` is the magnitude of the samples' mean. Files appear whole or
+    not at all.
+
+    For an evaluator that decollates: per item ``engine.state.output`` has "pred" (real, imaginary) and, where there are
+    samples, "std" and "sample", see :class:`~common.transforms.SplitSamplesd`; and "kspace_residual" if
+    :class:`~common.handlers.KspaceResidualReport` measures it. ``engine.state.batch`` has "path", "slice", "n_slices".
+
+    Args:
+        output_dir: where the files go; made if need be. Not the folder of the input.
+        formats: of "h5" and "nifti", those to write.
+        attributes: further ones for the HDF5 file, for instance the number of samples and the seed.
+        options: of :func:`common.data.readers.open_slices`, as the data was read.
+
+    Raises:
+        ValueError: for unknown formats.
+        DataError: in a run, for volumes that are not finite, and for a file that would replace the input or that of
+            another input.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        formats: Sequence[str] = FORMATS,
+        attributes: Mapping[str, float | str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(output_dir, **options)
+        self.formats = [formats] if isinstance(formats, str) else list(formats)
+        if not self.formats or not set(self.formats) <= set(FORMATS):
+            raise ValueError(f"formats: expected one or more of {', '.join(FORMATS)}, got {formats!r}; correct them")
+        self.attributes = dict(attributes or {})
+        self._sources: dict[Path, Path] = {}
+
+    def _start(self, engine: Any) -> None:
+        super()._start(engine)
+        self._sources = {}
+
+    def _images(self, images: dict[str, Any]) -> dict[str, np.ndarray]:
+        kept = super()._images(images)
+        for name in ("std", "sample"):
+            if name in images:
+                kept[f"reconstruction_{name}"] = magnitude_array(images[name])
+        if _RESIDUAL in images:
+            kept[_RESIDUAL] = images[_RESIDUAL].cpu().numpy()[None]
+        return kept
+
+    def _write(self, like: SliceReader, volumes: dict[str, np.ndarray]) -> None:
+        attributes = {**self.attributes, **_residual_attributes(volumes.pop(_RESIDUAL, None))}
+        for name, volume in volumes.items():
+            if not np.isfinite(volume).all():
+                raise DataError(f"{like.path}: not written, its {name} has NaN or infinite values; check the network")
+        stem, suffix = split_suffix(like.path)
+        if "h5" in self.formats:
+            name = like.path.name if _is_hdf5(like.path) else f"{stem}.h5"
+            _write_hdf5(volumes, like, self._free(name, like), attributes)
+        if "nifti" in self.formats:
+            suffix = suffix if suffix.lower().startswith(".nii") else ".nii.gz"
+            for name, ending in (("reconstruction", ""), ("reconstruction_std", "_std")):
+                if name in volumes:
+                    _write_nifti(volumes[name], like, self._free(f"{stem}{ending}{suffix}", like))
+
+    def _free(self, name: str, like: SliceReader) -> Path:
+        """Where a file of this name goes, if that is not taken."""
+        path = self.output_dir / name
+        source = self._sources.setdefault(path, like.path)
+        if source != like.path or path.resolve() == like.path.resolve():
+            raise DataError(
+                f"{path}: the output of {like.path} would replace {'that of ' * (source != like.path)}{source}; choose "
+                "another output_dir for it"
+            )
+        return path
+
+
+def _residual_attributes(residuals: np.ndarray | None) -> dict[str, float]:
+    """Largest and mean of ``[slices, 1, 1 or 2]``, of the reconstruction and of the sample."""
+    attributes = {}
+    for ending, values in zip(("", "_sample"), [] if residuals is None else residuals[:, 0].T, strict=False):
+        attributes[f"{_RESIDUAL}_max{ending}"] = float(values.max())
+        attributes[f"{_RESIDUAL}_mean{ending}"] = float(values.mean())
+    return attributes
+
+
+def _write_hdf5(
+    volumes: Mapping[str, np.ndarray], like: SliceReader, path: Path, attributes: Mapping[str, float | str]
+) -> None:
+    with atomic_path(path) as temporary:
+        if _is_hdf5(like.path):  # brings the attributes and the header
+            write_volume(volumes["reconstruction"], like, temporary)
+        with h5py.File(temporary, "a") as file:
+            for name, volume in volumes.items():
+                if name not in file:
+                    file.create_dataset(name, data=_stored(volume, like))
+            file.attrs.update(attributes)
+
+
+def _write_nifti(volume: np.ndarray, like: SliceReader, path: Path) -> None:
+    if split_suffix(like.path)[1].lower().startswith(".nii"):
+        write_volume(volume, like, path)
+        return
+    # no affine: sform and qform codes 0 say that the orientation is not known
+    image = nibabel.nifti1.Nifti1Image(np.moveaxis(_stored(volume, like), 0, -1), None)
+    image.header.set_zooms(header_voxel_size_mm(like.path) or (1.0, 1.0, 1.0))
+    image.header.set_xyzt_units("mm")
+    with atomic_path(path) as temporary:
+        nibabel.save(image, temporary)
+
+
+def _stored(volume: np.ndarray, like: SliceReader) -> np.ndarray:
+    return (volume.astype(np.float64) * like.scale + like.offset).astype(np.float32)
+
+
+def _is_hdf5(path: Path) -> bool:
+    return split_suffix(path)[1].lower() in (".h5", ".hdf5")
