@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from common.metrics import MetricTable, PerceptualDistance, Protocol, get_protocol, super_resolution_protocol
-from common.metrics.protocol_metric import image_from_channels
+from common.metrics import PerceptualDistance, get_protocol
 from tools.command import command
+from tools.comparison.bundle_runs import configuration
 from tools.comparison.entries import BundleEntry, Entry, find_entry, read_entries
-from tools.comparison.measured import required
-from tools.comparison.runs import Runs, run_all
+from tools.comparison.options import key_of
+from tools.comparison.quality import find_perceptual_weights, measure, protocol_name, protocol_of
+from tools.comparison.runs import measuring_bundles, run_all
 from tools.comparison.sheet import draw_cases, numbers_of, spread
 from tools.comparison.summary import markdown
-from tools.comparison.tasks import SUPER_RESOLUTION
-from tools.results import Comparison, extremes, gains, leading_method, read_metrics
+from tools.comparison.sweep import TABLE, Setting, read_sweep, write_sweep
+from tools.results import Comparison, Values, extremes, gains, leading_method, read_metrics
 from tools.zoo.archive import scratch_folder
 from tools.zoo.layout import bundle_version
-
-PERCEPTUAL_WEIGHTS = "vgg19_textures.pt"
-"""In the folder models/ of a bundle of super-resolution."""
 
 
 @command
@@ -33,34 +34,43 @@ def compare(  # noqa: D417 - Fire takes the line of **options for a part of the 
     measure_like: str = "",
     variant: str = "",
     perceptual_weights: str = "",
+    sweep: str = "",
     n_cases: int = 4,
     out: str = "out/compare",
     **options: Any,
 ) -> str:
     """Reconstruct or enlarge one data set by several methods, from the same measurements, and put it in one table.
 
-    ENTRIES are separated by commas: bundles by name, folder or zip (NAME:FILE.pt takes other weights); beside bundles
-    of reconstruction zero_filled, tv, wavelet (tv:0.02 sets the weight of the penalty), beside those of
-    super-resolution nearest, bicubic, lanczos. LABEL=ENTRY gives a row another name.
+    ENTRIES are separated by commas: bundles by name, folder or zip, NAME@VARIANT with inference_VARIANT.json after its
+    configuration, NAME:FILE.pt and NAME@VARIANT:FILE.pt with other weights; beside bundles of reconstruction
+    zero_filled, tv, wavelet (tv:0.02 sets the weight of the penalty, as a part of the zero-filled image's largest
+    magnitude), beside those of super-resolution nearest, bicubic, lanczos. LABEL=ENTRY gives a row another name. A
+    bundle whose result is the mean of several samples has two rows, LABEL and "LABEL, one sample".
 
     OUT gets metrics.csv (all cases), summary.md, sheet.png (cases side by side), panels/ (these, the best and the worst
     cases) and comparison.json. `python -m tools report OUT` makes a page of it.
 
     A bundle's own inference.json, of super-resolution with evaluate.json after it, says how data are read and measured,
     for the baselines too. Every further option changes a key of it in all bundles: --sampling_rate 0.2 --mask_family
-    cartesian --split test --device cpu, or --degradation_name mr.
+    cartesian --split test --device cpu, or --degradation_name mr; --LABEL.KEY VALUE in one of them.
 
-    While it runs, about 28 bytes a pixel and bundle are kept on disk beside OUT.
+    While it runs, about 28 bytes a pixel and bundle are kept on disk beside OUT, 36 of one that gives samples.
 
     Args:
         dataset_dir: folder of data with targets, as the bundles read it.
         entries: what to compare.
-        protocol: how quality is measured; magnitude_slice if empty, and of super-resolution super_resolution_x2, x4 or
-            x8 by the sizes, with the columns perceptual distance and PIQE.
+        protocol: how quality is measured; if empty the first of the bundles' own `protocols`, or magnitude_slice, and
+            of super-resolution super_resolution_x2, x4 or x8 by the sizes, with the columns perceptual distance and
+            PIQE.
         reference: row that the others are compared with; the first if empty.
         measure_like: bundle whose configuration says how data are read and measured, if no entry is a bundle.
-        variant: of the bundles' configurations: inference_VARIANT.json and evaluate_VARIANT.json come after theirs.
-        perceptual_weights: file for the perceptual distance; a bundle's models/vgg19_textures.pt if empty.
+        variant: of the configurations of bundles that name none: inference_VARIANT.json and evaluate_VARIANT.json come
+            after theirs.
+        perceptual_weights: file for the column perceptual distance; a bundle's models/vgg19_textures.pt if empty. The
+            slices of a volume are divided by the maximum of its target.
+        sweep: compares once for each of several settings of the bundles' keys, "accelerations=4,8,16,32
+            center_fractions=0.08,0.04,0.02,0.01": first values, second values and so on. Each setting gets a folder in
+            OUT, named by its first key, and OUT gets sweep.csv (all values) and summary.md, a column each.
         n_cases: cases on the sheet, evenly spread over the data.
         out: folder of the results; an older comparison there is replaced.
     """
@@ -74,10 +84,14 @@ def compare(  # noqa: D417 - Fire takes the line of **options for a part of the 
         measure_like=str(measure_like),
         variant=str(variant),
         perceptual_weights=str(perceptual_weights),
+        sweep=str(sweep),
         n_cases=n_cases,
         overrides=options,
     )
-    return f"{summary}\nwrote metrics.csv, summary.md, sheet.png and panels/ to {out}"
+    wrote = "metrics.csv, summary.md, sheet.png and panels/"
+    if sweep:
+        wrote = f"{TABLE}, summary.md and a folder per setting with {wrote}"
+    return f"{summary}\nwrote {wrote} to {out}"
 
 
 def compare_entries(
@@ -90,6 +104,7 @@ def compare_entries(
     measure_like: str = "",
     variant: str = "",
     perceptual_weights: str = "",
+    sweep: str = "",
     n_cases: int = 4,
     overrides: Mapping[str, Any] | None = None,
 ) -> str:
@@ -99,12 +114,11 @@ def compare_entries(
         ValueError: something is unknown, cannot be compared, or failed; `out` is then as it was.
         OSError: a file cannot be read or written.
     """
-    started = perf_counter()
     if protocol:
         get_protocol(protocol)
     if not isinstance(n_cases, int) or n_cases < 1:
         raise ValueError(f"n_cases must be an integer of 1 or more, got {n_cases!r}")
-    if out.exists() and any(out.iterdir()) and not (out / Comparison.FILE).is_file():
+    if out.exists() and any(out.iterdir()) and not any((out / file).is_file() for file in (Comparison.FILE, TABLE)):
         raise ValueError(f"{out}: holds something else than a comparison; give --out a new folder")
     with scratch_folder(out.absolute().parent) as scratch:
         entries = read_entries(texts, scratch / "bundles", variant)
@@ -113,31 +127,83 @@ def compare_entries(
         if reference not in labels:
             raise ValueError(f"reference must be one of {', '.join(labels)}, got {reference!r}")
         measurer = _measurer(measure_like, entries, scratch / "measurer", variant)
-        weights = _perceptual_weights(perceptual_weights, entries)
-        distance = PerceptualDistance(weights) if weights else None
-        runs = run_all(entries, dataset_dir, overrides or {}, scratch / "runs", measurer)
-
-        results = scratch / "results"
-        chosen = _protocol(protocol, runs, distance)
-        _table(chosen, runs).write_csv(results / "metrics.csv")
-        values = read_metrics(results / "metrics.csv")[chosen.name]
-        notes = [f"Perceptual distance by {weights.name}."] if weights and "perceptual" in chosen.metrics else []
-        summary = markdown(chosen.name, values, reference, notes)
-        (results / "summary.md").write_text(summary, encoding="utf-8", errors="replace")
-        best, worst = extremes(gains(values, leading_method(values, reference), reference))
-        further = numbers_of([*best, *worst], runs.measured)
-        draw_cases(results, runs, spread(len(runs.measured), n_cases), further, chosen.name)
-        Comparison(
-            dataset_dir=str(dataset_dir),
+        bundles = measuring_bundles(entries, measurer)
+        weights = find_perceptual_weights(perceptual_weights, entries)
+        comparer = _Comparer(
+            dataset_dir=dataset_dir,
+            entries=entries,
+            measurer=measurer,
             reference=reference,
-            options=dict(overrides or {}),
-            methods={entry.label: _describe(entry, runs.seconds[entry.label]) for entry in entries},
-            seconds=round(perf_counter() - started, 1),
-        ).write(results)
+            protocol=protocol_name(protocol, bundles[0]),
+            distance=PerceptualDistance(weights) if weights else None,
+            distance_by=weights.name if weights else "",
+            n_cases=n_cases,
+        )
+        results = scratch / "results"
+        if sweep:
+            settings = read_sweep(sweep, lambda key: any(_is_list(bundle, key) for bundle in bundles))
+            summary = comparer.compare_settings(settings, overrides or {}, scratch, results)
+        else:
+            summary = comparer.compare(overrides or {}, scratch / "runs", results)[0]
         if out.exists():
             out.rename(scratch / "replaced")
         results.rename(out)
     return summary
+
+
+@dataclass(frozen=True)
+class _Comparer:
+    """What a comparison of one setting and of several have in common."""
+
+    dataset_dir: Path
+    entries: Sequence[Entry]
+    measurer: BundleEntry | None
+    reference: str
+    protocol: str
+    distance: PerceptualDistance | None
+    distance_by: str
+    n_cases: int
+
+    def compare(self, overrides: Mapping[str, Any], run_folder: Path, results: Path) -> tuple[str, str, Values]:
+        """Compare under one setting; what is returned is the summary, the name of the protocol and the values."""
+        started = perf_counter()
+        runs = run_all(self.entries, self.dataset_dir, overrides, run_folder, self.measurer)
+        chosen = protocol_of(self.protocol, runs, self.distance)
+        measure(chosen, runs).write_csv(results / "metrics.csv")
+        values = read_metrics(results / "metrics.csv")[chosen.name]
+        notes = [entry.note for entry in self.entries if not isinstance(entry, BundleEntry) and entry.note]
+        if "perceptual" in chosen.metrics:
+            notes.insert(0, f"Perceptual distance by {self.distance_by}.")
+        summary = markdown(chosen.name, values, self.reference, notes)
+        (results / "summary.md").write_text(summary, encoding="utf-8", errors="replace")
+        best, worst = extremes(gains(values, leading_method(values, self.reference), self.reference))
+        further = numbers_of([*best, *worst], runs.measured)
+        draw_cases(results, runs, spread(len(runs.measured), self.n_cases), further, chosen.name)
+        Comparison(
+            dataset_dir=str(self.dataset_dir),
+            reference=self.reference,
+            options=dict(overrides),
+            methods={entry.label: _describe(entry, runs.seconds[entry.label]) for entry in self.entries},
+            seconds=round(perf_counter() - started, 1),
+        ).write(results)
+        return summary, chosen.name, values
+
+    def compare_settings(
+        self, settings: Sequence[Setting], overrides: Mapping[str, Any], scratch: Path, results: Path
+    ) -> str:
+        """Compare under each setting; the summary of all is returned."""
+        found = []
+        for number, setting in enumerate(settings):
+            sys.stderr.write(f"{setting.name}\n")
+            options = {**overrides, **setting.overrides}
+            found.append(self.compare(options, scratch / f"runs_{number}", results / setting.folder))
+            shutil.rmtree(scratch / f"runs_{number}")
+        by_setting = {setting.name: values for setting, (_, _, values) in zip(settings, found, strict=True)}
+        return write_sweep(results, found[0][1], settings, by_setting, [summary for summary, _, _ in found])
+
+
+def _is_list(bundle: BundleEntry, option: str) -> bool:
+    return isinstance(configuration(bundle).get(key_of(option)), list)
 
 
 def _measurer(measure_like: str, entries: Sequence[Entry], unpack_into: Path, variant: str) -> BundleEntry | None:
@@ -153,38 +219,12 @@ def _measurer(measure_like: str, entries: Sequence[Entry], unpack_into: Path, va
     return found
 
 
-def _perceptual_weights(given: str, entries: Sequence[Entry]) -> Path | None:
-    """The file of the perceptual distance: the one given, else the first that a bundle of super-resolution brings."""
-    if given:
-        return Path(given)
-    bundles = [entry for entry in entries if isinstance(entry, BundleEntry) and entry.task == SUPER_RESOLUTION]
-    found = [entry.root / "models" / PERCEPTUAL_WEIGHTS for entry in bundles]
-    return next((path for path in found if path.is_file()), None)
-
-
-def _protocol(name: str, runs: Runs, distance: PerceptualDistance | None) -> Protocol:
-    if name or runs.task != SUPER_RESOLUTION:
-        return get_protocol(name or "magnitude_slice")
-    image, label = (required(runs.measured, 0, array) for array in ("image", "label"))
-    return super_resolution_protocol(label.shape[-1] // image.shape[-1], distance, no_reference=True)
-
-
-def _table(protocol: Protocol, runs: Runs) -> MetricTable:
-    table = MetricTable(protocol)
-    for number in range(len(runs.measured)):
-        path, slice_index, _ = runs.measured.name(number)
-        target = image_from_channels(required(runs.measured, number, "label")[None])[0]
-        for label, cases in runs.methods.items():
-            image = image_from_channels(required(cases, number, "pred")[None])[0]
-            table.add(path, slice_index, label, image, target)
-    table.gather()
-    return table
-
-
 def _describe(entry: Entry, seconds: float) -> dict[str, Any]:
     described: dict[str, Any] = {"seconds": round(seconds, 1)}
     if isinstance(entry, BundleEntry):
         described |= {"bundle": entry.root.name, "version": bundle_version(entry.root)}
+        if entry.variant:
+            described["variant"] = entry.variant
         if entry.checkpoint:
             described["checkpoint"] = str(entry.checkpoint)
     return described

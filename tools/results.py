@@ -50,7 +50,8 @@ class Comparison:
         dataset_dir: of the data.
         reference: method that the others are compared with.
         options: keys of the bundles' configurations that were changed, and their values.
-        methods: label to what it was: "seconds", of a bundle also "bundle", "version", and "checkpoint" if given.
+        methods: label to what it was: "seconds", of a bundle also "bundle", "version", and "variant" and
+            "checkpoint" if given.
         seconds: of the whole comparison.
     """
 

@@ -125,8 +125,9 @@ def _reference(values: Values, comparison: Comparison | None) -> str:
 
 def _describe_method(label: str, about: Mapping[str, Any]) -> str:
     bundle = f"bundle {about['bundle']} {about.get('version', '')}, " if "bundle" in about else ""
+    variant = f"variant {about['variant']}, " if "variant" in about else ""
     checkpoint = f"weights {Path(str(about['checkpoint'])).name}, " if "checkpoint" in about else ""
-    return f"{shown(label)} ({bundle}{checkpoint}{about.get('seconds', '?')} s)"
+    return f"{shown(label)} ({bundle}{variant}{checkpoint}{about.get('seconds', '?')} s)"
 
 
 def _data_folders(files: list[str]) -> list[Path]:

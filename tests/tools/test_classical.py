@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from common.operators import channels_to_complex, fft2c, ifft2c, pack_measurement
+from common.operators import channels_to_complex, fft2c, ifft2c, pack_measurement, sense_forward
 from common.operators.masks import sampling_mask
 from tests.helpers import random_complex, random_mask
 from tools.classical import total_variation, wavelet
@@ -71,6 +71,32 @@ def test_undersampled_blocks_come_nearer_than_zero_filled(method):
     assert error(result, image) < 0.5 * zero_filled
     torch.testing.assert_close(method(measurement), result, atol=0, rtol=0)  # nothing is drawn at random
     assert error(method(measurement, weight=1.0), image) > error(result, image)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_result_follows_the_units_of_the_image(method):
+    """A scanner's units are as good as [0, 1]: the weight is a part of the zero-filled image's largest magnitude."""
+    image = blocks(32) * torch.exp(1j * random_complex(1, 1, 1, 32).real).to(torch.complex64)
+    mask = sampling_mask("cartesian", (32, 32), 0.3, seed=0)
+    result = channels_to_complex(method(measure(image, mask)))
+    raw = channels_to_complex(method(measure(1e-5 * image, mask)))
+    assert float((result - ifft2c(mask * fft2c(image))).abs().max()) > 0.05
+    torch.testing.assert_close(raw, 1e-5 * result, atol=1e-9, rtol=0)
+    assert torch.equal(method(torch.zeros(1, 3, 8, 8)), torch.zeros(1, 2, 8, 8))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("strength", [1.0, 3.0])
+def test_coils_of_any_sensitivity_give_the_image_that_one_cannot(method, strength):
+    """Half of the lines and maps that tell the aliases apart; the steps stay short enough for large maps."""
+    image = random_complex(1, 1, 12, 10, dtype=torch.complex64)
+    maps = random_complex(1, 4, 12, 10, seed=1, dtype=torch.complex64)
+    maps = strength * maps / maps.abs().square().sum(1, keepdim=True).sqrt()
+    mask = torch.zeros(1, 1, 12, 10)
+    mask[..., ::2] = 1
+    measurement = pack_measurement(sense_forward(image, maps, mask), mask, maps)
+    result = channels_to_complex(method(measurement, weight=0.0, n_iterations=1000))
+    torch.testing.assert_close(result, image, atol=5e-3, rtol=0)
 
 
 def test_batch_is_reconstructed_item_by_item():

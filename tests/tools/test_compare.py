@@ -1,15 +1,14 @@
 """Comparisons: real processes of bundles on tiny images, numbers by hand, and what is refused."""
 
 import csv
-import json
 import re
-import zipfile
 
 import numpy as np
 import pytest
 import torch
 from html_page import check_page
 from PIL import Image
+from toy_comparison import BUNDLE, case, fake_run, toy_archive
 
 from common.handlers import save_weights
 from common.networks import RefineGanGenerator
@@ -28,7 +27,6 @@ from tools.results import Comparison
 from tools.results_report import report_results
 
 pytest.importorskip("sigpy", reason="needs the extra `classical`")
-BUNDLE = "brain_mri_refinegan_reconstruction"
 NAMES = ("a.png", "b.png", "c.png")
 SIZE, RATE, WIDTH = 64, 0.3, 4
 
@@ -176,69 +174,12 @@ def test_comparison_tells_what_it_was_and_can_be_reported(compared, images, weig
 
 # -- a packaged bundle with a `common` of its own ------------------------------------------------------------------
 
-TOY = """
-from pathlib import Path
-import numpy as np
-import torch
-
-def centred(transform, image):
-    return np.fft.fftshift(transform(np.fft.ifftshift(image), norm="ortho"))
-
-class Slices(torch.utils.data.Dataset):
-    def __init__(self, folder):
-        self.paths = sorted(str(path) for path in Path(folder).glob("*.npy"))
-    def __len__(self):
-        return len(self.paths)
-    def __getitem__(self, number):
-        image = np.load(self.paths[number])
-        mask = np.zeros(image.shape)
-        mask[:, ::2] = 1
-        kspace = mask * centred(np.fft.fft2, image)
-        stacked = np.stack([kspace.real, kspace.imag, mask]).astype(np.float32)
-        truth = np.stack([image, 0 * image]).astype(np.float32)
-        return {"image": stacked, "label": truth, "path": self.paths[number], "slice": 0, "n_slices": 1}
-
-class Scaled(torch.nn.Module):
-    def __init__(self, factor):
-        super().__init__()
-        self.factor = factor
-    def forward(self, measurement):
-        shifted = torch.fft.ifftshift(torch.complex(measurement[:, 0], measurement[:, 1]), dim=(1, 2))
-        image = self.factor * torch.fft.fftshift(torch.fft.ifft2(shifted, norm="ortho"), dim=(1, 2))
-        return torch.stack((image.real, image.imag), 1)
-"""
-
-TOY_CONFIG = {
-    "imports": ["$import sys"],
-    "bundle_root": ".",
-    "dataset_dir": "/workspace/data/toy",
-    "load_pretrain": True,
-    "factor": 1.0,
-    "dataset": {"_target_": "common.toy.Slices", "folder": "@dataset_dir"},
-    "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 2},
-    "network_def": {"_target_": "common.toy.Scaled", "factor": "@factor"},
-    "handlers": [],
-    "evaluator": {
-        "_target_": "SupervisedEvaluator",
-        "device": "cpu",
-        "val_data_loader": "@dataloader",
-        "network": "@network_def",
-        "val_handlers": "@handlers",
-    },
-    "initialize": ["$sys.path.insert(1, @bundle_root)"],
-    "run": ["$@evaluator.run()"],
-}
-
 
 @pytest.fixture
 def toy(tmp_path):
     """The zip of a bundle that brings another `common` than this repository's, and data for it."""
     archive, data = tmp_path / "toy_v0.1.0.zip", tmp_path / "data"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("toy/configs/inference.json", json.dumps(TOY_CONFIG))
-        file.writestr("toy/configs/metadata.json", '{"version": "0.1.0"}')
-        file.writestr("toy/common/__init__.py", "")
-        file.writestr("toy/common/toy.py", TOY)
+    toy_archive(archive)
     data.mkdir()
     for seed in range(3):
         np.save(data / f"{seed}.npy", np.random.default_rng(seed).random((16, 16)))
@@ -311,29 +252,6 @@ def test_folder_of_something_else_is_not_replaced(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="holds something else than a comparison; give --out a new folder"):
         compare_entries(tmp_path, [BUNDLE], tmp_path)
-
-
-def fake_run(monkeypatch, **folders):
-    """Bundles `first` and `second` whose inference gives prepared cases: lists of (path, slice, n_slices, arrays)."""
-
-    def run(entry, dataset_dir, overrides, folder, tell):
-        cases = CaseFolder(folder)
-        for number, (path, slice_index, n_slices, arrays) in enumerate(folders[entry.label]):
-            place = {"path": np.asarray(path), "slice": np.asarray(slice_index), "n_slices": np.asarray(n_slices)}
-            cases.write(number, {**arrays, **place})
-        tell(1, 1)
-        return cases
-
-    monkeypatch.setattr(runs, "run_bundle", run)
-    return [f"{label}={BUNDLE}" for label in folders]
-
-
-def case(seed=0, path="a.png", slice_index=0, n_slices=1, label=True, shift=0.0):
-    image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(seed)).to(torch.complex64)
-    mask = (torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(100 + seed)) < 0.5).float()
-    truth = torch.view_as_real(image)[0, 0].permute(2, 0, 1)
-    arrays = {"image": pack_measurement(mask * fft2c(image) + shift * mask, mask)[0], "pred": 0.9 * truth}
-    return path, slice_index, n_slices, {**arrays, "label": truth} if label else arrays
 
 
 @pytest.mark.parametrize(

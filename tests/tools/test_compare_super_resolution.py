@@ -15,11 +15,12 @@ from common.networks import RrdbGenerator, Vgg19Classifier
 from common.operators.degradation import resize
 from common.panel_files import PanelIndex
 from tools.command import run_commands
-from tools.compare import PERCEPTUAL_WEIGHTS, compare, compare_entries
+from tools.compare import compare, compare_entries
 from tools.comparison import runs
 from tools.comparison.bundle_runs import check_overrides, config_files
 from tools.comparison.capture import CaseFolder
 from tools.comparison.entries import BundleEntry, find_entry
+from tools.comparison.quality import PERCEPTUAL_WEIGHTS
 from tools.results import Comparison
 from tools.results_report import report_results
 

@@ -7,16 +7,24 @@ from functools import partial
 
 from torch import Tensor
 
-from common.operators import complex_to_channels, ifft2c, unpack_measurement
+from common.operators import complex_to_channels
+from common.operators.cropping import center_crop
 from common.operators.degradation import resize
-from tools.classical import require_sigpy, total_variation, wavelet
+from common.operators.zero_filled import zero_filled_image
+from tools.classical import TV_WEIGHT, WAVELET_WEIGHT, require_sigpy, total_variation, wavelet
 from tools.comparison.tasks import RECONSTRUCTION, SUPER_RESOLUTION
 
 Baseline = Callable[[Tensor, Sequence[int]], Tensor]
 """What was measured, `(batch, channels, height, width[, depth])`, and the size of the target to images of this size:
-k-space and mask to real and imaginary image `(batch, 2, height, width)`, low-resolution image to a larger one."""
+k-space and mask to real and imaginary image `(batch, 2, height, width)`, its middle part if k-space is larger;
+low-resolution image to a larger one."""
 
-CLASSICAL: dict[str, Callable[..., Tensor]] = {"tv": total_variation, "wavelet": wavelet}
+CLASSICAL: dict[str, tuple[Callable[..., Tensor], float]] = {
+    "tv": (total_variation, TV_WEIGHT),
+    "wavelet": (wavelet, WAVELET_WEIGHT),
+}
+"""Name to method and usual weight."""
+
 ENLARGEMENTS = ("nearest", "bicubic", "lanczos")
 BASELINES = {
     **dict.fromkeys(("zero_filled", *CLASSICAL), RECONSTRUCTION),
@@ -40,12 +48,21 @@ def find_baseline(name: str, weight: str = "") -> Baseline:
             raise ValueError(f"{name} has no parameter, got {weight!r}; leave it out")
         return partial(resize, kernel=name) if name in ENLARGEMENTS else _zero_filled
     require_sigpy()
+    method, number = CLASSICAL[name][0], penalty_weight(name, weight)
+    return lambda measurement, size: center_crop(method(measurement, number), size)
+
+
+def penalty_weight(name: str, weight: str = "") -> float:
+    """The weight of the penalty of one of `CLASSICAL`, as a part of the zero-filled image's largest magnitude.
+
+    Raises:
+        ValueError: the weight is no number.
+    """
     try:
-        options = {"weight": float(weight)} if weight else {}
+        return float(weight) if weight else CLASSICAL[name][1]
     except ValueError:
         raise ValueError(f"{name}:WEIGHT takes a number, got {weight!r}; for example {name}:0.01") from None
-    return lambda measurement, size: CLASSICAL[name](measurement, **options)
 
 
 def _zero_filled(measurement: Tensor, size: Sequence[int]) -> Tensor:
-    return complex_to_channels(ifft2c(unpack_measurement(measurement)[0]))
+    return complex_to_channels(zero_filled_image(measurement, size)[:, None])

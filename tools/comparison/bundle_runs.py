@@ -43,6 +43,15 @@ def config_files(entry: BundleEntry) -> list[Path]:
     return [path for plain, variant in pairs for path in (plain, variant) if path is plain or path.is_file()]
 
 
+def configuration(entry: BundleEntry) -> dict[str, Any]:
+    """The top-level keys of a bundle's configuration, as `config_files` come one after the other.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    return {key.partition("#")[0]: value for path in config_files(entry) for key, value in read_json(path).items()}
+
+
 def check_overrides(entry: BundleEntry, overrides: Mapping[str, Any]) -> None:
     """See that the bundle knows what is to be changed.
 
@@ -50,7 +59,7 @@ def check_overrides(entry: BundleEntry, overrides: Mapping[str, Any]) -> None:
         ValueError: its configuration lacks a key, or there is none.
     """
     files = config_files(entry)
-    known = {key.partition("#")[0] for path in files for key in read_json(path)}
+    known = configuration(entry)
     given = [*overrides, *(["checkpoint"] if entry.checkpoint else [])]
     if unknown := [key for key in given if key.partition("#")[0] not in known]:
         raise ValueError(
@@ -78,7 +87,7 @@ def run_bundle(
         tell: called with how many of how many batches are done.
 
     Returns:
-        "image", "pred" and "label" of all cases.
+        "image", "pred" and "label" of all cases, and "sample" if there is one.
 
     Raises:
         ValueError: the run failed; with the bundle's own words.

@@ -19,6 +19,9 @@ from torch import Tensor
 PROGRESS = "captured"
 """First word of the lines on stdout that tell how many of how many batches are done."""
 
+KEYS = ("image", "pred", "label", "sample")
+"""Of an evaluator's output, what is kept."""
+
 
 class CaseName(NamedTuple):
     """A slice of a data file."""
@@ -60,6 +63,8 @@ class CaseFolder:
 class SaveCases:
     """Ignite handler: writes "image" (what was measured), "pred" and "label" of each case into a `CaseFolder`.
 
+    And "sample", where "pred" is the mean of several samples and this is one of them.
+
     The evaluator decollates; per item, `engine.state.batch` has "path", "slice" and "n_slices".
 
     Args:
@@ -76,7 +81,7 @@ class SaveCases:
 
     def _add_batch(self, engine: Workflow) -> None:
         for where, images in zip(engine.state.batch, engine.state.output, strict=True):
-            arrays = {key: _plain(images[key]) for key in ("image", "pred", "label") if images.get(key) is not None}
+            arrays = {key: _plain(images[key]) for key in KEYS if images.get(key) is not None}
             place = {key: np.asarray(where[key]) for key in ("path", "slice", "n_slices")}
             self.cases.write(self._number, {**arrays, **place})
             self._number += 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.comparison.baselines import BASELINES, Baseline, find_baseline
+from tools.comparison.baselines import BASELINES, CLASSICAL, Baseline, find_baseline, penalty_weight
 from tools.comparison.tasks import task_of
 from tools.zoo.archive import unpack
 from tools.zoo.layout import bundle_names, find_bundle
@@ -20,11 +20,13 @@ class BaselineEntry:
         label: name of its row.
         method: what reconstructs or enlarges.
         task: which of the two.
+        note: what to know of its row.
     """
 
     label: str
     method: Baseline
     task: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,13 @@ def read_entries(texts: Sequence[str], unpack_into: Path, variant: str = "") -> 
 def find_entry(text: str, unpack_into: Path, variant: str = "") -> Entry:
     """Find what an entry names: a baseline, or a bundle by name, folder or zip.
 
-    `tv:WEIGHT` and `wavelet:WEIGHT` set the weight of the penalty, `BUNDLE:FILE.pt` other weights for the same network.
+    `tv:WEIGHT` and `wavelet:WEIGHT` set the weight of the penalty, `BUNDLE:FILE.pt` other weights for the same network,
+    `BUNDLE@VARIANT` and `BUNDLE@VARIANT:FILE.pt` a variant of its configuration, `BUNDLE@` none.
 
     Args:
         text: `[LABEL=]WHAT`.
         unpack_into: where a zip goes.
-        variant: of the configuration of a bundle.
+        variant: of the configuration of a bundle that names none.
 
     Raises:
         ValueError: it is none of these, or a file is missing.
@@ -93,15 +96,42 @@ def find_entry(text: str, unpack_into: Path, variant: str = "") -> Entry:
         label, what = "", text
     name, _, parameter = what.partition(":")
     if name in BASELINES:
-        return BaselineEntry(label or what, find_baseline(name, parameter), BASELINES[name])
+        return BaselineEntry(
+            label or what, find_baseline(name, parameter), BASELINES[name], _note(label or what, name, parameter)
+        )
     bundle, checkpoint = what, ""
     if what.endswith(".pt"):
         bundle, _, checkpoint = what.rpartition(":")
         if not Path(checkpoint).is_file():
             raise ValueError(f"{what}: no file of weights {checkpoint}; check the path")
-    root = _find_root(bundle, unpack_into)
-    own_label = f"{root.name}:{Path(checkpoint).stem}" if checkpoint else root.name
-    return BundleEntry(label or own_label, root, Path(checkpoint).resolve() if checkpoint else None, variant)
+    place, own_variant = _split_variant(bundle)
+    root = _find_root(place, unpack_into)
+    own_label = "".join(
+        [root.name, f"@{own_variant}" if own_variant else "", f":{Path(checkpoint).stem}" if checkpoint else ""]
+    )
+    return BundleEntry(
+        label or own_label,
+        root,
+        Path(checkpoint).resolve() if checkpoint else None,
+        variant if own_variant is None else own_variant,
+    )
+
+
+def _split_variant(bundle: str) -> tuple[str, str | None]:
+    """The bundle and its variant: None if none is named, empty if the name ends with the sign."""
+    place, sign, variant = bundle.rpartition("@")
+    if not sign or "/" in variant or Path(bundle).exists():  # the sign belongs to a path
+        return bundle, None
+    return place, variant
+
+
+def _note(label: str, name: str, parameter: str) -> str:
+    if name not in CLASSICAL:
+        return ""
+    return (
+        f"{label}: weight of the penalty {penalty_weight(name, parameter):g} of the zero-filled image's largest "
+        f"magnitude, {'as given' if parameter else 'the default, chosen on training data'}."
+    )
 
 
 def _find_root(bundle: str, unpack_into: Path) -> Path:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from common.operators import unpack_coils
 from tools.comparison.baselines import Baseline
 from tools.comparison.capture import CaseFolder
 from tools.comparison.tasks import RECONSTRUCTION, SUPER_RESOLUTION
 from tools.progress import Progress
 
 TOLERANCE = 1e-5
-"""Largest difference of measurements that are called the same, as a part of the largest value."""
+"""Largest difference of measurements that are called the same, as a part of the largest value: of k-space, mask and
+sensitivity maps each."""
 
 _EXAMPLES = {
     RECONSTRUCTION: "--mask_family radial --sampling_rate 0.1",
@@ -54,7 +58,8 @@ def require_same_measurements(
                 f"{reference_name.slice_index} of {reference_name.path} in {reference_label}; {way_out}"
             )
         for array, word in (("image", "measurement"), ("label", "target")):
-            if not _same(cases.read(number, array), reference.read(number, array)):
+            packed = array == "image" and task == RECONSTRUCTION
+            if not _same(cases.read(number, array), reference.read(number, array), packed):
                 where = f"{name.path}, slice {name.slice_index}"
                 raise ValueError(f"{where}: {label} has another {word} than {reference_label}; {way_out}")
 
@@ -65,6 +70,27 @@ def reconstruct(method: Baseline, measured: CaseFolder, results: CaseFolder, pro
         size = required(measured, number, "label").shape[1:]
         results.write(number, {"pred": method(required(measured, number, "image")[None], size)[0]})
         progress.update(number + 1, len(measured))
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a method made of all cases.
+
+    Attributes:
+        cases: where they are.
+        array: their name there.
+    """
+
+    cases: CaseFolder
+    array: str = "pred"
+
+    def read(self, number: int) -> Tensor:
+        """The image of a case.
+
+        Raises:
+            ValueError: it has none.
+        """
+        return required(self.cases, number, self.array)
 
 
 def required(cases: CaseFolder, number: int, array: str) -> Tensor:
@@ -81,7 +107,10 @@ def required(cases: CaseFolder, number: int, array: str) -> Tensor:
     return found
 
 
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
+def _same(a: Tensor | None, b: Tensor | None, packed: bool) -> bool:
     if a is None or b is None:
         return a is b
-    return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=TOLERANCE * float(b.abs().max()))
+    if a.shape != b.shape:
+        return False
+    parts = zip(*(unpack_coils(array[None]) if packed else (array,) for array in (a, b)), strict=True)
+    return all(torch.allclose(one, other, rtol=0, atol=TOLERANCE * float(other.abs().max())) for one, other in parts)

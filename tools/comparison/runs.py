@@ -11,8 +11,12 @@ from typing import Any
 from tools.comparison.bundle_runs import check_overrides, run_bundle
 from tools.comparison.capture import CaseFolder
 from tools.comparison.entries import BaselineEntry, BundleEntry, Entry
-from tools.comparison.measured import reconstruct, require_same_measurements, require_targets
+from tools.comparison.measured import Images, reconstruct, require_same_measurements, require_targets
+from tools.comparison.options import options_of
 from tools.progress import Progress
+
+ONE_SAMPLE = "one sample"
+"""Behind the label of a bundle that gives the mean of several samples, in the row of one of them."""
 
 
 @dataclass
@@ -22,14 +26,30 @@ class Runs:
     Attributes:
         task: which of the two.
         measured: "image" (the measurement, the low-resolution image) and "label" of all cases.
-        methods: label to "pred" of all cases.
+        methods: name of the row to the images of all cases: of a bundle that gives samples also LABEL, one sample.
         seconds: label to how long it took, of a bundle with the start of its process.
     """
 
     task: str
     measured: CaseFolder
-    methods: dict[str, CaseFolder] = field(default_factory=dict)
+    methods: dict[str, Images] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+
+def measuring_bundles(entries: Sequence[Entry], measurer: BundleEntry | None = None) -> list[BundleEntry]:
+    """The bundles among the entries, or the one that measures instead; the first measures for the baselines.
+
+    Raises:
+        ValueError: there is none.
+    """
+    bundles = [entry for entry in entries if isinstance(entry, BundleEntry)]
+    if bundles:
+        return bundles
+    if measurer is None:
+        raise ValueError(
+            "no entry is a bundle: give --measure_like BUNDLE, whose configuration says how data are read and measured"
+        )
+    return [measurer]
 
 
 def run_all(
@@ -46,34 +66,34 @@ def run_all(
     Args:
         entries: what to run.
         dataset_dir: of the data.
-        overrides: keys of the bundles' configurations to values.
-        folder: for the arrays, 28 bytes a pixel and bundle, 8 a pixel and baseline.
+        overrides: options to values, see `options_of`.
+        folder: for the arrays, 28 bytes a pixel and bundle, 8 more with samples, 8 a pixel and baseline.
         measurer: bundle that measures where no entry is a bundle; its network runs too, with or without weights.
 
     Raises:
         ValueError: there is nothing that measures, a bundle does not know an override or fails, a case has no target,
             or two bundles do not have the same measurements.
     """
-    bundles = [entry for entry in entries if isinstance(entry, BundleEntry)]
-    if not bundles and measurer is None:
-        raise ValueError(
-            "no entry is a bundle: give --measure_like BUNDLE, whose configuration says how data are read and measured"
-        )
-    if not bundles and measurer is not None:
-        bundles, overrides = [measurer], {"load_pretrain": False, **overrides}
+    bundles = measuring_bundles(entries, measurer)
+    if bundles[0] is measurer:
+        overrides = {"load_pretrain": False, **overrides}
+    labels = [bundle.label for bundle in bundles]
+    options = {label: options_of(label, labels, overrides) for label in labels}
     for bundle in bundles:
-        check_overrides(bundle, overrides)
+        check_overrides(bundle, options[bundle.label])
     runs: Runs | None = None
     for number, bundle in enumerate(bundles):
         started = perf_counter()
         with Progress(bundle.label) as progress:
-            cases = run_bundle(bundle, dataset_dir, overrides, folder / f"bundle_{number}", progress.update)
+            cases = run_bundle(bundle, dataset_dir, options[bundle.label], folder / f"bundle_{number}", progress.update)
         if runs is None:
             require_targets(bundle.label, cases)
             runs = Runs(bundle.task, cases)
         else:
             require_same_measurements(bundle.label, cases, bundles[0].label, runs.measured, runs.task)
-        runs.methods[bundle.label] = cases
+        runs.methods[bundle.label] = Images(cases)
+        if cases.read(0, "sample") is not None:
+            runs.methods[f"{bundle.label}, {ONE_SAMPLE}"] = Images(cases, "sample")
         runs.seconds[bundle.label] = perf_counter() - started
     assert runs is not None  # there is a bundle
     for number, entry in enumerate(entries):
@@ -82,7 +102,8 @@ def run_all(
             cases = CaseFolder(folder / f"baseline_{number}")
             with Progress(entry.label) as progress:
                 reconstruct(entry.method, runs.measured, cases, progress)
-            runs.methods[entry.label] = cases
+            runs.methods[entry.label] = Images(cases)
             runs.seconds[entry.label] = perf_counter() - started
-    runs.methods = {entry.label: runs.methods[entry.label] for entry in entries}
+    rows = [row for entry in entries for row in (entry.label, f"{entry.label}, {ONE_SAMPLE}")]
+    runs.methods = {row: runs.methods[row] for row in rows if row in runs.methods}
     return runs

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from common.figures import CaseImages, case_figure, enlarged_case, error_scale_of, save_figure
 from common.metrics import get_protocol
 from common.metrics.protocol_metric import image_from_channels
-from common.operators import unpack_measurement
+from common.operators import unpack_coils
 from common.panel_files import PanelIndex
 from tools.comparison.capture import CaseFolder
 from tools.comparison.measured import required
@@ -23,7 +23,8 @@ ZOOM = 4
 def draw_cases(folder: Path, runs: Runs, on_sheet: Sequence[int], further: Iterable[int], protocol: str) -> None:
     """Write `sheet.png` with some cases, and `panels/` with a figure for each of these and of further ones.
 
-    All error maps have one scale.
+    All error maps have one scale. If the protocol measures volumes, the images of each are divided by the maximum of
+    its target.
 
     Args:
         folder: where.
@@ -32,9 +33,10 @@ def draw_cases(folder: Path, runs: Runs, on_sheet: Sequence[int], further: Itera
         further: numbers of further cases.
         protocol: of the PSNR and SSIM under the error maps; if it measures volumes, `magnitude_slice` instead.
     """
+    peaks: dict[str, float] = {}
     if get_protocol(protocol).scope == "volume":
-        protocol = "magnitude_slice"
-    cases = {number: _case(runs, number) for number in dict.fromkeys((*on_sheet, *further))}
+        protocol, peaks = "magnitude_slice", _peaks(runs.measured)
+    cases = {number: _case(runs, number, peaks) for number in dict.fromkeys((*on_sheet, *further))}
     scale = error_scale_of(list(cases.values()))
     index = PanelIndex.of([(case.path, case.slice_index) for case in cases.values()], protocol, scale)
     index.draw(list(cases.values()), folder / "panels")
@@ -61,17 +63,28 @@ def numbers_of(cases: Sequence[Case], measured: CaseFolder) -> list[int]:
     return found
 
 
-def _case(runs: Runs, number: int) -> CaseImages:
+def _peaks(measured: CaseFolder) -> dict[str, float]:
+    """The largest magnitude of each file's targets; 1 for targets of zeros."""
+    peaks: dict[str, float] = {}
+    for number in range(len(measured)):
+        path = measured.name(number).path
+        target = image_from_channels(required(measured, number, "label")[None])
+        peaks[path] = max(peaks.get(path, 0.0), float(target.abs().max()))
+    return {path: peak or 1.0 for path, peak in peaks.items()}
+
+
+def _case(runs: Runs, number: int, peaks: Mapping[str, float]) -> CaseImages:
     name = runs.measured.name(number)
-    images = {shown(label): required(cases, number, "pred") for label, cases in runs.methods.items()}
+    images = {shown(label): images.read(number) for label, images in runs.methods.items()}
     target = required(runs.measured, number, "label")
     if runs.task == SUPER_RESOLUTION:
         return enlarged_case(name.path, name.slice_index, images, target, ZOOM)
-    _, mask = unpack_measurement(required(runs.measured, number, "image")[None])
+    _, mask, _ = unpack_coils(required(runs.measured, number, "image")[None])
+    peak = peaks.get(name.path, 1.0)
     return CaseImages(
         path=name.path,
         slice_index=name.slice_index,
         mask=mask[0, 0],
-        methods={label: image_from_channels(image[None])[0] for label, image in images.items()},
-        target=image_from_channels(target[None])[0],
+        methods={label: image_from_channels(image[None])[0] / peak for label, image in images.items()},
+        target=image_from_channels(target[None])[0] / peak,
     )

@@ -1,0 +1,128 @@
+"""One comparison for each of several settings, and one table of all of them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fire.parser import DefaultParseValue
+
+from common.data.atomic import atomic_path
+from tools.comparison.summary import description, table
+from tools.results import Values, format_summary, heading, metrics_of, shown, summaries
+
+TABLE = "sweep.csv"
+"""All values of all settings, in the folder of a sweep."""
+
+_EXAMPLE = '--sweep "accelerations=4,8 center_fractions=0.08,0.04"'
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Values of the swept options.
+
+    Attributes:
+        name: the first option and its value, `accelerations=4`.
+        overrides: options to values.
+    """
+
+    name: str
+    overrides: Mapping[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return re.sub(r"[^\w.-]+", "_", self.name).strip("_")
+
+
+def read_sweep(text: str, is_list: Callable[[str], bool]) -> list[Setting]:
+    """The settings that `KEY=VALUE,VALUE,... KEY=VALUE,VALUE,...` asks for: the first values of all, the second ones.
+
+    Args:
+        text: values are read as those of other options.
+        is_list: whether a key of the configurations holds a list; a single value becomes a list of one.
+
+    Raises:
+        ValueError: the text is something else, or the keys do not have as many values each.
+    """
+    columns: dict[str, list[Any]] = {}
+    for part in text.split():
+        key, equals, values = part.partition("=")
+        if not equals or not key or key in columns:
+            raise ValueError(f"a sweep is KEY=VALUE,VALUE,... of each key once, got {text!r}; for example {_EXAMPLE}")
+        columns[key] = [_value(word, is_list(key)) for word in _split(values)]
+    if not columns or len({len(values) for values in columns.values()}) > 1:
+        counts = ", ".join(f"{len(values)} of {key}" for key, values in columns.items())
+        raise ValueError(f"a sweep needs as many values of each key, got {counts or 'none'}; for example {_EXAMPLE}")
+    first, settings = next(iter(columns)), []
+    for row in zip(*columns.values(), strict=True):
+        overrides = dict(zip(columns, row, strict=True))
+        settings.append(Setting(f"{first}={_plain(overrides[first])}", overrides))
+    if len({setting.folder for setting in settings}) < len(settings):
+        raise ValueError(f"the values of a sweep's first key name the settings and must differ, got {text!r}")
+    return settings
+
+
+def write_sweep(
+    folder: Path, protocol: str, settings: Sequence[Setting], values: Mapping[str, Values], blocks: Sequence[str]
+) -> str:
+    """Write `sweep.csv` and `summary.md`, and return what the second holds.
+
+    Args:
+        folder: with the folders of the settings in it.
+        protocol: name of the protocol of the values.
+        settings: in the order of the columns.
+        values: of all methods, by name of the setting.
+        blocks: of the settings, their own summaries.
+    """
+    _join_tables(folder, settings)
+    first = next(iter(values.values()))
+    lines = [description(protocol, first), ""]
+    for metric in metrics_of(first):
+        lines += [*_table(metric, values), ""]
+    for setting, block in zip(settings, blocks, strict=True):
+        lines += [f"## {', '.join(f'{key}={_plain(value)}' for key, value in setting.overrides.items())}", "", block]
+    text = "\n".join(lines)
+    (folder / "summary.md").write_text(text, encoding="utf-8", errors="replace")
+    return text
+
+
+def _split(values: str) -> list[str]:
+    """At the commas outside brackets."""
+    return re.split(r",(?![^\[]*\])", values)
+
+
+def _value(word: str, in_list: bool) -> Any:
+    value = DefaultParseValue(word)
+    return [value] if in_list and not isinstance(value, list) else value
+
+
+def _plain(value: Any) -> str:
+    return str(value[0]) if isinstance(value, list) and len(value) == 1 else str(value)
+
+
+def _table(metric: str, settings: Mapping[str, Values]) -> list[str]:
+    """A row per method and a column per setting."""
+    columns = [summaries(values) for values in settings.values()]
+    rows = [
+        [shown(method), *(" ".join(format_summary(column[method][metric], metric)) for column in columns)]
+        for method in columns[0]
+    ]
+    return table([heading(metric), *settings], rows)
+
+
+def _join_tables(folder: Path, settings: Sequence[Setting]) -> None:
+    """The rows of all settings' `metrics.csv`, the swept options in front."""
+    keys = list(settings[0].overrides)
+    with atomic_path(folder / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for number, setting in enumerate(settings):
+            with (folder / setting.folder / "metrics.csv").open(newline="", encoding="utf-8") as part:
+                header, *rows = csv.reader(part)
+            if number == 0:
+                writer.writerow([*keys, *header])
+            writer.writerows([[*(_plain(value) for value in setting.overrides.values()), *row] for row in rows])
