@@ -8,20 +8,24 @@ from pathlib import Path
 import numpy as np
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
+from torch import Tensor
 
 from common.handlers.save_reconstructions import magnitude_array
 from common.handlers.volume_parts import VolumeParts
 from common.handlers.volume_report import VolumeReport
 from common.metrics.calibration import rank_correlation, tissue_mask
+from common.metrics.protocol_metric import image_from_channels
 from common.metrics.report import CaseRow
 
 
 class HallucinationReport(VolumeReport):
     """Write how well the standard deviation of samples ranks the true error, over the tissue of each volume.
 
-    ``hallucination.csv`` has Spearman's rank correlation of the standard deviation and the error
-    ``||mean| - |target||`` of all tissue pixels of a volume; means of both over these pixels, in image units: a
-    deviation much below the error claims too much certainty; and the fraction of pixels that count as tissue. See
+    ``hallucination.csv`` has, over all tissue pixels of a volume: Spearman's rank correlation of the standard deviation
+    and the error ``|mean - target|``, both of complex images, ``spearman``; the same with the error of the magnitudes,
+    ``||mean| - |target||``, which is what a picture shows, ``spearman_magnitude``; the mean deviation and the mean
+    error (complex) in image units: a deviation much below the error claims too much certainty; and the fraction of
+    pixels that count as tissue. Where a volume's target has no phase, ``spearman`` too is that of the magnitudes. See
     :mod:`common.metrics.calibration`.
 
     For an evaluator that decollates: per item, ``engine.state.output`` has "pred" and "label" (real, imaginary) and
@@ -51,12 +55,8 @@ class HallucinationReport(VolumeReport):
         for where, images in zip(engine.state.batch, engine.state.output, strict=True):
             if images.get("std") is None or images.get("label") is None:
                 continue
-            target = magnitude_array(images["label"])
-            parts = {
-                "target": target,
-                "error": np.abs(magnitude_array(images["pred"]) - target),
-                "std": magnitude_array(images["std"]),
-            }
+            parts = {name: _complex_array(images[key]) for name, key in (("target", "label"), ("mean", "pred"))}
+            parts["std"] = magnitude_array(images["std"])
             volumes = self._volumes.add(where["path"], int(where["slice"]), int(where["n_slices"]), parts)
             if volumes:
                 self._done.append(_row(str(where["path"]), **volumes))
@@ -66,7 +66,9 @@ class HallucinationReport(VolumeReport):
         return self._done
 
     def _line(self, rows: list[CaseRow]) -> str:
-        values = [row.values["spearman"] for row in rows if not math.isnan(row.values["spearman"])]
+        judged = [row.values for row in rows if not math.isnan(row.values["spearman"])]
+        values = [row["spearman"] for row in judged]
+        magnitudes = [row["spearman_magnitude"] for row in judged]
         if not values:
             return (
                 "hallucination map: not judged, since no volume has a target, tissue and samples that differ"
@@ -74,17 +76,24 @@ class HallucinationReport(VolumeReport):
             )
         return (
             "hallucination map: Spearman correlation of standard deviation and error over tissue "
-            f"{np.mean(values):.3f} on average, {min(values):.3f} to {max(values):.3f} over {len(values)} volumes "
-            f"({self.path})"
+            f"{np.mean(values):.3f} on average, {min(values):.3f} to {max(values):.3f} over {len(values)} volumes; "
+            f"error of magnitudes {np.mean(magnitudes):.3f} ({self.path})"
         )
 
 
-def _row(path: str, target: np.ndarray, error: np.ndarray, std: np.ndarray) -> CaseRow:
-    tissue = tissue_mask(target)
+def _row(path: str, target: np.ndarray, mean: np.ndarray, std: np.ndarray) -> CaseRow:
+    magnitude_error = np.abs(np.abs(mean) - np.abs(target))
+    error = np.abs(mean - target) if target.imag.any() else magnitude_error
+    tissue = tissue_mask(np.abs(target))
     values = {
         "spearman": rank_correlation(std, error, tissue),
+        "spearman_magnitude": rank_correlation(std, magnitude_error, tissue),
         "mean_std": float(std[tissue].mean()) if tissue.any() else math.nan,
         "mean_error": float(error[tissue].mean()) if tissue.any() else math.nan,
         "tissue_fraction": float(tissue.mean()),
     }
     return CaseRow("tissue", path, None, "reconstruction", values)
+
+
+def _complex_array(channels: Tensor) -> np.ndarray:
+    return image_from_channels(channels[None])[0].cpu().numpy()

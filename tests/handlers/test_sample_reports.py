@@ -92,7 +92,7 @@ def collected(knees, **options):
 
         def look(self, engine):
             for where, images in zip(engine.state.batch, engine.state.output, strict=True):
-                parts = [channels_to_complex(images[key][None])[0, 0].abs().numpy() for key in ("pred", "label")]
+                parts = [channels_to_complex(images[key][None])[0, 0].numpy() for key in ("pred", "label")]
                 volumes.setdefault(where["path"], []).append((*parts, images["std"][0].numpy()))
 
     evaluate(knees, [Look()], **options)
@@ -104,12 +104,14 @@ def test_rank_correlation_of_each_volume_over_its_tissue(knees, tmp_path, caplog
         evaluate(knees, [HallucinationReport(tmp_path)])
     rows, expected = read(tmp_path / "hallucination.csv"), []
     for path, (mean, target, std) in sorted(collected(knees).items()):
-        tissue = target > 0.1 * np.quantile(target, 0.99)
+        tissue = np.abs(target) > 0.1 * np.quantile(np.abs(target), 0.99)
         error = np.abs(mean - target)
+        of_magnitudes = spearmanr(std[tissue], np.abs(np.abs(mean) - np.abs(target))[tissue]).statistic
         expected.append(spearmanr(std[tissue], error[tissue]).statistic)
         row = rows[len(expected) - 1]
         assert row["file"] == path
         assert float(row["spearman"]) == pytest.approx(expected[-1], abs=1e-5)
+        assert float(row["spearman_magnitude"]) == pytest.approx(of_magnitudes, abs=1e-5)
         assert float(row["mean_std"]) == pytest.approx(std[tissue].mean(), rel=1e-4)
         assert float(row["mean_error"]) == pytest.approx(error[tissue].mean(), rel=1e-4)
         assert float(row["tissue_fraction"]) == pytest.approx(tissue.mean(), rel=1e-5)
