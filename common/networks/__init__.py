@@ -2,6 +2,7 @@
 
 from common.networks.edsr import EdsrGenerator
 from common.networks.folding import FoldedBatchNorm, add_batch_norm
+from common.networks.frozen_norm import FrozenBatchNorm2d, freeze_batch_norm
 from common.networks.image_unet import ImageUNet
 from common.networks.mobilenet import MobileNetV2Features
 from common.networks.patch_discriminator import ConditionalPatchDiscriminator
@@ -25,6 +26,7 @@ __all__ = [
     "EdsrGenerator",
     "FlatteningDiscriminator",
     "FoldedBatchNorm",
+    "FrozenBatchNorm2d",
     "FullyConvolutionalDiscriminator",
     "ImageUNet",
     "MobileNetV2Features",
@@ -40,6 +42,7 @@ __all__ = [
     "Vgg19Classifier",
     "Vgg19Features",
     "add_batch_norm",
+    "freeze_batch_norm",
     "receptive_halo",
     "start_from_baseline",
 ]
