@@ -17,7 +17,7 @@ from common.networks.sr_discriminators import (
     SeparableDiscriminator,
 )
 from common.networks.sr_resnet import SrResNetGenerator
-from common.networks.texture_gan import TextureUNets, UnrolledUNets, start_from_baseline
+from common.networks.texture_gan import TextureUNets, UnrolledUNets, start_from_baseline, train_textures_alone
 from common.networks.vgg import Vgg19Classifier, Vgg19Features
 
 __all__ = [
@@ -45,4 +45,5 @@ __all__ = [
     "freeze_batch_norm",
     "receptive_halo",
     "start_from_baseline",
+    "train_textures_alone",
 ]

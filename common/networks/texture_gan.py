@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from common.networks.frozen_norm import freeze_batch_norm
 from common.networks.mobilenet import MobileNetV2Features
 from common.networks.shrinkage_unet import ShrinkageUNet
 from common.networks.texture_encoder import TextureEncoder, TextureMapping
@@ -186,7 +187,9 @@ class TextureUNets(UnrolledUNets):
             ValueError: for noise of another shape, or for fewer pixels than the texture vectors have numbers.
         """
         if noise is None:
-            noise = torch.zeros_like(measurement[:, :2])
+            maps = torch.zeros_like(measurement[:, None, :1])
+            deviates = torch.zeros([measurement.shape[0], 1, self.n_latent], device=measurement.device)
+            return self._sampled(measurement, maps, deviates)[3][:, 0]
         return self.samples(measurement, noise[:, None])[:, 0]
 
     @torch.jit.export
@@ -200,7 +203,7 @@ class TextureUNets(UnrolledUNets):
         Returns:
             ``(batch, n_samples, 2, height, width)``.
         """
-        return self._sampled(measurement, noise)[3]
+        return self._sampled(measurement, noise[:, :, :1], self._latent(noise))[3]
 
     @torch.jit.ignore
     def stages(self, measurement: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -212,11 +215,14 @@ class TextureUNets(UnrolledUNets):
         """
         batch, _, height, width = measurement.shape
         noise = torch.randn(batch, 2, 2, height, width, device=measurement.device)
-        mean, log_variance, style, images = self._sampled(measurement, noise)
+        mean, log_variance, style, images = self._sampled(measurement, noise[:, :, :1], self._latent(noise))
         return mean, log_variance, style, images[:, 1], images[:, 0]
 
-    def _sampled(self, measurement: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Texture distribution, style map of the first sample and all samples."""
+    def _sampled(self, measurement: Tensor, noise: Tensor, deviates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Texture distribution, style map of the first sample and all samples.
+
+        Of noise ``(batch, n_samples, 1, height, width)`` and the texture vectors' ``(batch, n_samples, n_latent)``.
+        """
         masked_kspace, mask, sensitivity_maps = unpack_coils(measurement)
         batch, height, width = measurement.shape[0], measurement.shape[-2], measurement.shape[-1]
         if noise.dim() != 5 or noise.shape[0] != batch or noise.shape[-2] != height or noise.shape[-1] != width:
@@ -229,7 +235,7 @@ class TextureUNets(UnrolledUNets):
         zero_filled = complex_to_channels(sense_adjoint(kspace, sensitivity_maps, mask))
         image = self._refined(zero_filled, kspace, mask, sensitivity_maps)
         mean, log_variance, shares = self.encoder(zero_filled.square().sum(dim=1, keepdim=True).sqrt())
-        deviates = self._latent(noise).reshape(batch * n_samples, mean.shape[1], mean.shape[2])
+        deviates = deviates.reshape(batch * n_samples, mean.shape[1], mean.shape[2])
         vectors = _each(mean, n_samples) + (0.5 * _each(log_variance, n_samples)).exp() * deviates
         style = self.mapping(vectors, _each(shares, n_samples))
         maps = sensitivity_maps if sensitivity_maps.shape[0] == 1 else _each(sensitivity_maps, n_samples)
@@ -290,6 +296,27 @@ def start_from_baseline(network: TextureUNets, path: str | Path) -> TextureUNets
         )
     network.load_state_dict({**own, **{place: state[name] for place, name in places.items()}})
     return network
+
+
+def train_textures_alone(network: TextureUNets) -> TextureUNets:
+    """Leave to a training only what a baseline does not have, in place: encoder, mapping, injections and attention.
+
+    The rest keeps its weights, and all batch norms their statistics: with noise of zeros and no textures yet it is the
+    baseline, and training can add samples around its image but not spoil it.
+
+    Args:
+        network: after :func:`start_from_baseline`.
+
+    Returns:
+        the network.
+    """
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(_is_texture(name))
+    return freeze_batch_norm(network)  # type: ignore[return-value]
+
+
+def _is_texture(name: str) -> bool:
+    return name.startswith(("encoder.", "mapping.")) or "injection" in name or ".attention." in name
 
 
 def _each(value: Tensor, n_samples: int) -> Tensor:
