@@ -57,6 +57,8 @@ class SpectralProjection:
     def __call__(self, trainer: GanTrainer | None = None) -> None:
         """Project all weights."""
         for weight in self.weights:
+            if not weight.requires_grad:  # not trained
+                continue
             weight.div_((spectral_norm(weight) / self.bound).clamp(min=1.0))
 
 
