@@ -457,8 +457,7 @@ def test_workflow_has_all_properties(kind: str, config: str, knees: Path, monkey
 
 def test_train_and_inference_agree() -> None:
     train, inference = load("train.json"), load("inference.json")
-    given = {key: value for key, value in train["network_def"].items() if key != "encoder_weights"}
-    assert given == inference["network_def"]
+    assert train["network_def"] == inference["network_def"]
     for key in ("n_blocks", "width", "n_textures", "texture_size", "injection", "attention", "encoder_width", "mask",
                 "accelerations", "center_fractions", "noise_std", "coils", "intensity_range"):  # fmt: skip
         assert train[key] == inference[key], key
