@@ -426,7 +426,7 @@ def test_a_baseline_of_another_width_is_refused(trained: Path, knees: Path, tmp_
     where = overrides(dataset_dir=knees, output_dir=tmp_path / "out", ckpt_dir=tmp_path / "out")
     more = overrides(**{**SMALL, "width": 8}, initial_weights=trained / "model_baseline.pt")
     done = python("monai.bundle", "run", "--config_file", f"[{TRAIN}]", *where, *more, cwd=BUNDLE)
-    assert_one_line(done, r"model_baseline\.pt: expected the weights of a baseline of 2 blocks of the same width")
+    assert_one_line(done, r"model_baseline\.pt: expected the weights of a baseline of the same width, with 2 blocks")
 
 
 # -- metadata, properties, exports -------------------------------------------------------------------------------
