@@ -405,13 +405,16 @@ def test_wrong_inputs_are_refused(networks):
     network, measurement = networks["spatial"], random_measurement(32, 40, batch=2)
     with pytest.raises(ValueError, match=r"expected a measurement .* got shape \[1, 2, 32, 32\]"):
         network(torch.zeros(1, 2, 32, 32))
-    for shape in [(2, 2, 32, 41), (2, 2, 33, 40), (1, 2, 32, 40), (2, 32, 40)]:
+    for shape in [(2, 2, 32, 41), (2, 2, 33, 40), (1, 2, 32, 40)]:
         with pytest.raises(ValueError, match=r"expected noise .* height and width \[2, 32, 40\], got shape"):
             network(measurement, torch.zeros(shape))
     with pytest.raises(ValueError, match=r"expected noise of two channels .* got shape \[2, 1, 3, 32, 40\]"):
         network(measurement, torch.zeros(2, 3, 32, 40))
+    with pytest.raises(ValueError, match=r"expected noise of two channels .* got shape \[2, 1, 32, 40\]"):
+        network(measurement, torch.zeros(2, 32, 40))
     with pytest.raises(ValueError, match=r"at least 16 pixels, .*take larger images, or a network of fewer or smaller"):
-        network(random_measurement(3, 5))
+        network(random_measurement(3, 5), torch.zeros(1, 2, 3, 5))
+    assert network(random_measurement(3, 5)).shape == (1, 2, 3, 5)  # without noise no texture is drawn
 
 
 def test_wrong_options_are_refused():
