@@ -61,9 +61,10 @@ def ifft2c(kspace: Tensor) -> Tensor:
 def complex_to_channels(image: Tensor) -> Tensor:
     """Complex ``(batch, 1, height, width)`` to real ``(batch, 2, height, width)``: real part, imaginary part.
 
-    A view: the channels lie next to each other in memory, as convolutions like it (``torch.channels_last``).
+    Series ``(batch, 1, height, width, frames)`` likewise. A view: the channels lie next to each other in memory, as
+    convolutions like it (``torch.channels_last``).
     """
-    return torch.view_as_real(image)[:, 0].permute(0, 3, 1, 2)
+    return torch.view_as_real(image)[:, 0].movedim(-1, 1)
 
 
 def channels_to_complex(channels: Tensor) -> Tensor:
@@ -72,4 +73,4 @@ def channels_to_complex(channels: Tensor) -> Tensor:
     Copies only what is not already laid out as the above leaves it. Axes are taken and added while the numbers are
     real, since ONNX knows neither for complex ones.
     """
-    return torch.view_as_complex(channels[:, :2].permute(0, 2, 3, 1).contiguous()[:, None])
+    return torch.view_as_complex(channels[:, :2].movedim(1, -1).contiguous()[:, None])

@@ -1,6 +1,7 @@
 """MONAI transforms and batch preparation."""
 
 from common.transforms.acquire import PrepareAcquisition
+from common.transforms.acquire_cine import PrepareCine
 from common.transforms.acquire_coils import PrepareCoilAcquisition
 from common.transforms.augmentation import RandomView
 from common.transforms.classify import PrepareClasses
@@ -13,6 +14,7 @@ __all__ = [
     "CropToReconSpaced",
     "InOrder",
     "PrepareAcquisition",
+    "PrepareCine",
     "PrepareClasses",
     "PrepareCoilAcquisition",
     "PrepareSuperResolution",

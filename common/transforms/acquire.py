@@ -1,7 +1,7 @@
 """``prepare_batch`` of reconstruction: fully sampled images or measured k-space in, measurement and truth out."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ class SeededAcquisition:
     """What batch preparations share: the masks and the noise of a batch, and the seeds that they come from.
 
     Args:
-        mask: draws masks, see :class:`~common.operators.masks.MaskSampler`.
+        mask: draws masks, see :class:`~common.operators.masks.MaskSource`, or those of series.
         augmentation: maps a batch of images ``(batch, channels, height, width)`` and a generator to such a batch.
         noise_std: standard deviation of complex Gaussian noise in k-space, in image units, of the real and of
             the imaginary part.
@@ -28,7 +28,7 @@ class SeededAcquisition:
 
     def __init__(
         self,
-        mask: MaskSource,
+        mask: Callable[..., Tensor],
         augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         noise_std: float = 0.0,
         by_file: bool = False,
@@ -48,7 +48,8 @@ class SeededAcquisition:
         return image if self.augmentation is None else self.augmentation(image, generator)
 
     def _masks(self, batchdata: Mapping[str, Any], image: Tensor, generator: torch.Generator) -> Tensor:
-        shape = (image.shape[-2], image.shape[-1])
+        """Masks of the images' size, ``(batch, 1, height, width)``, or of series with their frames last."""
+        shape = tuple(image.shape[2:])
         if not self.by_file:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
             return self.mask(shape, seed=seed, batch=image.shape[0], device=image.device)
@@ -127,12 +128,17 @@ class PrepareAcquisition(SeededAcquisition):
                 )
 
 
-def plain_tensors(batchdata: Mapping[str, Any], device: torch.device, **options: Any) -> dict[str, Tensor]:
-    """``image``, ``kspace`` and ``mask`` of a batch, as far as it has them, on the device.
+def plain_tensors(
+    batchdata: Mapping[str, Any],
+    device: torch.device,
+    names: Sequence[str] = ("image", "kspace", "mask"),
+    **options: Any,
+) -> dict[str, Tensor]:
+    """The named entries of a batch, as far as it has them, on the device.
 
     Without MONAI's metadata, whose bookkeeping slows every later operation.
     """
-    names = [name for name in ("image", "kspace", "mask") if name in batchdata]
+    names = [name for name in names if name in batchdata]
     return {name: batchdata[name].as_subclass(Tensor).to(device, **options) for name in names}
 
 

@@ -104,6 +104,11 @@ def spoke_angles(n_spokes: int, first: Tensor, golden: bool = False) -> Tensor:
     return first + step * torch.arange(n_spokes, dtype=torch.float64, device=first.device)
 
 
+def rasterised_spokes(angles: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Whole spokes through DC at ``angles`` ``(batch, n_spokes)`` in radians: bool ``(batch, height, width)``."""
+    return (_spoke_times(angles, shape) < _never(angles, shape)).view(-1, *shape)
+
+
 def _first_angle(streams: Tensor, angle_deg: float | None, period: float) -> Tensor:
     if angle_deg is None:
         return uniform(streams, 1) * period

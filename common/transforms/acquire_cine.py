@@ -1,0 +1,143 @@
+"""``prepare_batch`` of dynamic MRI: series in, what the network takes and the truth out."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.operators.coils import simulated_sensitivity_maps
+from common.operators.fourier import complex_to_channels, fft2c
+from common.operators.masks.kt import KtMasks
+from common.operators.phase import smooth_phase
+from common.operators.sensitivity import estimate_sensitivity_maps
+from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, pack_series
+from common.transforms.acquire import SeededAcquisition, plain_tensors
+
+MEASUREMENTS = ("simulated", "stored")
+
+
+class PrepareCine(SeededAcquisition):
+    """Undersamples a batch of series on the device, or passes on what was measured.
+
+    Of each batch it takes, in this order:
+
+    - ``kspace`` and ``mask``, measured by a scanner. Maps of several coils are estimated from the mean of all frames.
+    - ``recon``, stored aliased magnitudes, where ``measurement`` is ``stored``, or where there is nothing else.
+    - ``truth``: it is given coils, transformed, masked with another mask in each frame, and given noise. A truth
+      without phase is given a smooth random one if a measurement is asked for: k-space of real images is symmetric, so
+      that half of it would tell the rest.
+
+    The truth of the batch is ``truth``, or none.
+
+    Args:
+        mask: draws masks ``(batch, 1, height, width, frames)``.
+        complex_image: what the network takes: False for magnitudes ``(batch, 1, height, width, frames)``, True for the
+            measurement, see :func:`~common.operators.series.pack_series`, which keeps the data consistent networks
+            honest. The truth is then real and imaginary part.
+        measurement: ``simulated`` from the truth, or ``stored`` aliased magnitudes.
+        n_coils: simulated receive coils, in a ring.
+        augmentation: maps ``(batch, frames, height, width)`` and a generator to such a batch; all frames alike.
+        noise_std: of complex Gaussian noise in k-space, in units of the truth, of real and imaginary part.
+        by_file: whether masks, noise and phase follow from the file's name, so that an evaluation repeats.
+
+    Raises:
+        ValueError: for an unknown ``measurement`` or a number out of range; at a call, for a batch that lacks what is
+            needed, naming its files.
+    """
+
+    def __init__(
+        self,
+        mask: KtMasks,
+        complex_image: bool = False,
+        measurement: str = "simulated",
+        n_coils: int = 1,
+        augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        noise_std: float = 0.0,
+        by_file: bool = False,
+    ) -> None:
+        super().__init__(mask, augmentation, noise_std, by_file)
+        if measurement not in MEASUREMENTS:
+            raise ValueError(f"measurement must be one of {', '.join(MEASUREMENTS)}, got {measurement!r}")
+        if n_coils < 1:
+            raise ValueError(f"n_coils must be at least 1, got {n_coils}")
+        if complex_image and measurement == "stored":
+            raise ValueError(
+                "expected measurement 'simulated' for a network that takes k-space, got 'stored': aliased magnitudes "
+                "have none; take a network of magnitudes, or data with the truth or k-space"
+            )
+        self.complex_image = complex_image
+        self.measurement = measurement
+        self.n_coils = n_coils
+
+    def __call__(
+        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Make the network's input and its truth, ``(batch, 1 or 2, height, width, frames)`` or None."""
+        names = ("recon", "truth", "kspace", "mask")
+        entries = plain_tensors(batchdata, device, names, non_blocking=non_blocking, **kwargs)
+        truth = entries.get("truth")
+        if "kspace" in entries and "mask" in entries:
+            measured = pack_series(entries["kspace"], entries["mask"], _maps(entries["kspace"], entries["mask"]))
+            return self._input(measured), None if truth is None else self._label(truth)
+        if "recon" in entries and (self.measurement == "stored" or truth is None) and not self.complex_image:
+            return self._stored(entries["recon"], truth)
+        if truth is None or self.measurement == "stored":
+            lacking = "imagesRecon" if self.measurement == "stored" else "imagesTrue or kspace with mask"
+            raise ValueError(
+                f"{', '.join(dict.fromkeys(batchdata['path']))}: expected {lacking}, got {', '.join(entries)} only; "
+                "use such data, or the other `measurement`, or a network of magnitudes for aliased magnitudes"
+            )
+        return self._simulated(batchdata, truth)
+
+    def _stored(self, recon: Tensor, truth: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if truth is None:
+            return recon, None
+        both = self._views(torch.cat((recon, truth.abs()), dim=4), self._generator(recon.device))
+        recon, truth = both.chunk(2, dim=4)
+        return recon, truth
+
+    def _simulated(self, batchdata: Mapping[str, Any], truth: Tensor) -> tuple[Tensor, Tensor]:
+        generator = self._generator(truth.device)
+        truth = self._views(truth, generator)
+        if self.complex_image and not truth.is_complex():
+            truth = truth * self._phases(batchdata, truth, generator)
+        mask = self._masks(batchdata, truth, generator)
+        maps = None
+        if self.n_coils > 1:
+            maps = simulated_sensitivity_maps(self.n_coils, truth.shape[2], truth.shape[3]).to(truth.device)
+        coil_images = truth if maps is None else truth * maps[..., None]
+        kspace = batch_to_frames(fft2c(frames_to_batch(coil_images.to(torch.complex64))), truth.shape[0])
+        return self._input(
+            pack_series(mask * self._noisy(batchdata, kspace, mask, generator), mask, maps)
+        ), self._label(truth)
+
+    def _input(self, measurement: Tensor) -> Tensor:
+        return measurement if self.complex_image else aliased_magnitude(measurement)
+
+    def _label(self, truth: Tensor) -> Tensor:
+        return complex_to_channels(truth.to(torch.complex64)) if self.complex_image else truth.abs()
+
+    def _views(self, series: Tensor, generator: torch.Generator) -> Tensor:
+        """The augmentation, of all frames alike: they are its channels."""
+        return self._augmented(series[:, 0].movedim(-1, 1), generator).movedim(1, -1)[:, None]
+
+    def _phases(self, batchdata: Mapping[str, Any], truth: Tensor, generator: torch.Generator) -> Tensor:
+        """Complex ``(batch, 1, height, width, 1)`` of magnitude 1."""
+        phases = []
+        for path in batchdata["path"]:
+            if self.by_file:
+                generator.manual_seed(zlib.crc32(f"{Path(path).name}:phase".encode()))
+            phases.append(smooth_phase(truth.shape[2], truth.shape[3], generator))
+        phase = torch.stack(phases)[:, None, :, :, None]
+        return torch.polar(torch.ones_like(phase), phase)
+
+
+def _maps(kspace: Tensor, mask: Tensor) -> Tensor | None:
+    """Sensitivity maps of several coils, ``(batch, n_coils, height, width)``, from the mean of all frames' samples."""
+    if kspace.shape[1] == 1:
+        return None
+    counts = mask.sum(dim=4)
+    return estimate_sensitivity_maps((kspace * mask).sum(dim=4) / counts.clamp(min=1), (counts > 0).to(mask.dtype))
