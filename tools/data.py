@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common.data.cine_set import make_cine_set
 from common.data.knee_set import make_knee_set
 from common.data.synthetic import make_brain_set, make_chest_ct_set, make_rock_set, make_texture_set
 from common.data.texture_phantom import TEXTURES
@@ -171,6 +172,40 @@ def make_knee_mri(
     return _told(directory, made, sum(counts.values()), "volumes")
 
 
+@command
+def make_cardiac_cine(
+    directory: str,
+    n_train: int = 24,
+    n_valid: int = 4,
+    n_test: int = 10,
+    n_slices: int = 3,
+    size: int = 96,
+    n_frames: int = 16,
+    seed: int = 0,
+    workers: int = 0,
+) -> str:
+    """Write series of synthetic beating hearts (random phantoms, no measured data) as HDF5.
+
+    They go to DIRECTORY/train, /valid and /test, a heart per file, with the true and the aliased images and the areas
+    of the left ventricle. A set that is there already is kept; a folder that holds anything else is refused.
+
+    Args:
+        directory: folder to make.
+        n_train: number of hearts to train on.
+        n_valid: number of hearts to choose a checkpoint by.
+        n_test: number of hearts to report on.
+        n_slices: short-axis sections of a heart, from base to apex.
+        size: height and width in pixels, 32 or more.
+        n_frames: frames of a series, which span a beat or somewhat more.
+        seed: another seed, other hearts.
+        workers: processes that draw; 0 draws in this one.
+    """
+    counts = {"n_train": n_train, "n_valid": n_valid, "n_test": n_test}
+    options = {"n_slices": n_slices, "size": size, "n_frames": n_frames, "seed": seed, "workers": workers}
+    made = make_cine_set(str(directory), **counts, **options)
+    return _told(directory, made, sum(counts.values()), "hearts")
+
+
 def _told(directory: str, made: bool, total: int, what: str) -> str:
     if made:
         return f"made {total} synthetic {what} in {directory}"
@@ -180,6 +215,7 @@ def _told(directory: str, made: bool, total: int, what: str) -> str:
 _FEW: dict[str, Any] = {"n_train": 4, "n_valid": 2, "n_test": 2}
 TINY_SETS: dict[str, Callable[[Path], Any]] = {
     "brain_mri": partial(make_brain_set, **_FEW, size=64),
+    "cardiac_cine": partial(make_cine_set, **_FEW, n_slices=2, size=64, n_frames=6),
     "chest_ct": partial(make_chest_ct_set, **_FEW, size=64),
     "knee_mri": partial(make_knee_set, **_FEW, n_slices=2, size=64),
     "rock": partial(make_rock_set, **_FEW, size=64),
@@ -207,6 +243,7 @@ def make_tiny_set(name: str, folder: Path) -> None:
 
 DATA_SETS: dict[str, Callable[..., Any]] = {
     "brain_mri": make_brain_mri,
+    "cardiac_cine": make_cardiac_cine,
     "chest_ct": make_chest_ct,
     "knee_mri": make_knee_mri,
     "rock": make_rock,

@@ -2,6 +2,7 @@
 
 from common.data.assembler import VolumeAssembler
 from common.data.atomic import atomic_path
+from common.data.cine import CineDataset, find_cine
 from common.data.classes import ClassDataset, count_classes, find_classes
 from common.data.errors import DataError
 from common.data.files import SUFFIXES, find_files
@@ -12,6 +13,7 @@ from common.data.writers import output_path, write_volume
 
 __all__ = [
     "SUFFIXES",
+    "CineDataset",
     "ClassDataset",
     "DataError",
     "PairDataset",
@@ -21,6 +23,7 @@ __all__ = [
     "VolumeDataset",
     "atomic_path",
     "count_classes",
+    "find_cine",
     "find_classes",
     "find_files",
     "find_images",

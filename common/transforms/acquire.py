@@ -53,8 +53,12 @@ class SeededAcquisition:
         if not self.by_file:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
             return self.mask(shape, seed=seed, batch=image.shape[0], device=image.device)
-        names = [Path(path).name for path in batchdata["path"]]
+        names = self._mask_names(batchdata)
         return self.mask(shape, seed=names, batch=len(names), device=image.device)
+
+    def _mask_names(self, batchdata: Mapping[str, Any]) -> list[str]:
+        """What the masks follow from where ``by_file``."""
+        return [Path(path).name for path in batchdata["path"]]
 
     def _noisy(self, batchdata: Mapping[str, Any], kspace: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
         """The samples of the mask with their noise."""
@@ -62,9 +66,8 @@ class SeededAcquisition:
             return kspace
         if not self.by_file:
             return kspace + mask * self.noise_std * _complex_normal(kspace.shape, generator)
-        slices = zip(batchdata["path"], batchdata["slice"], strict=True)
-        seeds = [f"{Path(path).name}:{int(index)}" for path, index in slices]
-        noise = [_complex_normal(kspace[:1].shape, generator.manual_seed(zlib.crc32(seed.encode()))) for seed in seeds]
+        seeds = [zlib.crc32(name.encode()) for name in slice_names(batchdata)]
+        noise = [_complex_normal(kspace[:1].shape, generator.manual_seed(seed)) for seed in seeds]
         return kspace + mask * self.noise_std * torch.cat(noise)
 
 
@@ -126,6 +129,12 @@ class PrepareAcquisition(SeededAcquisition):
                     f"{path}: expected an image without phase, as scaling 'shifted' takes it, but {fraction:.0%} of "
                     "its energy is in negative parts; use weights trained with `--scaling peak`, and that option here"
                 )
+
+
+def slice_names(batchdata: Mapping[str, Any]) -> list[str]:
+    """``<file name>:<number>`` of each slice or series of a batch: the same on every machine."""
+    places = zip(batchdata["path"], batchdata["slice"], strict=True)
+    return [f"{Path(path).name}:{int(index)}" for path, index in places]
 
 
 def plain_tensors(

@@ -14,7 +14,7 @@ from common.operators.masks.kt import KtMasks
 from common.operators.phase import smooth_phase
 from common.operators.sensitivity import estimate_sensitivity_maps
 from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, pack_series
-from common.transforms.acquire import SeededAcquisition, plain_tensors
+from common.transforms.acquire import SeededAcquisition, plain_tensors, slice_names
 
 MEASUREMENTS = ("simulated", "stored")
 
@@ -41,7 +41,8 @@ class PrepareCine(SeededAcquisition):
         n_coils: simulated receive coils, in a ring.
         augmentation: maps ``(batch, frames, height, width)`` and a generator to such a batch; all frames alike.
         noise_std: of complex Gaussian noise in k-space, in units of the truth, of real and imaginary part.
-        by_file: whether masks, noise and phase follow from the file's name, so that an evaluation repeats.
+        by_file: whether masks and noise follow from the file's name and the number of the series in it, and the phase
+            from the name, so that an evaluation repeats.
 
     Raises:
         ValueError: for an unknown ``measurement`` or a number out of range; at a call, for a batch that lacks what is
@@ -119,6 +120,9 @@ class PrepareCine(SeededAcquisition):
 
     def _label(self, truth: Tensor) -> Tensor:
         return complex_to_channels(truth.to(torch.complex64)) if self.complex_image else truth.abs()
+
+    def _mask_names(self, batchdata: Mapping[str, Any]) -> list[str]:
+        return slice_names(batchdata)  # the series of a file may be different hearts
 
     def _views(self, series: Tensor, generator: torch.Generator) -> Tensor:
         """The augmentation, of all frames alike: they are its channels."""

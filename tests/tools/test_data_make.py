@@ -36,8 +36,8 @@ def test_tiny_set_has_images_in_each_split(name, tmp_path):
                 assert values.shape == (48, 48, 48)
             else:
                 with h5py.File(file) as volume:
-                    values = volume["reconstruction_esc"][()]
-                assert values.shape == (2, 64, 64)
+                    values = volume["imagesTrue" if name == "cardiac_cine" else "reconstruction_esc"][()]
+                assert values.shape[:3] == (2, 64, 64)
             most = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
             assert np.ptp(values) > 0.1 * most
             contents.append(values.tobytes())
@@ -45,7 +45,9 @@ def test_tiny_set_has_images_in_each_split(name, tmp_path):
 
 
 def test_unknown_set_is_refused_with_the_names(tmp_path):
-    with pytest.raises(ValueError, match="'knee': no such synthetic set, expected one of brain_mri, chest_ct, knee"):
+    with pytest.raises(
+        ValueError, match="'knee': no such synthetic set, expected one of brain_mri, cardiac_cine, chest_ct, knee"
+    ):
         make_tiny_set("knee", tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
@@ -53,6 +55,7 @@ def test_unknown_set_is_refused_with_the_names(tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["cardiac_cine", "--size=32", "--n_slices=1", "--n_frames=3"], "2 synthetic hearts"),
         (["chest_ct", "--size=32"], "2 synthetic images"),
         (["knee_mri", "--size=32", "--n_slices=2", "--n_coils=2"], "2 synthetic volumes"),
         (["rock", "--size=32"], "2 synthetic images"),

@@ -31,7 +31,7 @@ def test_magnitudes_are_those_of_the_masked_transform():
     batch = from_files("a.h5", "b.h5", truth=truth)
     image, label = PrepareCine(MASK, by_file=True)(batch, CPU)
     assert torch.equal(label, truth)
-    mask = MASK(SHAPE, ["a.h5", "b.h5"], 2)
+    mask = MASK(SHAPE, ["a.h5:0", "b.h5:1"], 2)
     kspace = mask * to_kspace(truth)
     expected = torch.fft.ifft2(torch.fft.ifftshift(kspace, (2, 3)), dim=(2, 3), norm="ortho").abs()
     torch.testing.assert_close(image, torch.fft.fftshift(expected, (2, 3)), atol=1e-5, rtol=0)

@@ -1,0 +1,186 @@
+"""Writes the series that an evaluator reconstructs beside what they were made of."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import Tensor
+
+from common.data.cine import CineSource, open_cine
+from common.data.cine.nifti import write_nifti
+from common.data.cine.results import KeptSeries, write_results
+from common.data.errors import DataError
+from common.data.files import split_suffix
+from common.operators.series import aliased_magnitude
+
+logger = logging.getLogger("recon")
+
+FORMATS = ("h5", "nifti")
+_NIFTI = (".nii", ".nii.gz")
+
+
+class SaveCineResults:
+    """Writes ``result.h5``, and NIfTI files of the results, when the last series has come.
+
+    ======  =========================================================================================
+    h5      ``result.h5``, see :func:`~common.data.cine.results.write_results`: ``input``, ``result`` and, where there
+            is one, ``truth``, float32 ``[N, H, W, T]``, magnitudes in [0, 1] as the network saw them; ``sources``;
+            ``intensity_range``. Series of another size than the first one go to ``result_<H>x<W>x<T>.h5``
+    nifti   ``<stem>_recon.nii.gz`` for each source file, or a NIfTI input's own suffix: float32 ``[H, W, slices, T]``,
+            results in the stored units of that file, with its affine, voxel sizes and frame interval
+    ======  =========================================================================================
+
+    Files appear whole or not at all. Until the end of the run the series lie in a hidden folder in ``output_dir``, of
+    which one is in memory at a time. Several processes must share ``output_dir``; the first of them writes the files,
+    in the order of one process alone.
+
+    For an evaluator that decollates: per item ``engine.state.output`` has "image", the network's input, aliased
+    magnitudes ``(1, H, W, T)`` or the measurement, see :func:`~common.operators.series.pack_series`, of which the
+    zero-filled magnitudes are kept; "pred", ``(1 or 2, H, W, T)``; "label", likewise, None or absent.
+    ``engine.state.batch`` has "path", "slice" and, where it is not [0, 1], "intensity_range", as
+    :class:`~common.data.CineDataset` gives them.
+
+    Args:
+        output_dir: where the files go; made if need be.
+        formats: of "h5" and "nifti", those to write.
+        options: of :func:`~common.data.cine.open_cine`, as the data was read.
+
+    Raises:
+        ValueError: for unknown formats.
+        DataError: in a run, for results that are not finite; with "nifti" for files of which a series is missing or
+            whose size is not that of the results, and for two of one name.
+    """
+
+    def __init__(self, output_dir: str | Path, formats: Sequence[str] = ("h5",), **options: Any) -> None:
+        self.output_dir = Path(output_dir)
+        self.formats = [formats] if isinstance(formats, str) else list(formats)
+        if not self.formats or not set(self.formats) <= set(FORMATS):
+            raise ValueError(f"formats: expected one or more of {', '.join(FORMATS)}, got {formats!r}; correct them")
+        self.options = options
+        self._folder: TemporaryDirectory[str] | None = None
+        self._kept: list[KeptSeries] = []
+        self._sources: dict[str, CineSource] = {}
+
+    def attach(self, engine: Workflow) -> None:
+        """Register on the evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_batch)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._abandon)
+
+    def _start(self, engine: Workflow) -> None:
+        self._discard()
+        self._sources = {}
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        self._folder = TemporaryDirectory(prefix=".unfinished-", dir=self.output_dir)
+
+    def _add_batch(self, engine: Workflow) -> None:
+        assert self._folder is not None
+        for where, images in zip(engine.state.batch, engine.state.output, strict=True):
+            path, index = str(where["path"]), int(where["slice"])
+            truth_path = where.get("truth_path")
+            self._source(path, truth_path)  # what cannot be opened is found now, and not at the end
+            result = _magnitude(images["pred"])
+            kept = [_input_magnitude(images["image"]), result]
+            if images.get("label") is not None:
+                kept.append(_magnitude(images["label"]))
+            if not np.isfinite(result).all():
+                raise DataError(
+                    f"{path}: not written, the result of series {index} has NaN or infinite values; check the network"
+                )
+            file = Path(self._folder.name) / f"{len(self._kept)}.npy"
+            np.save(file, np.stack(kept))
+            low, high = (float(end) for end in where.get("intensity_range", (0, 1)))
+            height, width, n_frames = result.shape
+            self._kept.append(KeptSeries(file, path, truth_path, index, (low, high), (height, width, n_frames)))
+
+    def _finish(self, engine: Workflow) -> None:
+        gathered = cast("list[list[KeptSeries]]", idist.all_gather(self._kept))
+        try:
+            if idist.get_rank() == 0:
+                self._write(_in_order(gathered))
+        finally:
+            idist.barrier()  # the other processes' files are read until here
+            self._discard()
+
+    def _abandon(self, engine: Workflow, error: BaseException) -> None:
+        self._discard()
+        raise error
+
+    def _discard(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._folder, self._kept = None, []
+
+    def _source(self, path: str, truth_path: str | None) -> CineSource:
+        if path not in self._sources:
+            self._sources[path] = open_cine(path, truth_path, **self.options).source
+        return self._sources[path]
+
+    def _write(self, series: list[KeptSeries]) -> None:
+        for one in series:
+            self._source(one.path, one.truth_path)  # those of other processes too
+        if "h5" in self.formats:
+            for n, size in enumerate(dict.fromkeys(one.size for one in series)):
+                name = "result.h5" if n == 0 else f"result_{'x'.join(map(str, size))}.h5"
+                chosen = [one for one in series if one.size == size]
+                attributes = [self._sources[one.path].attributes() for one in chosen]
+                write_results(self.output_dir / name, chosen, attributes)
+                logger.info(f"{len(chosen)} series of {' x '.join(map(str, size))} are in {self.output_dir / name}")
+        if "nifti" in self.formats:
+            targets: dict[Path, str] = {}
+            for path, source in self._sources.items():
+                target = self._nifti_path(Path(path))
+                if target in targets:
+                    raise DataError(f"{path}: {target} is that of {targets[target]} already; rename one of the two")
+                targets[target] = path
+                self._write_nifti(target, source, {one.index: one for one in series if one.path == path})
+
+    def _nifti_path(self, path: Path) -> Path:
+        stem, suffix = split_suffix(path)
+        target = self.output_dir / f"{stem}_recon{suffix if suffix.lower() in _NIFTI else '.nii.gz'}"
+        if target.resolve() == path.resolve():
+            raise DataError(f"{path}: the result would replace it; choose another output_dir")
+        return target
+
+    def _write_nifti(self, target: Path, source: CineSource, series: dict[int, KeptSeries]) -> None:
+        missing = [str(index) for index in range(source.n_series) if index not in series]
+        if missing:
+            raise DataError(f"{source.path}: lacks series {', '.join(missing)}, not written; reconstruct all of them")
+        stored = []
+        for index in range(source.n_series):
+            low, high = series[index].intensity_range
+            stored.append(series[index].load()["result"] * (high - low) + low)
+            if stored[-1].shape != source.size:
+                raise DataError(
+                    f"{source.path}: expected results of {list(source.size)} as the file has, got "
+                    f"{list(stored[-1].shape)}, whose place is not known; write format h5"
+                )
+        write_nifti(np.stack(stored), source, target)
+
+
+def _in_order(gathered: list[list[KeptSeries]]) -> list[KeptSeries]:
+    """The series of all processes, each of which has every n-th file, in the order of the files."""
+    placed: list[tuple[int, int, KeptSeries]] = []
+    for rank, kept in enumerate(gathered):
+        files = {path: n for n, path in enumerate(dict.fromkeys(one.path for one in kept))}
+        placed += [(files[one.path], rank, one) for one in kept]
+    return [one for _, _, one in sorted(placed, key=lambda entry: entry[:2])]
+
+
+def _magnitude(channels: Tensor) -> np.ndarray:
+    """``[height, width, frames]`` of channels ``(2 or 1, height, width, frames)``."""
+    return torch.linalg.vector_norm(channels.as_subclass(Tensor).float(), dim=0).cpu().numpy()
+
+
+def _input_magnitude(image: Tensor) -> np.ndarray:
+    if len(image) == 1:
+        return _magnitude(image)
+    return _magnitude(aliased_magnitude(image.as_subclass(Tensor)[None].float())[0])
