@@ -26,8 +26,9 @@ logger = logging.getLogger("recon")
 class TrainingCheckpoint:
     """Saves all that a :class:`~common.engines.gan_trainer.GanTrainer` needs to go on as if never stopped.
 
-    Networks, moving average, optimisers, loss scalers, random states, iteration, and the validator's best
-    metric. A damaged newest file falls back to the one before, with a warning.
+    Networks, moving average, optimisers, loss scalers, random states, iteration, the validator's best metric, and what
+    handlers keep in ``trainer.state`` under names they add to Ignite's ``trainer.state_dict_user_keys`` (numbers,
+    strings, containers of them). A damaged newest file falls back to the one before, with a warning.
 
     Args:
         directory: holds ``checkpoint_<iteration>.pt``; made when first needed.
@@ -114,6 +115,7 @@ class TrainingCheckpoint:
             "epoch_length": trainer.state.epoch_length,
             "discriminator_step_count": trainer.discriminator_step_count,
             "best": best,
+            "kept": {name: getattr(trainer.state, name) for name in trainer.state_dict_user_keys},
             "random": _random_states(),
             **{name: part.state_dict() for name, part in self._parts(trainer).items()},
         }
@@ -143,6 +145,9 @@ class TrainingCheckpoint:
         if self.validator is not None and state["best"] is not None:
             self.validator.state.best_metric = state["best"]["metric"]
             self.validator.state.best_metric_epoch = state["best"]["epoch"]
+        for name in trainer.state_dict_user_keys:
+            if name in state.get("kept", {}):  # else it is new to this training
+                setattr(trainer.state, name, state["kept"][name])
         _set_random_states(state["random"])
 
 

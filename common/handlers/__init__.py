@@ -2,7 +2,12 @@
 
 from common.handlers.best_model import BestModel, save_weights
 from common.handlers.case_table import CaseTableHandler
+from common.handlers.cine_panels import CinePanels, TensorBoardCine
+from common.handlers.cine_results import SaveCineResults
+from common.handlers.cine_table import CineTable
 from common.handlers.dropout_schedule import DropoutSchedule
+from common.handlers.early_stopping import EarlyStopping
+from common.handlers.epoch_weights import EpochWeights
 from common.handlers.kspace_residual import KspaceResidualReport
 from common.handlers.panels import PanelHandler, TensorBoardPanelHandler
 from common.handlers.phase_weights import PhaseWeights
@@ -19,15 +24,21 @@ from common.handlers.training_log import TrainingLog
 __all__ = [
     "BestModel",
     "CaseTableHandler",
+    "CinePanels",
+    "CineTable",
     "DropoutSchedule",
+    "EarlyStopping",
+    "EpochWeights",
     "KspaceResidualReport",
     "PanelHandler",
     "PhaseWeights",
     "Progress",
+    "SaveCineResults",
     "SaveReconstructions",
     "SaveSampledVolumes",
     "SuperResolutionPanels",
     "SuperResolutionTable",
+    "TensorBoardCine",
     "TensorBoardPanelHandler",
     "TensorBoardSuperResolution",
     "TrainingLog",

@@ -78,6 +78,10 @@ class CaseTableHandler:
         target = image_from_channels(images["label"])
         rows = {**self._baselines(images["image"], target), "reconstruction": image_from_channels(images["pred"])}
         rows |= {key: image_from_channels(images[key]) for key in self.further if key in images}
+        self._add_rows(paths, slices, rows, target)
+
+    def _add_rows(self, paths: list[str], slices: list[int], rows: dict[str, Tensor], target: Tensor) -> None:
+        """Measure the images of each row, of cases of one size."""
         for table in self.tables:
             for row, image in rows.items():
                 table.add_batch(paths, slices, row, image, target)

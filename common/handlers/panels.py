@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -146,6 +146,14 @@ class PanelHandler:
         """An item of the batch and its output as what is drawn."""
         return measured_case(where, images, self.n_samples)
 
+    def _scales(self, cases: Sequence[CaseImages]) -> tuple[float, float]:
+        """Ends of the scales of the errors and of the standard deviations, in image units."""
+        return error_scale_of(cases), std_scale_of(cases)
+
+    def _write(self, index: PanelIndex, cases: Sequence[CaseImages]) -> None:
+        """Write the figures."""
+        index.draw(cases, self.output_dir)
+
     def _collect(self, engine: Engine) -> None:
         cases = cases_of(engine, self._case)
         self._spread.extend(self._picker.pick(engine, cases))
@@ -155,12 +163,12 @@ class PanelHandler:
     def _draw(self, engine: Engine) -> None:
         chosen = {(case.path, case.slice_index): case for case in (*self._spread, *self._extremes.of_all_processes())}
         drawn = list(chosen.values())
-        parts = _gather((list(chosen), error_scale_of(drawn), std_scale_of(drawn)))
+        parts = _gather((list(chosen), *self._scales(drawn)))
         places, error_scales, std_scales = zip(*parts, strict=True)
         index = PanelIndex.of(
             [where for part in places for where in part], self.protocol.name, max(error_scales), max(std_scales)
         )
-        index.draw(drawn, self.output_dir)
+        self._write(index, drawn)
         if index.pictures and idist.get_rank() == 0:
             index.write(self.output_dir)
         self._start(engine)  # the images are not needed any more

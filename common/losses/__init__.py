@@ -1,6 +1,7 @@
-"""Adversarial losses, penalties of the discriminator, image losses, perceptual loss, SRGAN's objective."""
+"""Adversarial losses, penalties of the discriminator, image losses, perceptual loss, SRGAN's and cine objectives."""
 
 from common.losses.adversarial import ADVERSARIAL_LOSSES, AdversarialLoss, adversarial_loss
+from common.losses.cine import CINE_LOSSES, CineObjective
 from common.losses.classification import ClassifierObjective
 from common.losses.image import masked_kspace_l1, total_variation
 from common.losses.penalties import GradientPenalty, R1Penalty
@@ -10,7 +11,9 @@ from common.losses.texture_proxy import GaborTextures, HighPass, MobileNetTextur
 
 __all__ = [
     "ADVERSARIAL_LOSSES",
+    "CINE_LOSSES",
     "AdversarialLoss",
+    "CineObjective",
     "ClassifierObjective",
     "GaborTextures",
     "GradientPenalty",

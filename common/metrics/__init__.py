@@ -2,7 +2,13 @@
 
 from common.metrics.no_reference import piqe
 from common.metrics.perceptual import PerceptualDistance
-from common.metrics.protocol_metric import ProtocolMetric, bicubic_and_label, zero_filled_and_label
+from common.metrics.protocol_metric import (
+    ProtocolMetric,
+    aliased_and_label,
+    aliased_series,
+    bicubic_and_label,
+    zero_filled_and_label,
+)
 from common.metrics.protocols import PROTOCOLS, Protocol, get_protocol
 from common.metrics.report import CaseRow, write_csv
 from common.metrics.statistics import Summary, paired_difference, summarise
@@ -17,6 +23,8 @@ __all__ = [
     "Protocol",
     "ProtocolMetric",
     "Summary",
+    "aliased_and_label",
+    "aliased_series",
     "bicubic_and_label",
     "get_protocol",
     "paired_difference",

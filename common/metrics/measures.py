@@ -1,4 +1,4 @@
-"""PSNR, NMSE and SSIM of real images.
+"""PSNR, MSE, NMSE and SSIM of real images.
 
 All run batched on the images' device and in float64: SSIM's variances are differences of nearly equal
 numbers, which float32 leaves with four digits, and TF32 convolutions (the default on recent GPUs) with none.
@@ -28,6 +28,11 @@ def nmse(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.where(energy > 0, error / energy, torch.nan)
 
 
+def mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of real images ``(batch, ...)``, float64 ``(batch,)``; 0.01 for a constant error of 0.1."""
+    return (prediction.double() - target.double()).square().flatten(1).mean(1)
+
+
 def psnr(prediction: Tensor, target: Tensor, data_range: float | Tensor = 1.0) -> Tensor:
     """Peak signal-to-noise ratio ``10 log10(data_range^2 / MSE)`` in dB: an MSE of 0.01 at data range 1 is 20 dB.
 
@@ -39,9 +44,8 @@ def psnr(prediction: Tensor, target: Tensor, data_range: float | Tensor = 1.0) -
     Returns:
         float64 ``(batch,)``; infinite where the images are identical.
     """
-    mean_squared_error = (prediction.double() - target.double()).square().flatten(1).mean(1)
     peak = torch.as_tensor(data_range, dtype=torch.float64, device=prediction.device)
-    return 10 * torch.log10(peak.square() / mean_squared_error)
+    return 10 * torch.log10(peak.square() / mse(prediction, target))
 
 
 def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:

@@ -14,27 +14,31 @@ from torch import Tensor
 from common.metrics.protocols import Protocol, get_protocol
 from common.operators.degradation.resize import resize
 from common.operators.fourier import channels_to_complex, complex_to_channels
+from common.operators.series import aliased_magnitude
 from common.operators.zero_filled import zero_filled_image
 
 
 def image_from_channels(channels: Tensor) -> Tensor:
     """Network channels ``(batch, 2 or 1, height, width)`` to images ``(batch, height, width)``.
 
-    Two channels are real and imaginary part and become complex; one stays real, and may also be that of volumes
-    ``(batch, 1, height, width, depth)``. Computed in float32 at least, whatever autocast left.
+    Two channels are real and imaginary part and become complex; one stays real. Volumes and series of frames,
+    ``(batch, 2 or 1, height, width, depth or frames)``, keep their last axis. Computed in float32 at least, whatever
+    autocast left.
 
     Raises:
         ValueError: for any other shape.
     """
-    if channels.dim() not in (4, 5) or channels.shape[1] not in ((1, 2) if channels.dim() == 4 else (1,)):
+    if channels.dim() not in (4, 5) or channels.shape[1] not in (1, 2):
         raise ValueError(
-            "expected images of 2 channels (real, imaginary) or 1 (real), (batch, channels, height, width), "
-            f"got shape {list(channels.shape)}; convert the network's output before the metric"
+            "expected images of 2 channels (real, imaginary) or 1 (real), (batch, channels, height, width[, depth or "
+            f"frames]), got shape {list(channels.shape)}; convert the network's output before the metric"
         )
     channels = channels.as_subclass(Tensor)
     if channels.dtype in (torch.float16, torch.bfloat16):
         channels = channels.float()
-    return channels_to_complex(channels)[:, 0] if channels.shape[1] == 2 else channels[:, 0]
+    if channels.shape[1] == 1:
+        return channels[:, 0]
+    return channels_to_complex(channels)[:, 0] if channels.dim() == 4 else torch.complex(channels[:, 0], channels[:, 1])
 
 
 def zero_filled_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
@@ -50,6 +54,26 @@ def zero_filled_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[
     return [complex_to_channels(image[None])[0] for image in baseline], labels
 
 
+def aliased_series(measured: Tensor) -> Tensor:
+    """Magnitudes of the series that a cine network gets, ``(batch, 1, height, width, frames)``.
+
+    Args:
+        measured: ``(batch, channels, height, width, frames)``: one channel is the aliased magnitudes themselves, more
+            are the measurement, see :func:`~common.operators.series.pack_series`.
+    """
+    return measured if measured.shape[1] == 1 else aliased_magnitude(measured)
+
+
+def aliased_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """``output_transform`` that measures the baseline of cine series: the aliased series in place of results.
+
+    Args:
+        output: an evaluator's, decollated; "image" as :func:`aliased_series` takes it, less the batch; "label" the
+            truth.
+    """
+    return [aliased_series(item["image"][None])[0] for item in output], [item["label"] for item in output]
+
+
 def bicubic_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
     """``output_transform`` that measures the baseline of super-resolution: bicubic enlargements in place of results.
 
@@ -63,7 +87,7 @@ def bicubic_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tens
 
 
 class ProtocolMetric(IgniteMetricHandler):
-    """Mean over all slices (of super-resolution: all images or volumes) of one metric of a protocol.
+    """Mean over all slices (of super-resolution: all images or volumes; of cine: all series) of a protocol's metric.
 
     Gathers over processes, and leaves the values of the slices in ``engine.state.metric_details``. Slices
     for which the metric is undefined (NaN) are left out of the mean; an infinite PSNR makes it infinite.
@@ -72,7 +96,8 @@ class ProtocolMetric(IgniteMetricHandler):
         protocol: a protocol, or the name of one, that gives a value per slice or image.
         metric: one of its metrics. NMSE is better when lower: MONAI's key metric wants the opposite.
         output_transform: from ``engine.state.output`` to (predictions, labels), each a list of
-            ``(channels, height, width[, depth])`` or a batch of it, with two channels (real, imaginary) or one.
+            ``(channels, height, width[, depth or frames])`` or a batch of it, with two channels (real, imaginary) or
+            one.
         save_details: whether to leave the values of the slices.
 
     Raises:

@@ -13,9 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from common.metrics.measures import gaussian_window, nmse, psnr, ssim, uniform_window
+from common.metrics.measures import gaussian_window, mse, nmse, psnr, ssim, uniform_window
 
 Measure = Callable[[Tensor, Tensor], Tensor]
+
+_SHAPES = {"image": ((3, 4), "height, width[, depth]"), "cine": ((4,), "height, width, frames")}  # others: slices
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,14 @@ class Protocol:
         name: the key in ``PROTOCOLS``.
         description: one line.
         scope: "slice" gives a value per slice; "volume" takes the batch as one volume and gives one; "image" gives a
-            value per item of the batch, slices or whole volumes.
+            value per item of the batch, slices or whole volumes; "cine" a value per series of frames.
         prepare: maps (prediction, target), complex or real, to the real images that are compared.
         measures: metric name to function of the prepared images.
     """
 
     name: str
     description: str
-    scope: Literal["slice", "volume", "image"]
+    scope: Literal["slice", "volume", "image", "cine"]
     prepare: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     measures: Mapping[str, Measure]
 
@@ -63,21 +65,21 @@ class Protocol:
 
         Args:
             prediction: complex or real, ``(batch, height, width)``, magnitudes in [0, 1]; with scope "image" also
-                ``(batch, height, width, depth)``.
+                ``(batch, height, width, depth)``, with scope "cine" ``(batch, height, width, frames)``.
             target: the same shape.
             metrics: names to compute; None for all.
 
         Returns:
             metric name to float64 ``(batch,)``, or ``(1,)`` for a volume. PSNR of identical images is
-            infinite. A metric is NaN where it is undefined: NMSE for a target of zeros, and all three of
-            ``fastmri_volume`` for a volume of zeros.
+            infinite, and that of a series with one identical frame. A metric is NaN where it is undefined: NMSE and
+            NRMSE for a target of zeros, and all three of ``fastmri_volume`` for a volume of zeros.
 
         Raises:
             ValueError: for unknown metrics, shapes that differ, and values that are not finite.
         """
         chosen = self.metrics if metrics is None else self.require(metrics)
         prediction, target = prediction.as_subclass(Tensor), target.as_subclass(Tensor)
-        dims, shape = ((3, 4), "height, width[, depth]") if self.scope == "image" else ((3,), "height, width")
+        dims, shape = _SHAPES.get(self.scope, ((3,), "height, width"))
         if prediction.shape != target.shape or prediction.dim() not in dims or prediction.shape[0] == 0:
             raise ValueError(
                 f"protocol {self.name!r} expects prediction and target of one shape (batch, {shape}), "
@@ -146,7 +148,26 @@ def _volume_nmse(prediction: Tensor, target: Tensor) -> Tensor:
     return nmse(prediction[None], target[None])
 
 
+def _nrmse(prediction: Tensor, target: Tensor) -> Tensor:
+    return nmse(prediction, target).sqrt()
+
+
+def series_frames(series: Tensor) -> Tensor:
+    """``(batch, height, width, frames)`` to ``(batch * frames, height, width)``."""
+    return series.movedim(-1, 1).flatten(0, 1)
+
+
+def _frame_mean(measure: Measure) -> Measure:
+    """The mean over a series' frames of a measure of images."""
+
+    def of_series(prediction: Tensor, target: Tensor) -> Tensor:
+        return measure(series_frames(prediction), series_frames(target)).unflatten(0, (len(target), -1)).mean(1)
+
+    return of_series
+
+
 _SLICE_MEASURES: dict[str, Measure] = {"psnr": psnr, "ssim": _ssim_gaussian, "nmse": nmse}
+_FRAME_MEASURES: dict[str, Measure] = {"psnr": psnr, "ssim": _ssim_gaussian, "mse": mse, "nrmse": _nrmse}
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
@@ -171,6 +192,22 @@ PROTOCOLS: dict[str, Protocol] = {
             scope="volume",
             prepare=_magnitudes,
             measures={"psnr": _volume_psnr, "ssim": _volume_ssim, "nmse": _volume_nmse},
+        ),
+        Protocol(
+            name="cine_frame",
+            description="magnitudes, data range 1, a value per frame; SSIM in a Gaussian window (11, sigma 1.5), NRMSE "
+            "|x - y| / |y|",
+            scope="slice",
+            prepare=_magnitudes,
+            measures=_FRAME_MEASURES,
+        ),
+        Protocol(
+            name="cine_series",
+            description="magnitudes, data range 1, a value per series: the mean of its frames' PSNR and 2-D SSIM "
+            "(Gaussian window, 11, sigma 1.5), MSE and NRMSE |x - y| / |y| over all of it",
+            scope="cine",
+            prepare=_magnitudes,
+            measures={**_FRAME_MEASURES, "psnr": _frame_mean(psnr), "ssim": _frame_mean(_ssim_gaussian)},
         ),
         *(
             Protocol(

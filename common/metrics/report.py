@@ -13,17 +13,21 @@ from common.metrics.statistics import Summary
 
 
 class CaseRow(NamedTuple):
-    """The values of one method on one slice, or on one volume (``slice_index`` None)."""
+    """The values of one method on one slice or series, on one ``frame`` of a series, or on one volume.
+
+    ``slice_index`` is None for a volume.
+    """
 
     protocol: str
     path: str
     slice_index: int | None
     method: str
     values: dict[str, float]
+    frame: int | None = None
 
 
 def write_csv(path: str | Path, rows: Iterable[CaseRow]) -> None:
-    """Write rows as protocol, file, slice (empty for a volume), method and a column per metric.
+    """Write rows as protocol, file, slice (empty for a volume), frame (if a row is of one), method, and the metrics.
 
     The file appears whole or not at all. Values have six digits; "inf" and "nan" are spelled so.
 
@@ -34,16 +38,18 @@ def write_csv(path: str | Path, rows: Iterable[CaseRow]) -> None:
     if not rows:
         raise ValueError(f"there is no metric value to write to {path}; evaluate cases that have a target")
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.values))
+    of_frames = any(row.frame is not None for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["protocol", "file", "slice", "method", *metrics])
+            writer.writerow(["protocol", "file", "slice", *(["frame"] if of_frames else []), "method", *metrics])
             for row in rows:
                 numbers = [f"{row.values[metric]:.6g}" if metric in row.values else "" for metric in metrics]
                 index = "" if row.slice_index is None else row.slice_index
-                writer.writerow([row.protocol, row.path, index, row.method, *numbers])
+                frame = [row.frame] if of_frames else []
+                writer.writerow([row.protocol, row.path, index, *frame, row.method, *numbers])
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -84,4 +90,4 @@ def _format_summary(summary: Summary, sign: str) -> str:
         f"{value:{flag}#.4g}"
         for value, flag in ((summary.mean, sign), (summary.std, ""), (summary.low, sign), (summary.high, sign))
     )
-    return f"{mean} ± {std} [{low}, {high}]"
+    return mean if summary.n == 1 else f"{mean} ± {std} [{low}, {high}]"  # one case has no spread

@@ -65,7 +65,7 @@ def test_volumes_are_measured_whole():
     assert evaluate(items, ssim=ProtocolMetric("super_resolution_x2", "ssim")).metrics["ssim"] == pytest.approx(
         expected
     )
-    with pytest.raises(ValueError, match=r"got shape \[1, 2, 16, 16, 16\]"):
+    with pytest.raises(ValueError, match=r"one shape \(batch, height, width\), got \[1, 16, 16, 16\]"):
         evaluate([{"image": image, "label": image} for image in torch.rand(1, 2, 16, 16, 16)], psnr=ProtocolMetric())
 
 
