@@ -1,5 +1,7 @@
 """Networks: one measurement or image in, one image out."""
 
+from common.networks.cine_unet import CineUNet
+from common.networks.consistent_cine import ConsistentCineUNet
 from common.networks.edsr import EdsrGenerator
 from common.networks.folding import FoldedBatchNorm, add_batch_norm
 from common.networks.frozen_norm import FrozenBatchNorm2d, freeze_batch_norm
@@ -22,7 +24,9 @@ from common.networks.vgg import Vgg19Classifier, Vgg19Features
 
 __all__ = [
     "Autocast",
+    "CineUNet",
     "ConditionalPatchDiscriminator",
+    "ConsistentCineUNet",
     "EdsrGenerator",
     "FlatteningDiscriminator",
     "FoldedBatchNorm",

@@ -1,0 +1,133 @@
+"""U-Nets over space and time for measured series: k-space in, images that explain it out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from common.networks.cine_unet import CineUNet
+from common.networks.regularization import penalty_coefficients, weight_penalty
+from common.operators.fourier import channels_to_complex, complex_to_channels
+from common.operators.measurement import unpack_coils
+from common.operators.scaling import peak_and_phase
+from common.operators.sense import sense_adjoint
+from common.operators.sense_consistency import SenseDataConsistency
+from common.operators.series import batch_to_frames, frames_to_batch
+
+
+class ConsistentCineUNet(nn.Module):
+    """Images of view-shared k-space, then cascades of a correction by :class:`CineUNet` and data consistency.
+
+    ``x_0 = A^H y'``, ``x_i = DC(x_(i-1) + network_i([x_(i-1), A^H y]))``: ``y`` the samples of each frame, ``y'`` those
+    filled up from the frames nearby, see :func:`view_shared`, ``DC`` the projection onto images that explain ``y``. The
+    networks see real and imaginary part, of a series whose largest magnitude is 1; unit and phase are put back, so the
+    result scales and turns with its measurement. They start from corrections of zero: before training the result is
+    ``x_0`` (made consistent, for several coils). It is a U-Net cascade (Schlemper et al. 2018,
+    doi 10.1109/TMI.2017.2760978, where data sharing too is fed to the network) of the method's factored networks;
+    the method itself works on magnitudes and drops the measured data.
+
+    Args:
+        network, width, depth, regularization, regularization_parameters: see :class:`CineUNet`. Two cascades of
+            UNet2D2D of width 32 have 15,527,492 parameters.
+        n_cascades: networks, each with its own weights.
+        n_dc_iterations: steps of conjugate gradients of data consistency with several coils; one coil is exact.
+        view_sharing: False starts from the zero-filled images, and networks see ``x_(i-1)`` alone.
+    """
+
+    def __init__(
+        self,
+        network: str = "UNet2D2D",
+        width: int = 32,
+        depth: int = 5,
+        n_cascades: int = 1,
+        regularization: str = "none",
+        regularization_parameters: Sequence[float] = (),
+        n_dc_iterations: int = 8,
+        view_sharing: bool = True,
+    ) -> None:
+        super().__init__()
+        if n_cascades < 1:
+            raise ValueError(f"n_cascades must be at least 1, got {n_cascades}")
+        in_channels = 4 if view_sharing else 2
+        self.view_sharing = view_sharing
+        self.l1, self.l2 = penalty_coefficients(regularization, regularization_parameters)
+        self.networks = nn.ModuleList(
+            CineUNet(network, width, depth, regularization, regularization_parameters, "none", in_channels, 2)
+            for _ in range(n_cascades)
+        )
+        self.consistency = SenseDataConsistency(n_dc_iterations)
+
+    def forward(self, measurement: Tensor) -> Tensor:
+        """Reconstruct.
+
+        Args:
+            measurement: float, ``(batch, 3 or 4 n_coils + 1, height, width, frames)``, of
+                :func:`~common.operators.series.pack_series`.
+
+        Returns:
+            float ``(batch, 2, height, width, frames)``: real and imaginary images, in the image unit of the input.
+
+        Raises:
+            ValueError: if there are not five axes, or the number of channels is neither 3 nor 5, 9, 13 ...
+        """
+        if measurement.dim() != 5:
+            raise ValueError(
+                "expected a measurement (batch, 3 or 4 n_coils + 1, height, width, frames), got shape "
+                f"{list(measurement.shape)}; stack it with common.operators.series.pack_series"
+            )
+        batch, n_frames = measurement.shape[0], measurement.shape[4]
+        masked_kspace, mask, sensitivity_maps = unpack_coils(frames_to_batch(measurement))
+        zero_filled = sense_adjoint(masked_kspace, sensitivity_maps, mask)
+        image = zero_filled
+        if self.view_sharing:
+            shared_kspace, sampled, _ = unpack_coils(frames_to_batch(view_shared(measurement)))
+            image = sense_adjoint(shared_kspace, sensitivity_maps, sampled)
+        factor, restore = peak_and_phase(batch_to_frames(complex_to_channels(image), batch).flatten(3))
+        to_units, from_units = _of_frames(factor, n_frames), _of_frames(restore, n_frames)
+        kspace, image = masked_kspace * to_units, image * to_units
+        seen = batch_to_frames(complex_to_channels(zero_filled * to_units), batch)
+        for network in self.networks:
+            series = batch_to_frames(complex_to_channels(image), batch)
+            correction = network(torch.cat((series, seen), dim=1) if self.view_sharing else series)
+            image = channels_to_complex(frames_to_batch(series + correction))
+            image = self.consistency(image, kspace, sensitivity_maps, mask)
+        return batch_to_frames(complex_to_channels(image * from_units), batch)
+
+    @torch.jit.ignore
+    def weight_penalty(self) -> Tensor:
+        """What the regularisation of weights adds to the objective, a scalar; 0 for the others."""
+        return weight_penalty(self, self.l1, self.l2)
+
+
+def view_shared(measurement: Tensor) -> Tensor:
+    """Fill the k-space of each frame from the frames nearby.
+
+    A place that is not sampled in a frame becomes the mean of its samples in the others, weighted by
+    ``exp(-|t - t'|)``, times in frames: nearly the sample next in time. So masks that turn from frame to frame together
+    leave little aliasing, and motion is blurred in the outer k-space alone (keyhole imaging, van Vaals et al. 1993,
+    doi 10.1002/jmri.1880030419). Simulated hearts, 96 x 96, 13 golden-angle spokes a frame, PSNR: zero-filled 18 dB,
+    the mean of all frames with each frame's samples put back 31 dB, this 32 dB.
+
+    Args:
+        measurement: ``(batch, 3 or 4 n_coils + 1, height, width, frames)``, of
+            :func:`~common.operators.series.pack_series`.
+
+    Returns:
+        such a measurement, its mask 1 where any frame is sampled.
+    """
+    n_coils = 1 if measurement.shape[1] == 3 else measurement.shape[1] // 4
+    mask = measurement[:, 2 * n_coils : 2 * n_coils + 1]
+    kspace = measurement[:, : 2 * n_coils] * mask
+    # float64: autocast would lower the product, and in float32 the weights end after 100 frames
+    times = torch.arange(measurement.shape[4], dtype=torch.float64, device=measurement.device)
+    weights = torch.exp(-(times[:, None] - times).abs())
+    total = torch.matmul(mask.to(torch.float64), weights)
+    mean = torch.matmul(kspace.to(torch.float64), weights) / torch.where(total > 0, total, 1.0)
+    filled = torch.where(mask > 0, kspace, mean.to(kspace.dtype))
+    return torch.cat((filled, (total > 0).to(kspace.dtype), measurement[:, 2 * n_coils + 1 :]), dim=1)
+
+
+def _of_frames(factor: Tensor, n_frames: int) -> Tensor:
+    """Multipliers of series, complex ``(batch, 1, 1, 1)``, to those of their frames, ``(batch * frames, 1, 1, 1)``."""
+    channels = complex_to_channels(factor)[:, None].expand(-1, n_frames, -1, -1, -1)
+    return channels_to_complex(channels.flatten(0, 1))

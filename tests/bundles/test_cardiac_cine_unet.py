@@ -1,0 +1,473 @@
+"""The cine bundle as its user meets it: commands on series, results, exports, bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import torch
+from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
+from bundle_commands import ROOT, Result, WarmPython, cold_python, overrides
+from monai.bundle import verify_metadata, verify_net_in_out
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+from common.engines import load_weights
+from common.handlers import save_weights
+from common.networks import CineUNet, ConsistentCineUNet
+from common.operators.masks.kt import KtMasks
+
+NAME = "cardiac_cine_unet_reconstruction"
+BUNDLE = ROOT / "bundles" / NAME
+CONFIGS = BUNDLE / "configs"
+SMALL: dict[str, Any] = {"width": 4, "depth": 3}
+SIZE = (40, 36)
+N_FRAMES = 5
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cine")
+
+
+@pytest.fixture(scope="module")
+def python(scratch: Path) -> Iterator[WarmPython]:
+    warm = WarmPython(scratch)
+    yield warm
+    warm.close()
+
+
+def beating(seed: int, n_series: int = 2, n_frames: int = N_FRAMES) -> NDArray[np.float32]:
+    """Bright discs that grow and shrink over a gradient, ``[N, H, W, T]`` in [0, 1]."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1 : 1 : SIZE[0] * 1j, -1 : 1 : SIZE[1] * 1j][..., None]
+    phase = 2 * np.pi * np.arange(n_frames) / max(n_frames, 1)
+    series = []
+    for _ in range(n_series):
+        y, x = generator.uniform(-0.3, 0.3, 2)
+        radius = 0.4 + 0.12 * np.sin(phase + generator.uniform(0, 6))
+        disc = np.hypot(rows - y, columns - x) < radius
+        series.append(0.15 + 0.1 * rows + 0.6 * disc)
+    return np.clip(series, 0, 1).astype(np.float32)
+
+
+def write_series(path: Path, **data_sets: NDArray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, values in data_sets.items():
+            file[name] = values
+
+
+@pytest.fixture(scope="module")
+def hearts(scratch: Path) -> Path:
+    """A data set to train on."""
+    folder = scratch / "hearts"
+    for seed, name in enumerate(["train/1", "train/2", "valid/3", "test/4"]):
+        write_series(folder / f"{name}.h5", imagesTrue=beating(seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def networks(scratch: Path) -> dict[str, torch.nn.Module]:
+    """Small networks that change their input, as stored on disk."""
+    torch.manual_seed(0)
+    networks = {"model": CineUNet(**SMALL), "model_consistent": ConsistentCineUNet(**SMALL)}
+    for name, network in networks.items():
+        with torch.no_grad():
+            for key, parameter in network.named_parameters():
+                if "head.weight" in key:
+                    parameter.normal_(0, 0.1)
+        save_weights(network, scratch / "models" / f"{name}.pt", half=True)
+        load_weights(network, scratch / "models" / f"{name}.pt")
+        network.eval()
+    return networks
+
+
+# -- training ----------------------------------------------------------------------------------------------------
+
+TINY = overrides(**SMALL)
+
+
+def train(python: Callable[..., Result], hearts: Path, folder: Path, *more: str, config: str = "") -> Result:
+    where = overrides(dataset_dir=hearts, output_dir=folder, ckpt_dir=folder)
+    configs = f"['configs/train.json','configs/smoke.json'{config}]"
+    return python("monai.bundle", "run", "--config_file", configs, *where, *TINY, *more, cwd=BUNDLE)
+
+
+@pytest.fixture(scope="module")
+def trained(scratch: Path, hearts: Path) -> Path:
+    """By a Python of its own."""
+    folder = scratch / "training"
+    done = train(cold_python, hearts, folder)
+    assert done.status == 0, done.stderr
+    return folder
+
+
+def test_training_writes_weights_epochs_and_history(trained: Path) -> None:
+    rows = read_csv(trained / "history.csv")
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for name in ("loss_image", "ssim", "psnr", "ssim_aliased"):
+        assert all(math.isfinite(float(row[name])) for row in rows), name
+    kept = {path.name for path in (trained / "epochs").iterdir()}
+    assert kept == {f"epoch_{int(row['epoch']):03d}_ssim_{float(row['ssim']):.4f}.pt" for row in rows}
+    best = max(rows, key=lambda row: float(row["ssim"]))
+    name = f"epoch_{int(best['epoch']):03d}_ssim_{float(best['ssim']):.4f}.pt"
+    chosen, saved = (torch.load(p, weights_only=True) for p in (trained / "model.pt", trained / "epochs" / name))
+    assert chosen.keys() == CineUNet(**SMALL).state_dict().keys()
+    assert all(torch.equal(chosen[key], saved[key]) for key in chosen)
+
+
+def test_training_goes_on_where_it_stopped(trained: Path, hearts: Path, scratch: Path, python: WarmPython) -> None:
+    folder = scratch / "resumed"
+    shutil.copytree(trained, folder)
+    done = train(python, hearts, folder, *overrides(epochs=3))
+    assert done.status == 0, done.stderr
+    assert "resuming after iteration 8" in done.stdout
+    assert read_csv(folder / "history.csv")[:2] == read_csv(trained / "history.csv")
+
+
+@pytest.mark.parametrize(
+    ("more", "config"),
+    [
+        (overrides(network_name="UNet3D", loss="BCE", regularization="dropout", regularization_parameters=[0.2]), ""),
+        (overrides(network_name="UNet2D1D", loss="PSNR", regularization="l2", regularization_parameters=[1e-4]), ""),
+        (overrides(loss="MAE", n_coils=3), ",'configs/consistent.json'"),
+    ],
+    ids=["UNet3D", "UNet2D1D", "consistent"],
+)
+def test_other_networks_losses_and_regularisations_train(
+    more: list[str], config: str, hearts: Path, tmp_path: Path, python: WarmPython
+) -> None:
+    done = train(python, hearts, tmp_path, *more, *overrides(epochs=1), config=config)
+    assert done.status == 0, done.stderr
+    (row,) = read_csv(tmp_path / "history.csv")
+    assert math.isfinite(float(row["loss"]))
+    if "l2" in more:
+        assert float(row["loss_weights"]) > 0
+    assert (tmp_path / ("model_consistent.pt" if config else "model.pt")).is_file()
+
+
+def test_training_stops_early(hearts: Path, tmp_path: Path, python: WarmPython) -> None:
+    """No epoch can improve SSIM by 2."""
+    done = train(python, hearts, tmp_path, *overrides(epochs=9, patience=2, min_delta=2))
+    assert done.status == 0, done.stderr
+    assert len(read_csv(tmp_path / "history.csv")) == 3
+    done = train(python, hearts, tmp_path, *overrides(epochs=9, patience=2, min_delta=2))
+    assert done.status == 0, done.stderr
+    assert len(read_csv(tmp_path / "history.csv")) == 3
+
+
+def test_stored_pairs_of_the_sources_layout_train(tmp_path: Path, python: WarmPython) -> None:
+    data = tmp_path / "data"
+    for seed, split in enumerate(("train", "validation")):
+        truth = beating(seed)
+        write_series(data / f"input_{split}.h5", imagesRecon=np.clip(0.8 * truth, 0, 1))
+        write_series(data / f"truth_{split}.h5", imagesTrue=truth)
+    more = overrides(measurement="stored", train_split="train", valid_split="validation", epochs=1)
+    done = train(python, data, tmp_path / "out", *more)
+    assert done.status == 0, done.stderr
+    (row,) = read_csv(tmp_path / "out" / "history.csv")
+    assert float(row["ssim_aliased"]) > 0.9
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(hearts: Path, scratch: Path, python: WarmPython) -> None:
+    folder = scratch / "two_processes"
+    where = overrides(dataset_dir=hearts, output_dir=folder, ckpt_dir=folder)
+    config = "['configs/train.json','configs/smoke.json','configs/multi_gpu_train.json']"
+    done = python(*TORCHRUN, "--config_file", config, *where, *TINY, cwd=BUNDLE)
+    assert done.status == 0, done.stderr
+    assert [row["epoch"] for row in read_csv(folder / "history.csv")] == ["1", "2"]
+
+
+# -- inference ---------------------------------------------------------------------------------------------------
+
+
+def infer(python: WarmPython, scratch: Path, data: Path, out: Path, *more: str, config: str = "") -> Result:
+    where = overrides(dataset_dir=data, ckpt_dir=scratch / "models", output_dir=out)
+    configs = f"['configs/inference.json'{config}]"
+    return python("monai.bundle", "run", "--config_file", configs, *where, *TINY, *more, cwd=BUNDLE)
+
+
+@pytest.fixture(scope="module")
+def evaluated(scratch: Path, hearts: Path, networks: dict[str, torch.nn.Module], python: WarmPython) -> Path:
+    done = infer(python, scratch, hearts, scratch / "evaluation", config=",'configs/evaluate.json'")
+    assert done.status == 0, done.stderr
+    return scratch / "evaluation"
+
+
+def undersampled(series: NDArray, name: str) -> NDArray[np.complex128]:
+    """Zero-filled series of a file, by NumPy."""
+    names = [f"{name}:{index}" for index in range(len(series))]
+    mask = KtMasks()((*SIZE, series.shape[-1]), names, len(series))[:, 0].numpy()
+    axes = (-3, -2)
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(series, axes), axes=axes, norm="ortho"), axes)
+    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(mask * kspace, axes), axes=axes, norm="ortho"), axes)
+
+
+def test_evaluation_writes_input_result_and_truth(evaluated: Path, networks: dict[str, torch.nn.Module]) -> None:
+    truth = beating(3)
+    aliased = np.abs(undersampled(truth, "4.h5"))
+    with torch.no_grad():
+        expected = networks["model"](torch.from_numpy(aliased[:, None]).float())[:, 0].numpy()
+    with h5py.File(evaluated / "result.h5") as file:
+        assert file["result"].shape == (2, *SIZE, N_FRAMES)
+        np.testing.assert_allclose(file["truth"], truth, atol=1e-6)
+        np.testing.assert_allclose(file["input"], aliased, atol=1e-5)
+        np.testing.assert_allclose(file["result"], expected, atol=1e-4)
+
+
+def test_evaluation_measures_each_series(evaluated: Path) -> None:
+    rows = read_csv(evaluated / "metrics.csv")
+    assert {row["method"] for row in rows} == {"aliased", "reconstruction"}
+    assert {row["protocol"] for row in rows} == {"cine_series"}
+    with h5py.File(evaluated / "result.h5") as file:
+        truth, result = file["truth"][1].astype(float), file["result"][1].astype(float)
+    (row,) = [row for row in rows if row["method"] == "reconstruction" and row["slice"] == "1"]
+    assert float(row["mse"]) == pytest.approx(np.mean((truth - result) ** 2), rel=1e-3)
+    assert float(row["nrmse"]) == pytest.approx(np.linalg.norm(truth - result) / np.linalg.norm(truth), rel=1e-3)
+    options: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1}
+    frames = [structural_similarity(truth[..., t], result[..., t], **options) for t in range(N_FRAMES)]
+    assert float(row["ssim"]) == pytest.approx(np.mean(frames), abs=2e-3)
+    assert len(read_csv(evaluated / "metrics_per_frame.csv")) == 2 * 2 * N_FRAMES
+    assert list((evaluated / "panels").glob("*.png"))
+
+
+def test_the_consistent_network_keeps_the_samples(
+    scratch: Path, hearts: Path, networks: dict[str, torch.nn.Module], tmp_path: Path, python: WarmPython
+) -> None:
+    """Of the complex images; here: its result has the zero-filled image of the truth's frames where all is sampled."""
+    configs = ",'configs/consistent.json','configs/evaluate.json'"
+    done = infer(python, scratch, hearts, tmp_path, *overrides(n_spokes=200), config=configs)
+    assert done.status == 0, done.stderr
+    with h5py.File(tmp_path / "result.h5") as file:
+        np.testing.assert_allclose(file["result"], file["truth"], atol=1e-5)
+
+
+def test_nifti_comes_out_as_nifti_with_its_geometry(
+    scratch: Path, networks: dict[str, torch.nn.Module], tmp_path: Path, python: WarmPython
+) -> None:
+    affine = np.diag([1.5, 1.5, 8.0, 1.0])
+    affine[:3, 3] = [10, -20, 5]
+    image = nibabel.Nifti1Image((1000 * beating(5, 3)).transpose(1, 2, 0, 3).astype(np.int16), affine)
+    image.header.set_zooms((1.5, 1.5, 8.0, 0.04))
+    (tmp_path / "in").mkdir()
+    nibabel.save(image, tmp_path / "in" / "heart.nii.gz")
+    done = infer(python, scratch, tmp_path / "in", tmp_path / "out")
+    assert done.status == 0, done.stderr
+    result = nibabel.load(tmp_path / "out" / "heart_recon.nii.gz")
+    assert result.shape == (*SIZE, 3, N_FRAMES)
+    np.testing.assert_allclose(result.affine, affine, atol=1e-4)
+    np.testing.assert_allclose(result.header.get_zooms(), (1.5, 1.5, 8.0, 0.04), rtol=1e-5)
+    assert 200 < np.asarray(result.dataobj).max() < 2000
+
+
+def test_measured_kspace_and_stored_magnitudes_without_truth(
+    scratch: Path, networks: dict[str, torch.nn.Module], tmp_path: Path, python: WarmPython
+) -> None:
+    truth = beating(6)
+    mask = KtMasks(n_spokes=9)((*SIZE, N_FRAMES), 0)[0, 0].numpy()
+    axes = (-3, -2)
+    kspace = mask * np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(truth, axes), axes=axes, norm="ortho"), axes)
+    write_series(tmp_path / "measured" / "scan.h5", kspace=kspace.astype(np.complex64), mask=mask.astype(np.uint8))
+    done = infer(python, scratch, tmp_path / "measured", tmp_path / "a", config=",'configs/consistent.json'")
+    assert done.status == 0, done.stderr
+    write_series(tmp_path / "stored" / "aliased.h5", imagesRecon=truth)
+    done = infer(python, scratch, tmp_path / "stored", tmp_path / "b")
+    assert done.status == 0, done.stderr
+    for folder in ("a", "b"):
+        with h5py.File(tmp_path / folder / "result.h5") as file:
+            assert "truth" not in file
+            assert file["result"].shape == (2, *SIZE, N_FRAMES)
+            assert file["result"][()].max() > 0
+        assert not (tmp_path / folder / "metrics.csv").exists()
+
+
+def test_synthetic_hearts_have_their_ejection_fraction_measured(
+    scratch: Path, networks: dict[str, torch.nn.Module], tmp_path: Path, python: WarmPython
+) -> None:
+    few = overrides(n_train=0, n_valid=0, n_test=1, size=64, n_frames=8, n_slices=2)
+    done = python("tools", "data", "make", "cardiac_cine", str(tmp_path / "set"), *few)
+    assert done.status == 0, done.stderr
+    done = infer(python, scratch, tmp_path / "set", tmp_path / "out", config=",'configs/evaluate.json'")
+    assert done.status == 0, done.stderr
+    assert read_csv(tmp_path / "out" / "ejection_fraction.csv")
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------
+
+
+def pairs_of_two_shapes(folder: Path) -> list[str]:
+    write_series(folder / "input_test.h5", imagesRecon=beating(0, 2))
+    write_series(folder / "truth_test.h5", imagesTrue=beating(0, 3))
+    return overrides(split="test", measurement="stored")
+
+
+def no_data_set_of_the_name(folder: Path) -> list[str]:
+    write_series(folder / "scan.h5", volume=beating(0))
+    return []
+
+
+def one_frame(folder: Path) -> list[str]:
+    write_series(folder / "scan.h5", imagesTrue=beating(0, 2, 1))
+    return []
+
+
+def values_above_one(folder: Path) -> list[str]:
+    write_series(folder / "scan.h5", imagesTrue=300 * beating(0))
+    return []
+
+
+def unknown_network(folder: Path) -> list[str]:
+    write_series(folder / "scan.h5", imagesTrue=beating(0))
+    return overrides(network_name="UNet4D")
+
+
+def unknown_regularization(folder: Path) -> list[str]:
+    write_series(folder / "scan.h5", imagesTrue=beating(0))
+    return overrides(regularization="l3")
+
+
+def kspace_for_a_network_of_magnitudes_alone(folder: Path) -> list[str]:
+    write_series(folder / "scan.h5", imagesRecon=beating(0))
+    return ["consistent"]
+
+
+def too_few_rows(folder: Path) -> list[str]:
+    write_series(folder / "scan.h5", imagesTrue=beating(0))
+    return overrides(mask_family="cartesian_golden", accel=20)
+
+
+BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
+    (pairs_of_two_shapes, r"input_test\.h5:imagesRecon: expected the shape \[3, 40, 36, 5\].*, got \[2, 40, 36, 5\]"),
+    (no_data_set_of_the_name, r"scan\.h5.*imagesTrue.*volume"),
+    (one_frame, r"scan\.h5.*(one|1|single) frame"),
+    (values_above_one, r"scan\.h5.*\[0, 1\].*intensity_range"),
+    (unknown_network, r"network must be one of UNet3D, UNet2D1D, UNet2D2D, got 'UNet4D'"),
+    (unknown_regularization, r"regularization.*l3"),
+    (kspace_for_a_network_of_magnitudes_alone, r"scan\.h5: expected imagesTrue or kspace with mask, got recon only"),
+    (too_few_rows, r"accel 20 leaves 2 of 40 rows a frame, less than n_center=4"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_INPUT, ids=[make.__name__ for make, _ in BAD_INPUT])
+def test_bad_input_ends_inference_with_one_line_and_no_output(
+    make: Callable[[Path], list[str]],
+    message: str,
+    scratch: Path,
+    tmp_path: Path,
+    networks: dict[str, torch.nn.Module],
+    python: WarmPython,
+) -> None:
+    more = make(tmp_path / "in")
+    config = ",'configs/consistent.json'" if more == ["consistent"] else ""
+    done = infer(python, scratch, tmp_path / "in", tmp_path / "out", *([] if config else more), config=config)
+    assert_one_line(done, message)
+    assert not (tmp_path / "out" / "result.h5").exists()
+
+
+def test_an_unknown_loss_is_refused_in_one_line(hearts: Path, tmp_path: Path, python: WarmPython) -> None:
+    done = train(python, hearts, tmp_path, *overrides(loss="LPIPS"))
+    assert_one_line(done, r"loss must be one of MSE, MAE, BCE, SSIM, PSNR, got 'LPIPS'")
+    assert not list(tmp_path.iterdir())
+
+
+# -- metadata, properties, exports -------------------------------------------------------------------------------
+
+
+def load(name: str) -> dict[str, Any]:
+    return load_config(BUNDLE, name)
+
+
+@pytest.mark.filterwarnings("ignore:No hash value provided")
+def test_metadata_is_valid() -> None:
+    verify_metadata(meta_file=str(CONFIGS / "metadata.json"), filepath=SCHEMA)
+    metadata = load("metadata.json")
+    assert metadata["version"] in metadata["changelog"]
+
+
+def test_network_takes_and_gives_what_the_metadata_says() -> None:
+    files = {"meta_file": str(CONFIGS / "metadata.json"), "config_file": str(CONFIGS / "inference.json")}
+    verify_net_in_out(net_id="network_def", device="cpu", any=7, **files, **SMALL)
+
+
+@pytest.mark.parametrize(("kind", "config"), [("train", "train.json"), ("infer", "inference.json")])
+def test_workflow_has_all_properties(kind: str, config: str, hearts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = hearts if kind == "train" else hearts / "test"
+    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), **SMALL)
+    assert isinstance(workflow.network_def, CineUNet)
+
+
+def test_train_and_inference_agree() -> None:
+    train_config, inference = load("train.json"), load("inference.json")
+    shared = set(train_config) & set(inference) - {"data_hint", "dataset_dir", "imports", "initialize", "run"}
+    assert {"network_def", "network_name", "mask", "n_spokes", "measurement"} <= shared
+    for key in shared:
+        assert train_config[key] == inference[key], key
+    assert train_config["validate"]["prepare_batch"] == inference["prepare_batch"]
+
+
+def test_torchscript_gives_the_same_numbers(
+    scratch: Path, networks: dict[str, torch.nn.Module], python: WarmPython
+) -> None:
+    configs = {
+        "model": "configs/inference.json",
+        "model_consistent": "['configs/inference.json','configs/consistent.json']",
+    }
+    for name, config in configs.items():
+        files = {"meta_file": "configs/metadata.json", "ckpt_file": scratch / "models" / f"{name}.pt"}
+        arguments = overrides(
+            net_id="network_def", filepath=scratch / f"{name}.ts", config_file=config, **files, **SMALL
+        )
+        done = python("monai.bundle", "ckpt_export", *arguments, cwd=BUNDLE)
+        assert done.status == 0, done.stderr
+        exported = torch.jit.load(scratch / f"{name}.ts").eval()
+        for shape in ((40, 36, 5), (33, 30, 3)):
+            given = torch.rand(1, 1 if name == "model" else 3, *shape)
+            if name != "model":
+                given[:, 2] = (given[:, 2] > 0.5).float()
+            with torch.no_grad():
+                torch.testing.assert_close(exported(given), networks[name](given), rtol=0, atol=1e-5)
+
+
+# -- the README --------------------------------------------------------------------------------------------------
+
+
+def tiny_copy(repository: Path, scratch: Path) -> None:
+    """The bundle with small networks and one epoch, where a repository would have it."""
+    bundle = repository / "bundles" / NAME
+    shutil.copytree(BUNDLE, bundle, ignore=shutil.ignore_patterns("models", "eval", "__pycache__"))
+    shutil.copytree(scratch / "models", bundle / "models")
+    (repository / "tools").mkdir()
+    shutil.copy(SCHEMA, repository / "tools")
+    for name in ("train.json", "smoke.json", "paper.json", "inference.json"):
+        tiny = {**load(name), **SMALL, **({} if name == "inference.json" else {"epochs": 1, "val_interval": 1})}
+        (bundle / "configs" / name).write_text(json.dumps(tiny), encoding="utf-8")
+
+
+def tiny_command(command: str, data: Path) -> str:
+    command = command.replace("$DATA", str(data))
+    if "tools data make" in command:
+        command += " --n_train 1 --n_valid 1 --n_test 1 --n_slices 1 --size 40 --n_frames 4"
+    return re.sub(r"--width \d+", "--width 4", command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["bundle folder", "repository root"])
+def test_every_command_of_the_readme_runs(
+    start: str, tmp_path: Path, scratch: Path, networks: dict[str, torch.nn.Module], python: WarmPython
+) -> None:
+    repository, data = tmp_path / "repository", tmp_path / "data"
+    tiny_copy(repository, scratch)
+    run_readme(python, BUNDLE, repository, start == "repository root", lambda line: tiny_command(line, data))
+    written = {p.relative_to(repository / "bundles" / NAME).as_posix() for p in repository.rglob("*") if p.is_file()}
+    assert {"models/model.ts", "models/model.onnx", "eval/metrics.csv", "eval/result.h5"} <= written
