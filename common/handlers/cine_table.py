@@ -13,12 +13,16 @@ from torch import Tensor
 from common.handlers.case_table import CaseTableHandler
 from common.metrics import CaseRow, Protocol, aliased_series, get_protocol, write_csv
 from common.metrics.protocols import series_frames
+from common.operators.series import aliased_magnitude, view_shared
 
 _Place = tuple[str, int, str]  # path, slice, method
 
 
 class CineTable(CaseTableHandler):
     """Write the metrics of every series, rows ``aliased`` and ``reconstruction``, and log their table.
+
+    Of measured k-space there is a row ``view_shared`` too, what can be had without a network, see
+    :func:`~common.operators.series.view_shared`.
 
     Besides ``metrics.csv``, with a line per series and method, ``metrics_per_frame.csv`` has one per frame, by the
     protocol ``cine_frame``. The table that is logged has means with 95 % bootstrap intervals over series, and the gain
@@ -47,7 +51,10 @@ class CineTable(CaseTableHandler):
         self._frames = {}
 
     def _baselines(self, measured: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {"aliased": aliased_series(measured)[:, 0]}
+        rows = {"aliased": aliased_series(measured)[:, 0]}
+        if measured.shape[1] > 1:
+            rows["view_shared"] = aliased_magnitude(view_shared(measured))[:, 0]
+        return rows
 
     def _add_rows(self, paths: list[str], slices: list[int], rows: dict[str, Tensor], target: Tensor) -> None:
         super()._add_rows(paths, slices, rows, target)

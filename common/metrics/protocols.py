@@ -40,6 +40,11 @@ class Protocol:
     measures: Mapping[str, Measure]
 
     @property
+    def units(self) -> str:
+        """What it gives values of, in the plural."""
+        return "series" if self.scope == "cine" else f"{self.scope}s"
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics, in the order they are printed."""
         return tuple(self.measures)

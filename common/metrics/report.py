@@ -75,7 +75,7 @@ def format_summaries(
             lines.append([label, str(count), *(_format_summary(row[metric], sign) for metric in metrics)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    notes = [f"n: {protocol.scope}s; mean ± standard deviation [95 % bootstrap interval of the mean]"]
+    notes = [f"n: {protocol.units}; mean ± standard deviation [95 % bootstrap interval of the mean]"]
     notes += [
         f"{label}: {metric} is undefined for {summary.n_undefined} and left out of its mean"
         for label, row in (*summaries.items(), *differences.items())

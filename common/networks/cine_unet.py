@@ -27,7 +27,7 @@ class CineUNet(nn.Module):
     to a multiple of ``2 ** (depth - 1)`` by their border, and cropped; frames may be any number.
 
     Differs from that project: transposed convolutions are 2x2 in each frame. A kernel of 2 along time, with stride 1,
-    has no middle: it looks at one neighbour and not at the other (and would add 1.4 million parameters). Convolutions
+    has no middle: it looks at one neighbour and not at the other (and would add 0.7 million parameters). Convolutions
     start as He et al. 2015 (arXiv 1502.01852), the last one from zero, where the network is the identity.
 
     Args:
@@ -110,7 +110,7 @@ class CineUNet(nn.Module):
             )
         batch, height, width = series.shape[0], series.shape[2], series.shape[3]
         frames = pad_to_multiple(frames_to_batch(series), self.multiple)
-        # features next to each other in memory: about half the time of a step on a CPU
+        # features next to each other in memory: convolutions on a CPU then take as little as half the time
         features = batch_to_frames(frames, batch).contiguous(memory_format=torch.channels_last_3d)
         skips: list[Tensor] = []
         for level, encoder in enumerate(self.encoders):

@@ -14,7 +14,7 @@ from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, struct
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.handlers import CinePanels, CineTable, TensorBoardCine
-from common.operators.series import pack_series
+from common.operators.series import aliased_magnitude, pack_series, view_shared
 from common.panel_files import PanelIndex
 from common.series_figure import (
     SeriesImages,
@@ -142,7 +142,7 @@ def test_table_has_a_row_per_series_and_one_per_frame(tmp_path, caplog):
         series[one["path"], one["slice"], "reconstruction"] = plain(0.9 * one["image"]), truth
     check_tables(tmp_path, series)
     means = [np.mean([float(row["mse"]) for row in read(tmp_path / "metrics.csv")[i::2]]) for i in (0, 1)]
-    for words in ("protocol cine_series: ", "reconstruction - aliased", "n: cines", *(f"{mean:.4f}" for mean in means)):
+    for words in ("protocol cine_series: ", "reconstruction - aliased", "n: series", *(f"{mean:.4f}" for mean in means)):
         assert words in caplog.text
 
 
@@ -152,7 +152,9 @@ def test_table_measures_what_a_measurement_gives(tmp_path):
     series = {}
     for one, zero_filled in pairs:
         truth = plain(one["label"])
+        shared = aliased_magnitude(view_shared(one["image"][None]))[0]
         series["a.h5", one["slice"], "aliased"] = zero_filled, truth
+        series["a.h5", one["slice"], "view_shared"] = plain(shared), truth
         series["a.h5", one["slice"], "reconstruction"] = plain(0.9 * one["image"][:2]), truth
     check_tables(tmp_path, series)
 

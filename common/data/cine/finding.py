@@ -79,7 +79,7 @@ def _files(dataset_dir: Path | str | None, split: str | None, hint: str) -> list
         return [(root, None)]
     names = [split, _OTHER_NAME.get(split, split)] if split else []
     folder = next((root / name for name in names if (root / name).is_dir()), root)
-    found = _paired(sorted((path for path in folder.iterdir() if _is_cine(path)), key=natural_key))
+    found = paired(sorted((path for path in folder.iterdir() if _is_cine(path)), key=natural_key))
     if split and folder == root:
         wanted = {f"{kind}{name}" for kind in (INPUT, TRUTH) for name in names}
         found = [files for files in found if split_suffix(files[0], SUFFIXES)[0] in wanted]
@@ -94,7 +94,7 @@ def _files(dataset_dir: Path | str | None, split: str | None, hint: str) -> list
     return found
 
 
-def _paired(paths: Sequence[Path]) -> list[Files]:
+def paired(paths: Sequence[Path]) -> list[Files]:
     """HDF5 inputs with their truths; a truth without input is a file of its own."""
     hdf5 = {path.name: path for path in paths if path.suffix.lower() in HDF5_SUFFIXES}
     truths = {path: hdf5.get(TRUTH + name.removeprefix(INPUT)) for name, path in hdf5.items() if name.startswith(INPUT)}
