@@ -11,9 +11,8 @@ from ignite.engine import Engine
 from torch import Tensor
 
 from common.handlers.case_table import CaseTableHandler
-from common.metrics import CaseRow, Protocol, aliased_series, get_protocol, write_csv
+from common.metrics import CaseRow, Protocol, get_protocol, series_without_network, write_csv
 from common.metrics.protocols import series_frames
-from common.operators.series import aliased_magnitude, view_shared
 
 _Place = tuple[str, int, str]  # path, slice, method
 
@@ -51,10 +50,7 @@ class CineTable(CaseTableHandler):
         self._frames = {}
 
     def _baselines(self, measured: Tensor, target: Tensor) -> dict[str, Tensor]:
-        rows = {"aliased": aliased_series(measured)[:, 0]}
-        if measured.shape[1] > 1:
-            rows["view_shared"] = aliased_magnitude(view_shared(measured))[:, 0]
-        return rows
+        return {name: series[:, 0] for name, series in series_without_network(measured).items()}
 
     def _add_rows(self, paths: list[str], slices: list[int], rows: dict[str, Tensor], target: Tensor) -> None:
         super()._add_rows(paths, slices, rows, target)

@@ -18,7 +18,7 @@ from common.data.errors import DataError, file_errors
 from common.handlers.save_reconstructions import magnitude_array
 from common.handlers.volume_report import VolumeReport
 from common.metrics.ejection_fraction import ejection_fraction, pool_areas_mm2, segment_blood_pool
-from common.metrics.protocol_metric import aliased_series
+from common.metrics.protocol_metric import series_without_network
 from common.metrics.report import CaseRow
 
 FloatArray = NDArray[np.float64]
@@ -45,16 +45,17 @@ class EjectionFractionReport(VolumeReport):
     """Write the ejection fraction of each simulated heart: known, and segmented in three images.
 
     ``ejection_fraction.csv`` has a row per file and method: ``simulator``, from the known areas; ``truth``, segmented
-    in the true series, whose error is the segmentation's own; ``aliased``, in the network's input; ``reconstruction``.
-    The columns are the fraction (NaN where it cannot be measured), its error, that is its difference from the
-    simulator's, and the part of frames without a plausible pool, ``frames_missed``. All methods take the slices that
-    were evaluated. The centre of the pool is the simulator's for all, so that finding the heart is no part of the task.
-    See :mod:`common.metrics.ejection_fraction`.
+    in the true series, whose error is the segmentation's own; ``aliased``, in the network's input; ``view_shared``,
+    where that is measured k-space, in what can be had of it without a network; ``reconstruction``. The columns are the
+    fraction (NaN where it cannot be measured), its error, that is its difference from the simulator's, and the part of
+    frames without a plausible pool, ``frames_missed``. All methods take the slices that were evaluated. The centre of
+    the pool is the simulator's for all, so that finding the heart is no part of the task. See
+    :mod:`common.metrics.ejection_fraction`.
 
     For an evaluator that decollates: per item, ``engine.state.output`` has "image" (aliased magnitudes
-    ``(1, height, width, frames)``, or the measurement, see :func:`~common.metrics.aliased_series`), "pred" and "label"
-    ``(1 or 2, height, width, frames)``, label perhaps None; ``engine.state.batch`` has "path" and "slice". Files
-    without the data sets ``lv_area_mm2`` and ``lv_center_px`` are passed over.
+    ``(1, height, width, frames)``, or the measurement, see :func:`~common.metrics.series_without_network`), "pred" and
+    "label" ``(1 or 2, height, width, frames)``, label perhaps None; ``engine.state.batch`` has "path" and "slice".
+    Files without the data sets ``lv_area_mm2`` and ``lv_center_px`` are passed over.
 
     Args:
         output_dir: where the file goes; made if need be.
@@ -86,7 +87,8 @@ class EjectionFractionReport(VolumeReport):
     def _line(self, rows: list[CaseRow]) -> str:
         if not rows:
             return f"ejection fraction: no simulated heart among the files, so {self.path.name} is not written"
-        told = "; ".join(f"{method} {_mean_error(rows, method)}" for method in (RECONSTRUCTION, ALIASED, TRUTH))
+        methods = [method for method in dict.fromkeys(row.method for row in rows) if method != SIMULATOR]
+        told = "; ".join(f"{method} {_mean_error(rows, method)}" for method in reversed(methods))
         n = len({row.path for row in rows})
         return f"ejection fraction: mean absolute error over {n} hearts in points: {told} ({self.path})"
 
@@ -117,7 +119,7 @@ def _slice_areas(path: str, contour: Contour, images: Mapping[str, Any]) -> dict
     """Method to areas ``(frames,)`` in mm2, NaN where there is no pool."""
     channels: dict[str, Tensor | None] = {
         TRUTH: images.get("label"),
-        ALIASED: aliased_series(images["image"][None])[0],
+        **{name: series[0] for name, series in series_without_network(images["image"][None]).items()},
         RECONSTRUCTION: images["pred"],
     }
     areas = {SIMULATOR: contour.area_mm2}

@@ -7,6 +7,7 @@ from common.metrics.protocol_metric import (
     aliased_and_label,
     aliased_series,
     bicubic_and_label,
+    series_without_network,
     zero_filled_and_label,
 )
 from common.metrics.protocols import PROTOCOLS, Protocol, get_protocol
@@ -29,6 +30,7 @@ __all__ = [
     "get_protocol",
     "paired_difference",
     "piqe",
+    "series_without_network",
     "summarise",
     "super_resolution_protocol",
     "write_csv",

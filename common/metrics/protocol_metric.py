@@ -14,7 +14,7 @@ from torch import Tensor
 from common.metrics.protocols import Protocol, get_protocol
 from common.operators.degradation.resize import resize
 from common.operators.fourier import channels_to_complex, complex_to_channels
-from common.operators.series import aliased_magnitude
+from common.operators.series import aliased_magnitude, view_shared
 from common.operators.zero_filled import zero_filled_image
 
 
@@ -62,6 +62,18 @@ def aliased_series(measured: Tensor) -> Tensor:
             are the measurement, see :func:`~common.operators.series.pack_series`.
     """
     return measured if measured.shape[1] == 1 else aliased_magnitude(measured)
+
+
+def series_without_network(measured: Tensor) -> dict[str, Tensor]:
+    """What cine reconstructions are compared with, magnitudes ``(batch, 1, height, width, frames)`` by name.
+
+    ``aliased``, see :func:`aliased_series`, and of a measurement ``view_shared``, see
+    :func:`~common.operators.series.view_shared`.
+    """
+    series = {"aliased": aliased_series(measured)}
+    if measured.shape[1] > 1:
+        series["view_shared"] = aliased_magnitude(view_shared(measured))
+    return series
 
 
 def aliased_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
