@@ -47,7 +47,7 @@ class EjectionFractionReport(VolumeReport):
     ``ejection_fraction.csv`` has a row per file and method: ``simulator``, from the known areas; ``truth``, segmented
     in the true series, whose error is the segmentation's own; ``aliased``, in the network's input; ``view_shared``,
     where that is measured k-space, in what can be had of it without a network; ``reconstruction``. The columns are the
-    fraction (NaN where it cannot be measured), its error, that is its difference from the simulator's, and the part of
+    fraction (none where it cannot be measured), its error, that is its difference from the simulator's, and the part of
     frames without a plausible pool, ``frames_missed``. All methods take the slices that were evaluated. The centre of
     the pool is the simulator's for all, so that finding the heart is no part of the task. See
     :mod:`common.metrics.ejection_fraction`.
@@ -144,23 +144,14 @@ def _heart_rows(path: str, slices: Iterable[Mapping[str, FloatArray]]) -> list[C
     rows = []
     for method, values in areas.items():
         found = ejection_fraction(values)
+        measured = {} if math.isnan(found) else {"ejection_fraction": found, "error": found - known}
         missed = float(np.isnan(values).mean())
-        rows.append(
-            CaseRow(
-                PROTOCOL,
-                path,
-                None,
-                method,
-                {"ejection_fraction": found, "error": found - known, "frames_missed": missed},
-            )
-        )
+        rows.append(CaseRow(PROTOCOL, path, None, method, {**measured, "frames_missed": missed}))
     return rows
 
 
 def _mean_error(rows: list[CaseRow], method: str) -> str:
-    errors = [row.values["error"] for row in rows if row.method == method]
-    measured = [abs(error) for error in errors if not math.isnan(error)]
-    if not errors:
-        return "none"
-    missed = f" ({len(errors) - len(measured)} not measured)" if len(measured) < len(errors) else ""
+    of_method = [row.values for row in rows if row.method == method]
+    measured = [abs(values["error"]) for values in of_method if "error" in values]
+    missed = f" ({len(of_method) - len(measured)} not measured)" if len(measured) < len(of_method) else ""
     return f"{100 * np.mean(measured):.1f}{missed}" if measured else "not measured"
