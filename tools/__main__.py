@@ -10,12 +10,14 @@ from tools.command import run_commands
 
 PLACES = {
     "benchmark": "tools.benchmark:COMMANDS",
+    "cine_report": "tools.cine_report.command:cine_report",
     "compare": "tools.compare:compare",
     "curves": "tools.curves:curves",
     "data": "tools.data:COMMANDS",
     "demo": "tools.demo:demo",
     "new": "tools.new:new",
     "report": "tools.results_report:report",
+    "tasks": "tools.tasks.commands:tasks",
     "zoo": "tools.zoo.commands:COMMANDS",
 }
 """Where the first words are; what is asked for is imported, and not the seconds of the rest."""

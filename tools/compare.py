@@ -42,10 +42,11 @@ def compare(  # noqa: D417 - Fire takes the line of **options for a part of the 
     """Reconstruct or enlarge one data set by several methods, from the same measurements, and put it in one table.
 
     ENTRIES are separated by commas: bundles by name, folder or zip, NAME@VARIANT with inference_VARIANT.json after its
-    configuration, NAME:FILE.pt and NAME@VARIANT:FILE.pt with other weights; beside bundles of reconstruction
-    zero_filled, tv, wavelet (tv:0.02 sets the weight of the penalty, as a part of the zero-filled image's largest
-    magnitude), beside those of super-resolution nearest, bicubic, lanczos. LABEL=ENTRY gives a row another name. A
-    bundle whose result is the mean of several samples has two rows, LABEL and "LABEL, one sample".
+    configuration (or VARIANT.json, where that is for inference too), NAME:FILE.pt and NAME@VARIANT:FILE.pt with other
+    weights; beside bundles of reconstruction zero_filled, tv, wavelet (tv:0.02 sets the weight of the penalty, as a
+    part of the zero-filled image's largest magnitude), of series zero_filled, beside those of super-resolution nearest,
+    bicubic, lanczos. LABEL=ENTRY gives a row another name. A bundle whose result is the mean of several samples has two
+    rows, LABEL and "LABEL, one sample".
 
     OUT gets metrics.csv (all cases), summary.md, sheet.png (cases side by side), panels/ (these, the best and the worst
     cases) and comparison.json. `python -m tools report OUT` makes a page of it.
@@ -59,9 +60,9 @@ def compare(  # noqa: D417 - Fire takes the line of **options for a part of the 
     Args:
         dataset_dir: folder of data with targets, as the bundles read it.
         entries: what to compare.
-        protocol: how quality is measured; if empty the first of the bundles' own `protocols`, or magnitude_slice, and
-            of super-resolution super_resolution_x2, x4 or x8 by the sizes, with the columns perceptual distance and
-            PIQE.
+        protocol: how quality is measured; if empty the first of the bundles' own `protocols`, or magnitude_slice, of
+            series cine_series, and of super-resolution super_resolution_x2, x4 or x8 by the sizes, with the columns
+            perceptual distance and PIQE.
         reference: row that the others are compared with; the first if empty.
         measure_like: bundle whose configuration says how data are read and measured, if no entry is a bundle.
         variant: of the configurations of bundles that name none: inference_VARIANT.json and evaluate_VARIANT.json come
@@ -176,9 +177,10 @@ class _Comparer:
             notes.insert(0, f"Perceptual distance by {self.distance_by}.")
         summary = markdown(chosen.name, values, self.reference, notes)
         (results / "summary.md").write_text(summary, encoding="utf-8", errors="replace")
-        best, worst = extremes(gains(values, leading_method(values, self.reference), self.reference))
+        leading = leading_method(values, self.reference)
+        best, worst = extremes(gains(values, leading, self.reference))
         further = numbers_of([*best, *worst], runs.measured)
-        draw_cases(results, runs, spread(len(runs.measured), self.n_cases), further, chosen.name)
+        draw_cases(results, runs, spread(len(runs.measured), self.n_cases), further, chosen.name, leading)
         Comparison(
             dataset_dir=str(self.dataset_dir),
             reference=self.reference,
@@ -214,8 +216,9 @@ def _measurer(measure_like: str, entries: Sequence[Entry], unpack_into: Path, va
     found = find_entry(measure_like, unpack_into, variant)
     if not isinstance(found, BundleEntry):
         raise ValueError(f"measure_like must be a bundle, got the baseline {measure_like!r}")
-    if found.task != entries[0].task:
-        raise ValueError(f"measure_like must be a bundle of {entries[0].task}, got {measure_like!r} of {found.task}")
+    for entry in entries:
+        if found.task not in entry.tasks:
+            raise ValueError(f"measure_like must be a bundle of {entry.tasks[0]}, got {measure_like!r} of {found.task}")
     return found
 
 

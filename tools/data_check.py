@@ -13,10 +13,12 @@ from typing import Any
 from tqdm import tqdm
 
 from common.data import SUFFIXES, DataError, find_files
-from common.data.files import MASK_ENDING, split_suffix
+from common.data.cine.finding import Files, paired
+from common.data.files import MASK_ENDING, dicom_files, split_suffix
 from tools.command import command
 from tools.data_facts import FileFacts, read_facts
 from tools.data_fit import DataSet, bundle_needs, caution, commands, misfit
+from tools.data_series import split_of
 from tools.zoo.layout import BUNDLES, bundle_names
 
 SPLITS = ("train", "valid", "test")
@@ -29,7 +31,7 @@ class Report:
     """What was found; folders and files are named by their path below the checked folder."""
 
     folder: Path
-    files: dict[str, list[FileFacts]] = field(default_factory=dict)  # by subfolder, "" for the folder itself
+    files: dict[str, list[FileFacts]] = field(default_factory=dict)  # by subfolder or split, "" for the folder itself
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -40,11 +42,13 @@ class Report:
 def check(directory: str, json: bool = False) -> str:
     """Read every file of DIRECTORY and of its train/, valid/ and test/: format, size, values, masks, duplicates.
 
+    Files are of slices, or of series of frames: HDF5 with imagesTrue or imagesRecon, NIfTI 4-D, DICOM cine.
     Says which files cannot be used and why, which bundles take the data, and the commands that run them. Exit status
     0 if all can be used, 1 otherwise.
 
     Args:
-        directory: folder with data files, or with train/, valid/ and test/ that hold some.
+        directory: folder with data files, or with train/, valid/ and test/ that hold some; of series also with
+            input_train.h5 and truth_train.h5, and likewise validation and test.
         json: print everything as JSON, each file on its own.
     """
     report = check_folder(Path(str(directory)))
@@ -64,59 +68,67 @@ def check_folder(directory: Path) -> Report:
     """
     report = Report(directory)
     places = _places(directory)
-    found = [(place, path) for place in places for path in find_files(directory, place or None)]
-    digests: dict[str, list[tuple[str, Path, int]]] = defaultdict(list)
+    found = [(place, files) for place, all_files in places.items() for files in all_files]
+    digests: dict[str, list[tuple[str, FileFacts]]] = defaultdict(list)
     # disable=None: a bar with the time to go on a terminal, silence elsewhere
-    for place, path in tqdm(found, desc="reading", unit="file", disable=None, leave=False):
+    for place, files in tqdm(found, desc="reading", unit="file", disable=None, leave=False):
         try:
-            facts = read_facts(path)
+            facts = read_facts(*files)
         except (DataError, OSError) as error:
             report.problems.append(str(error))
             continue
+        if not place and facts.is_series:
+            place = split_of(facts.path)
         report.files.setdefault(place, []).append(facts)
-        report.warnings += [f"{path}: {warning}" for warning in facts.warnings]
-        for digest, index in facts.digests:
-            digests[digest].append((place, path, index))
+        report.warnings += [f"{facts.path}: {warning}" for warning in facts.warnings]
+        for digest, _ in facts.digests:
+            digests[digest].append((place, facts))
+    report.files = {place: report.files[place] for place in ("", *SPLITS, *places) if place in report.files}
     _report_duplicates(report, digests)
-    _report_folders(report, places)
+    _report_folders(report, list(places))
     if any(report.files.values()):
         report.bundles = _fitting_bundles(report)
     return report
 
 
-def _places(directory: Path) -> list[str]:
-    """Subfolders to read, "" for the folder itself: that and the splits; without any, all that hold data files."""
+def _places(directory: Path) -> dict[str, list[Files]]:
+    """Subfolders to read, "" for the folder itself, and their files: that and the splits, or all that hold data."""
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory}: expected a folder; check the path")
-    places = ([""] if _has_data(directory) else []) + [split for split in SPLITS if _has_data(directory / split)]
-    places = places or _data_folders(directory)
+    places = {place: _data_files(directory, place) for place in ("", *SPLITS)}
+    if not any(places.values()):
+        places = {name: _data_files(directory, name) for name in _data_folders(directory)}
     if not places:
         raise FileNotFoundError(
             f"{directory}: no file of {', '.join(SUFFIXES)} in it or its subfolders; convert the data, or draw "
             "synthetic ones with `python -m tools data make brain_mri DIR`"
         )
-    return places
+    return {place: files for place, files in places.items() if files}
 
 
-def _has_data(folder: Path) -> bool:
+def _data_files(directory: Path, place: str) -> list[Files]:
+    """Files, and those of their truths; a split that is a folder of DICOM images is in no place but its own."""
     try:
-        return bool(find_files(folder))
+        found = paired(find_files(directory / place))
     except FileNotFoundError:
-        return False
+        return []
+    return [files for files in found if place or files[0].name not in SPLITS]
 
 
 def _data_folders(directory: Path) -> list[str]:
-    """Names of the subfolders that hold data files, without hidden ones."""
-    return sorted(path.name for path in directory.iterdir() if path.name[0] != "." and _has_data(path))
+    """Names of the subfolders that hold data files, without hidden ones and series of DICOM images."""
+    folders = [path.name for path in directory.iterdir() if path.is_dir() and path.name[0] != "."]
+    return sorted(name for name in folders if not dicom_files(directory / name) and _data_files(directory, name))
 
 
-def _report_duplicates(report: Report, digests: dict[str, list[tuple[str, Path, int]]]) -> None:
-    """Files that share slices of equal content: a leak if they are in two splits, odd if they are in one."""
+def _report_duplicates(report: Report, digests: dict[str, list[tuple[str, FileFacts]]]) -> None:
+    """Files that share slices or series of equal content: a leak if they are in two splits, odd if they are in one."""
     shared: Counter[tuple[tuple[str, Path], tuple[str, Path]]] = Counter()
-    for (first_place, first, _), *others in digests.values():
-        shared.update(((first_place, first), (place, path)) for place, path, _ in others)
-    for ((first_place, first), (place, path)), n in shared.items():
-        where = f"{path} has the content of {first}, {n} {'slice' if n == 1 else 'slices'}"
+    by_path = {facts.path: facts for found in digests.values() for _, facts in found}
+    for (first_place, first), *others in digests.values():
+        shared.update(((first_place, first.path), (place, facts.path)) for place, facts in others)
+    for ((first_place, first_path), (place, path)), n in shared.items():
+        where = f"{path} has the content of {first_path}, {by_path[path].count(n)}"
         if place != first_place and {place, first_place} <= set(SPLITS):
             report.problems.append(f"leakage: {where}; keep it in one of {first_place}/ and {place}/")
         else:
@@ -127,16 +139,20 @@ def _report_folders(report: Report, places: list[str]) -> None:
     for place in places:
         report.notes += _passed_over(report.folder / place)
     ready = [split for split in SPLITS if report.files.get(split)]
-    if set(places) <= {""}:
+    named = {*places, *report.files}
+    if named <= {""}:
         report.notes.append("no train/ and valid/ in it: the files serve inference, not training")
-    elif not set(places) & set(SPLITS):
-        named = ", ".join(f"{place}/" for place in places)
-        report.notes.append(f"checked {named}; training reads train/ and valid/: rename the folders, or link to them")
+    elif not named & set(SPLITS):
+        folders = ", ".join(f"{place}/" for place in places)
+        report.notes.append(f"checked {folders}; training reads train/ and valid/: rename the folders, or link to them")
     elif missing := [f"{split}/" for split in ("train", "valid") if split not in ready]:
         report.notes.append(f"training lacks usable files in {' and '.join(missing)}")
     for split in ("train", "valid"):
-        if n := sum(facts.sampled is not None for facts in report.files.get(split, [])):
+        without_truth = [facts for facts in report.files.get(split, []) if not facts.has_truth]
+        if n := sum(not facts.is_series for facts in without_truth):
             report.notes.append(f"training refuses undersampled k-space: {n} of the files in {split}/")
+        if n := sum(facts.is_series for facts in without_truth):
+            report.notes.append(f"training refuses series without truth: {n} of the files in {split}/")
     others = [name for name in _data_folders(report.folder) if name not in {*places, *SPLITS}]
     if others:
         report.notes.append(f"not read: the subfolders {', '.join(f'{name}/' for name in others)}; check them alone")
@@ -144,7 +160,9 @@ def _report_folders(report: Report, places: list[str]) -> None:
 
 def _passed_over(folder: Path) -> Iterator[str]:
     """Files that no reader takes, but their owner may think are data."""
-    names = [path.name for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    dicom = dicom_files(folder)
+    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    names = [path.name for path in files if path not in dicom]
     stems = {split_suffix(name)[0] for name in names if not name.lower().endswith(MASK_ENDING)}
     for name in sorted(names):
         if name.lower().endswith(MASK_ENDING) and name[: -len(MASK_ENDING)] not in stems:
@@ -209,8 +227,9 @@ def as_text(report: Report) -> str:
     """The report for a reader; files that are alike share a line."""
     lines = []
     for place, files in report.files.items():
-        n_slices = sum(facts.n_slices for facts in files)
-        lines.append(f"{report.folder / place}: {len(files)} readable files, {n_slices} slices")
+        folder, n = report.folder / place, len(files)
+        where = folder if folder.is_dir() else f"{report.folder}, {place}"
+        lines.append(f"{where}: {n} readable {'file' if n == 1 else 'files'}, {_count(files)}")
         lines += [f"  {line}" for line in _groups(files)]
     for title, entries in (("problems", report.problems), ("look at", report.warnings), ("notes", report.notes)):
         if entries:
@@ -222,6 +241,12 @@ def as_text(report: Report) -> str:
         lines += [f"    {word}: {bundle[word]}" for word in ("misfit", "caution") if bundle[word]]
         lines += [f"    {purpose:9} {line}" for purpose, line in bundle["commands"].items()]
     return "\n".join(lines)
+
+
+def _count(files: list[FileFacts]) -> str:
+    """How many slices and how many series they have, in words."""
+    kinds = ([facts for facts in files if facts.is_series is series] for series in (False, True))
+    return ", ".join(kind[0].count(sum(facts.n_slices for facts in kind)) for kind in kinds if kind)
 
 
 def _shortened(entries: list[str]) -> list[str]:
@@ -250,16 +275,22 @@ def _groups(files: list[FileFacts]) -> list[str]:
 
 def _likeness(facts: FileFacts) -> str:
     """What files have in common that share a line."""
+    size = f"{facts.height} x {facts.width}"
     parts = [
         f"{facts.format} {facts.kind}",
-        f"{facts.n_slices} x {facts.height} x {facts.width}",
+        f"{facts.n_slices} of {size}, {facts.n_frames} frames" if facts.is_series else f"{facts.n_slices} x {size}",
+        *([" + ".join(facts.parts)] if facts.is_series else []),
         facts.dtype,
     ]
     if facts.spacing_mm:
         parts.append(f"spacing {' x '.join(f'{size:.3g}' for size in facts.spacing_mm)} mm")
-    if facts.kind == "kspace":
-        parts.append("fully sampled" if facts.sampled is None else f"mask of {facts.sampled:.1%}")
-    if facts.is_complex:
+    if facts.frame_interval_s:
+        parts.append(f"{1000 * facts.frame_interval_s:.3g} ms a frame")
+    if facts.kind == "kspace" and facts.sampled is None:
+        parts.append("fully sampled")
+    if facts.sampled is not None:
+        parts.append(f"mask of {facts.sampled:.1%}")
+    if facts.is_complex and not facts.is_series:
         parts.append("complex image")
     if facts.has_reference:
         parts.append("with reference")

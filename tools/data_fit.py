@@ -12,6 +12,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from common.operators.scaling import SCALINGS
+from tools.comparison.tasks import SERIES, task_of
 from tools.data_facts import FileFacts
 from tools.zoo.layout import read_json
 
@@ -23,18 +24,22 @@ class BundleNeeds:
     Attributes:
         folder: of the bundle.
         task: one line.
-        reconstructs: whether its network takes k-space, so that it can be given undersampled one.
+        takes_series: whether it takes series of frames, and no slices.
+        reconstructs: whether it can be given undersampled k-space.
         refuses_negative: whether it refuses images with negative parts, as complex ones have.
         other_scaling: the option with which it can be trained on them, or empty.
         has_weights: whether it can be run without training it first.
+        evaluated_split: what its evaluate.json reads.
     """
 
     folder: Path
     task: str
+    takes_series: bool
     reconstructs: bool
     refuses_negative: bool
     other_scaling: str
     has_weights: bool
+    evaluated_split: str
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class DataSet:
 
     Attributes:
         folder: the folder, as bundles are given it.
-        splits: the files of its subfolders train, valid and test, as far as they have any.
-        files: the files directly in it.
+        splits: the files of its subfolders train, valid and test, as far as they have any, or of such names.
+        files: the other files directly in it.
     """
 
     folder: Path
@@ -53,9 +58,9 @@ class DataSet:
 
     @property
     def trainable(self) -> bool:
-        """Whether a training has all that it reads, and none of it is undersampled."""
+        """Whether a training has all that it reads, with its truth."""
         return {"train", "valid"} <= self.splits.keys() and all(
-            facts.sampled is None for split in ("train", "valid") for facts in self.splits[split]
+            facts.has_truth for split in ("train", "valid") for facts in self.splits[split]
         )
 
     @property
@@ -76,14 +81,18 @@ def bundle_needs(folder: Path) -> BundleNeeds:
         image_format = metadata["network_data_format"]["inputs"]["image"]["format"]
     except (KeyError, TypeError):
         raise ValueError(f"{folder.name}: metadata.json has no network_data_format#inputs#image#format") from None
+    takes_series = task_of(folder) == SERIES
     refuses = _refuses_negative(config)
+    evaluation = folder / "configs" / "evaluate.json"
     return BundleNeeds(
         folder=folder,
         task=str(metadata.get("task", "")),
-        reconstructs=image_format == "kspace",
+        takes_series=takes_series,
+        reconstructs=takes_series or image_format == "kspace",
         refuses_negative=refuses,
         other_scaling=_other_scaling(config) if refuses else "",
         has_weights=(folder / "models" / "model.pt").is_file(),
+        evaluated_split=str(read_json(evaluation).get("split", "valid")) if evaluation.is_file() else "valid",
     )
 
 
@@ -103,6 +112,10 @@ def _other_scaling(config: dict[str, Any]) -> str:
 
 def misfit(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
     """Why a bundle cannot do anything with some of the files; empty if it can."""
+    if needs.takes_series and (bad := [facts for facts in files if not facts.is_series]):
+        return f"it takes series of frames, and {_first(bad)} slices; join the frames of each slice in one file"
+    if not needs.takes_series and (bad := [facts for facts in files if facts.is_series]):
+        return f"it takes slices, and {_first(bad)} series of frames; save the frames to be used as images"
     if bad := [facts for facts in files if facts.two_valued]:
         return f"{_first(bad)} two values, as a mask has"
     if not needs.reconstructs and (bad := [facts for facts in files if facts.sampled is not None]):
@@ -114,6 +127,8 @@ def misfit(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
 
 def caution(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
     """What to heed before a bundle that fits is used on the files; empty if nothing."""
+    if bad := [facts for facts in files if {"truth", "recon"} <= set(facts.parts) and "kspace" not in facts.parts]:
+        return f"{_first(bad)} aliased images, which are made anew of the truth; use them with --measurement stored"
     if not needs.refuses_negative:
         return ""
     if negative := _negative(files):
@@ -141,10 +156,13 @@ def commands(needs: BundleNeeds, data: DataSet, working_dir: Path) -> dict[str, 
         options = f"--output_dir {runs} --ckpt_dir {runs} {needs.other_scaling if negative else ''}"
         lines["train"] = _command(needs, ["train"], data.folder, working_dir, options)
     if needs.has_weights and not negative:
-        if "valid" in data.splits:
+        if needs.evaluated_split in data.splits:
             lines["evaluate"] = _command(needs, ["inference", "evaluate"], data.folder, working_dir)
         places = [""] if data.files else [name for name in ("test", "valid", "train") if name in data.splits]
-        lines["infer"] = _command(needs, ["inference"], data.folder / places[0], working_dir)
+        folder, options = data.folder / places[0], ""
+        if not folder.is_dir():  # the names of files tell their split
+            folder, options = data.folder, f"--split {places[0]}"
+        lines["infer"] = _command(needs, ["inference"], folder, working_dir, options)
     return lines
 
 

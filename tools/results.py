@@ -16,11 +16,13 @@ from common.data.atomic import atomic_path
 from common.metrics import PROTOCOLS, Summary, paired_difference, summarise
 
 N_EXTREMES = 3
-DECIMALS = {"psnr": 2, "ssim": 4, "nmse": 4, "perceptual": 4, "piqe": 1}
+DECIMALS = {"psnr": 2, "ssim": 4, "nmse": 4, "mse": 5, "nrmse": 4, "perceptual": 4, "piqe": 1}
 HEADINGS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "nmse": "NMSE",
+    "mse": "MSE",
+    "nrmse": "NRMSE",
     "perceptual": "perceptual distance",
     "piqe": "PIQE (0 best, 100 worst)",
 }
@@ -167,9 +169,10 @@ def metrics_of(values: Values) -> list[str]:
     return list(dict.fromkeys(metric for cases in values.values() for row in cases.values() for metric in row))
 
 
-def unit_of(protocol: str) -> str:
-    """What a value is of: "slice" or "volume"."""
-    return PROTOCOLS[protocol].scope if protocol in PROTOCOLS else "slice"
+def unit_of(protocol: str, n: int = 1) -> str:
+    """What a value is of: "slice", "volume", "image" or "series"; the word for `n` of them."""
+    scope = PROTOCOLS[protocol].scope if protocol in PROTOCOLS else "slice"
+    return "series" if scope == "cine" else scope if n == 1 else f"{scope}s"
 
 
 def heading(metric: str) -> str:

@@ -163,14 +163,13 @@ def _summary_table(protocol: str, values: Values, reference: str) -> ReportTable
         for method, row in differences(values, reference).items()
     ]
     known = PROTOCOLS.get(protocol)
-    unit = unit_of(protocol)
     n = len({case for cases in values.values() for case in cases})
     return ReportTable(
-        caption=f"Protocol {protocol}, {n} {unit}{'s' if n > 1 else ''}",
+        caption=f"Protocol {protocol}, {n} {unit_of(protocol, n)}",
         header=["", *map(heading, metrics)],
         rows=rows,
-        note=f"{known.description + '. ' if known else ''}Mean ± standard deviation over {unit}s, and below it the "
-        "95 % bootstrap interval of the mean.",
+        note=f"{known.description + '. ' if known else ''}Mean ± standard deviation over {unit_of(protocol, 2)}, and "
+        "below it the 95 % bootstrap interval of the mean.",
     )
 
 

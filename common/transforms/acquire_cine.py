@@ -27,8 +27,8 @@ class PrepareCine(SeededAcquisition):
     - ``kspace`` and ``mask``, measured by a scanner. Maps of several coils are estimated from the mean of all frames.
     - ``recon``, stored aliased magnitudes, where ``measurement`` is ``stored``, or where there is nothing else.
     - ``truth``: it is given coils, transformed, masked with another mask in each frame, and given noise. A truth
-      without phase is given a smooth random one if a measurement is asked for: k-space of real images is symmetric, so
-      that half of it would tell the rest.
+      without phase is given a smooth random one before: k-space of real images is symmetric, so that half of it would
+      tell the rest.
 
     The truth of the batch is ``truth``, or none.
 
@@ -103,7 +103,7 @@ class PrepareCine(SeededAcquisition):
     def _simulated(self, batchdata: Mapping[str, Any], truth: Tensor) -> tuple[Tensor, Tensor]:
         generator = self._generator(truth.device)
         truth = self._views(truth, generator)
-        if self.complex_image and not truth.is_complex():
+        if not truth.is_complex():
             truth = truth * self._phases(batchdata, truth, generator)
         mask = self._masks(batchdata, truth, generator)
         maps = None

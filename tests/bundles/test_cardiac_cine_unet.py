@@ -72,7 +72,8 @@ def hearts(scratch: Path) -> Path:
     """A data set to train on."""
     folder = scratch / "hearts"
     for seed, name in enumerate(["train/1", "train/2", "valid/3", "test/4"]):
-        write_series(folder / f"{name}.h5", imagesTrue=beating(seed))
+        truth = beating(seed)
+        write_series(folder / f"{name}.h5", imagesTrue=truth, phaseTrue=0 * truth)
     return folder
 
 

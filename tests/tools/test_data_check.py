@@ -126,7 +126,7 @@ def constant_image(folder: Path) -> None:
 
 
 def h5_without_kspace(folder: Path) -> None:
-    write_h5(folder / "other.h5", image=smooth(0, 2, 24, 20))
+    write_h5(folder / "other.h5", picture=smooth(0, 2, 24, 20))
 
 
 def several_coils(folder: Path) -> None:
@@ -147,7 +147,7 @@ PROBLEMS: list[tuple[Callable[[Path], None], str]] = [
     (colour_png, "colour.png: expected a grey image, got colours"),
     (nan_in_npy, "hole.npy, slice 1: 1 of 480 values are NaN or infinite"),
     (constant_image, "flat.png: every slice is constant (values from 7 to 7)"),
-    (h5_without_kspace, "other.h5: no data set 'kspace', it holds image"),
+    (h5_without_kspace, "other.h5: no data set 'kspace', it holds picture"),
     (several_coils, "coils.h5:kspace: expected single-coil"),
     (mask_of_other_size, "scan.h5:mask is [1, 1, 19]"),
     (mask_of_three_values, "scan.h5:mask, slice 0: expected a mask of 0 and one other value, got 3"),
@@ -162,9 +162,7 @@ def test_each_defect_has_one_line_and_the_rest_is_read(make, line, tmp_path, cap
     captured = capsys.readouterr()
     assert [text for text in captured.out.splitlines() if line in text]
     assert "problems (1)" in captured.out
-    assert (
-        f"{tmp_path}: 1 readable files, 1 slices\n  good.png: .png image, 1 x 24 x 20, uint8, 0 to 255" in captured.out
-    )
+    assert f"{tmp_path}: 1 readable file, 1 slice\n  good.png: .png image, 1 x 24 x 20, uint8, 0 to 255" in captured.out
     assert captured.err == f"error: {tmp_path}: 1 problem, listed above\n"
 
 

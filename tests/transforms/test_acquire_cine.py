@@ -27,10 +27,10 @@ def to_kspace(series):
 
 
 def test_magnitudes_are_those_of_the_masked_transform():
-    truth = truths()
+    truth = random_complex(2, 1, *SHAPE, dtype=torch.complex64)
     batch = from_files("a.h5", "b.h5", truth=truth)
     image, label = PrepareCine(MASK, by_file=True)(batch, CPU)
-    assert torch.equal(label, truth)
+    assert torch.equal(label, truth.abs())
     mask = MASK(SHAPE, ["a.h5:0", "b.h5:1"], 2)
     kspace = mask * to_kspace(truth)
     expected = torch.fft.ifft2(torch.fft.ifftshift(kspace, (2, 3)), dim=(2, 3), norm="ortho").abs()
@@ -57,6 +57,14 @@ def test_a_truth_without_phase_is_given_one_that_follows_from_the_name():
     phase = image.angle()
     assert phase.std() > 0.3
     assert torch.allclose(phase[..., 0], phase[..., 2], atol=1e-4)  # of all frames
+
+
+def test_networks_of_magnitudes_and_of_kspace_are_given_the_same_measurement():
+    batch = from_files("a.h5", "b.h5", truth=truths())
+    measurement, _ = PrepareCine(MASK, complex_image=True, noise_std=0.01, by_file=True)(batch, CPU)
+    magnitudes, label = PrepareCine(MASK, noise_std=0.01, by_file=True)(batch, CPU)
+    torch.testing.assert_close(magnitudes, aliased_magnitude(measurement))
+    torch.testing.assert_close(label, batch["truth"])
 
 
 def test_coils_are_simulated_and_combine_to_the_truth_where_all_is_sampled():

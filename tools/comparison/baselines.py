@@ -7,17 +7,19 @@ from functools import partial
 
 from torch import Tensor
 
+from common.metrics import aliased_series
 from common.operators import complex_to_channels
 from common.operators.cropping import center_crop
 from common.operators.degradation import resize
 from common.operators.zero_filled import zero_filled_image
 from tools.classical import TV_WEIGHT, WAVELET_WEIGHT, require_sigpy, total_variation, wavelet
-from tools.comparison.tasks import RECONSTRUCTION, SUPER_RESOLUTION
+from tools.comparison.tasks import RECONSTRUCTION, SERIES, SUPER_RESOLUTION
 
 Baseline = Callable[[Tensor, Sequence[int]], Tensor]
 """What was measured, `(batch, channels, height, width[, depth])`, and the size of the target to images of this size:
-k-space and mask to real and imaginary image `(batch, 2, height, width)`, its middle part if k-space is larger;
-low-resolution image to a larger one."""
+k-space and mask to real and imaginary image `(batch, 2, height, width)`, its middle part if k-space is larger; what was
+measured of series, or their aliased magnitudes, to these magnitudes `(batch, 1, height, width, frames)`; low-resolution
+image to a larger one."""
 
 CLASSICAL: dict[str, tuple[Callable[..., Tensor], float]] = {
     "tv": (total_variation, TV_WEIGHT),
@@ -26,11 +28,12 @@ CLASSICAL: dict[str, tuple[Callable[..., Tensor], float]] = {
 """Name to method and usual weight."""
 
 ENLARGEMENTS = ("nearest", "bicubic", "lanczos")
-BASELINES = {
-    **dict.fromkeys(("zero_filled", *CLASSICAL), RECONSTRUCTION),
-    **dict.fromkeys(ENLARGEMENTS, SUPER_RESOLUTION),
+BASELINES: dict[str, tuple[str, ...]] = {
+    "zero_filled": (RECONSTRUCTION, SERIES),
+    **dict.fromkeys(CLASSICAL, (RECONSTRUCTION,)),
+    **dict.fromkeys(ENLARGEMENTS, (SUPER_RESOLUTION,)),
 }
-"""Name to task."""
+"""Name to tasks."""
 
 
 def find_baseline(name: str, weight: str = "") -> Baseline:
@@ -65,4 +68,6 @@ def penalty_weight(name: str, weight: str = "") -> float:
 
 
 def _zero_filled(measurement: Tensor, size: Sequence[int]) -> Tensor:
+    if len(size) == 3:
+        return aliased_series(measurement)
     return complex_to_channels(zero_filled_image(measurement, size)[:, None])

@@ -25,7 +25,8 @@ def config_files(entry: BundleEntry) -> list[Path]:
 
     A bundle of reconstruction infers from data with a truth as from others: `inference.json`. One of super-resolution
     takes the truth for what is to be enlarged, unless `evaluate.json` comes after it. Files of differences
-    `inference_<variant>.json` and `evaluate_<variant>.json` come after theirs.
+    `inference_<variant>.json` and `evaluate_<variant>.json` come after theirs; where there is neither, one for training
+    too, `<variant>.json`, comes last, if the others have all of its keys.
 
     Raises:
         ValueError: the bundle has no such variant.
@@ -36,11 +37,20 @@ def config_files(entry: BundleEntry) -> list[Path]:
         return [configs / f"{name}.json" for name in names]
     variants = {name: configs / f"{name}_{entry.variant}.json" for name in names}
     if not any(path.is_file() for path in variants.values()):
+        plain, common = [configs / f"{name}.json" for name in names], configs / f"{entry.variant}.json"
+        if entry.variant not in names and common.is_file() and not _unknown_keys(common, plain):
+            return [*plain, common]
         raise ValueError(
             f"{entry.label}: has no variant {entry.variant!r}, no {' or '.join(map(str, variants.values()))}"
         )
     pairs = [(configs / f"{name}.json", path) for name, path in variants.items()]
     return [path for plain, variant in pairs for path in (plain, variant) if path is plain or path.is_file()]
+
+
+def _unknown_keys(differences: Path, files: Sequence[Path]) -> set[str]:
+    """Keys of a file of differences, without comments, that the others lack."""
+    known = {key for path in files for key in read_json(path)}
+    return {key for key in read_json(differences) if key[0] != "_" and key.partition("#")[0] not in known}
 
 
 def configuration(entry: BundleEntry) -> dict[str, Any]:

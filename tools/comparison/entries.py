@@ -19,13 +19,13 @@ class BaselineEntry:
     Attributes:
         label: name of its row.
         method: what reconstructs or enlarges.
-        task: which of the two.
+        tasks: which it can do.
         note: what to know of its row.
     """
 
     label: str
     method: Baseline
-    task: str
+    tasks: tuple[str, ...]
     note: str = ""
 
 
@@ -50,6 +50,11 @@ class BundleEntry:
         """What it does."""
         return task_of(self.root)
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """That alone."""
+        return (self.task,)
+
 
 Entry = BaselineEntry | BundleEntry
 
@@ -58,7 +63,7 @@ def read_entries(texts: Sequence[str], unpack_into: Path, variant: str = "") -> 
     """Find what `[LABEL=]WHAT` name; see `find_entry`.
 
     Raises:
-        ValueError: as `find_entry`, none is given, a label is not its own, or one does another task than the first.
+        ValueError: as `find_entry`, none is given, a label is not its own, or two do different tasks.
     """
     if not texts:
         raise ValueError("nothing to compare; give --entries, for example zero_filled,tv,NAME_OF_A_BUNDLE")
@@ -68,11 +73,13 @@ def read_entries(texts: Sequence[str], unpack_into: Path, variant: str = "") -> 
         raise ValueError(f"two entries are called {repeated[0]}; give them names: --entries ONE={repeated[0]},...")
     if reserved := [label for label in labels if label in ("mask", "target")]:
         raise ValueError(f"an entry cannot be called {reserved[0]}, which is in every figure; give it another name")
-    for entry in entries[1:]:
-        if entry.task != entries[0].task:
+    decisive = min(entries, key=lambda entry: len(entry.tasks))
+    for entry in entries:
+        if not set(decisive.tasks) <= set(entry.tasks):
+            one, other = sorted((decisive, entry), key=entries.index)
             raise ValueError(
-                f"{entries[0].label} is a method of {entries[0].task} and {entry.label} one of {entry.task}; "
-                "compare methods of one task"
+                f"{one.label} is a method of {one.tasks[0]} and {other.label} one of {other.tasks[0]}; compare methods "
+                "of one task"
             )
     return entries
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from common.metrics import aliased_series
+from common.metrics.protocol_metric import image_from_channels
 from common.operators import unpack_coils
 from tools.comparison.baselines import Baseline
 from tools.comparison.capture import CaseFolder
-from tools.comparison.tasks import RECONSTRUCTION, SUPER_RESOLUTION
+from tools.comparison.tasks import RECONSTRUCTION, SERIES, SUPER_RESOLUTION
 from tools.progress import Progress
 
 TOLERANCE = 1e-5
@@ -19,6 +22,7 @@ sensitivity maps each."""
 
 _EXAMPLES = {
     RECONSTRUCTION: "--mask_family radial --sampling_rate 0.1",
+    SERIES: "--n_spokes 13",
     SUPER_RESOLUTION: "--upscale 4 --degradation_name bicubic",
 }
 
@@ -58,8 +62,9 @@ def require_same_measurements(
                 f"{reference_name.slice_index} of {reference_name.path} in {reference_label}; {way_out}"
             )
         for array, word in (("image", "measurement"), ("label", "target")):
-            packed = array == "image" and task == RECONSTRUCTION
-            if not _same(cases.read(number, array), reference.read(number, array), packed):
+            found = [of.read(number, array) for of in (cases, reference)]
+            parts = [None if one is None else _parts(one, array, task) for one in found]
+            if not _same(*parts):
                 where = f"{name.path}, slice {name.slice_index}"
                 raise ValueError(f"{where}: {label} has another {word} than {reference_label}; {way_out}")
 
@@ -107,10 +112,17 @@ def required(cases: CaseFolder, number: int, array: str) -> Tensor:
     return found
 
 
-def _same(a: Tensor | None, b: Tensor | None, packed: bool) -> bool:
-    if a is None or b is None:
-        return a is b
-    if a.shape != b.shape:
-        return False
-    parts = zip(*(unpack_coils(array[None]) if packed else (array,) for array in (a, b)), strict=True)
-    return all(torch.allclose(one, other, rtol=0, atol=TOLERANCE * float(other.abs().max())) for one, other in parts)
+def _parts(image: Tensor, array: str, task: str) -> Sequence[Tensor]:
+    """What must be the same: of k-space its parts, of series the magnitudes that all networks' inputs have."""
+    if task == SERIES:
+        return (aliased_series(image[None]) if array == "image" else image_from_channels(image[None]).abs(),)
+    return unpack_coils(image[None]) if array == "image" and task == RECONSTRUCTION else (image,)
+
+
+def _same(parts: Sequence[Tensor] | None, others: Sequence[Tensor] | None) -> bool:
+    if parts is None or others is None:
+        return parts is others
+    return all(
+        one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=TOLERANCE * float(other.abs().max()))
+        for one, other in zip(parts, others, strict=True)
+    )

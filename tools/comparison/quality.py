@@ -14,7 +14,7 @@ from tools.comparison.bundle_runs import configuration
 from tools.comparison.entries import BundleEntry, Entry
 from tools.comparison.measured import required
 from tools.comparison.runs import Runs
-from tools.comparison.tasks import SUPER_RESOLUTION
+from tools.comparison.tasks import SERIES, SUPER_RESOLUTION
 from tools.progress import Progress
 
 PERCEPTUAL_WEIGHTS = "vgg19_textures.pt"
@@ -36,13 +36,16 @@ def protocol_name(given: str, measurer: BundleEntry) -> str:
         The name; empty for super-resolution, where it follows from the images.
 
     Raises:
-        ValueError: there is no such protocol.
+        ValueError: there is no such protocol, or one is of series and the other not.
     """
     if not given and measurer.task == SUPER_RESOLUTION:
         return ""
     named = configuration(measurer).get("protocols", [])
-    name = given or (named[0] if isinstance(named, list) and named else "magnitude_slice")
-    return get_protocol(str(name)).name
+    usual = "cine_series" if measurer.task == SERIES else "magnitude_slice"
+    protocol = get_protocol(str(given or (named[0] if isinstance(named, list) and named else usual)))
+    if (protocol.scope == "cine") != (measurer.task == SERIES):
+        raise ValueError(f"protocol must be one of {measurer.task}, such as {usual}, got {protocol.name!r}")
+    return protocol.name
 
 
 def protocol_of(name: str, runs: Runs, distance: PerceptualDistance | None) -> Protocol:

@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from common.figures import CaseImages, case_figure, enlarged_case, error_scale_of, save_figure
 from common.metrics import get_protocol
 from common.metrics.protocol_metric import image_from_channels
 from common.operators import unpack_coils
 from common.panel_files import PanelIndex
+from common.series_figure import SeriesImages, series_error_scale, series_figure
 from tools.comparison.capture import CaseFolder
 from tools.comparison.measured import required
 from tools.comparison.runs import Runs
-from tools.comparison.tasks import SUPER_RESOLUTION
+from tools.comparison.tasks import SERIES, SUPER_RESOLUTION
 from tools.results import Case, shown
 
 ZOOM = 4
 """Of the parts that are shown of super-resolved images."""
 
 
-def draw_cases(folder: Path, runs: Runs, on_sheet: Sequence[int], further: Iterable[int], protocol: str) -> None:
+def draw_cases(
+    folder: Path, runs: Runs, on_sheet: Sequence[int], further: Iterable[int], protocol: str, leading: str
+) -> None:
     """Write `sheet.png` with some cases, and `panels/` with a figure for each of these and of further ones.
 
     All error maps have one scale. If the protocol measures volumes, the images of each are divided by the maximum of
-    its target.
+    its target. Of series the sheet shows a frame of each, the later of the two that differ most, measured by
+    `cine_frame`, with error maps in a scale of their own.
 
     Args:
         folder: where.
@@ -32,17 +38,33 @@ def draw_cases(folder: Path, runs: Runs, on_sheet: Sequence[int], further: Itera
         on_sheet: numbers of the cases of the sheet.
         further: numbers of further cases.
         protocol: of the PSNR and SSIM under the error maps; if it measures volumes, `magnitude_slice` instead.
+        leading: method whose error is shown in the figure of a series.
     """
+    wanted = dict.fromkeys((*on_sheet, *further))
+    if runs.task == SERIES:
+        series = {number: _series(runs, number, leading) for number in wanted}
+        _draw_series(folder / "panels", list(series.values()), protocol)
+        sheet = case_figure([_frame(series[number]) for number in on_sheet], protocol="cine_frame")
+        save_figure(sheet, folder / "sheet.png", dpi=100)
+        return
     peaks: dict[str, float] = {}
     if get_protocol(protocol).scope == "volume":
         protocol, peaks = "magnitude_slice", _peaks(runs.measured)
-    cases = {number: _case(runs, number, peaks) for number in dict.fromkeys((*on_sheet, *further))}
+    cases = {number: _case(runs, number, peaks) for number in wanted}
     scale = error_scale_of(list(cases.values()))
     index = PanelIndex.of([(case.path, case.slice_index) for case in cases.values()], protocol, scale)
     index.draw(list(cases.values()), folder / "panels")
     index.write(folder / "panels")
     sheet = case_figure([cases[number] for number in on_sheet], protocol=protocol, error_scale=scale)
     save_figure(sheet, folder / "sheet.png", dpi=100)
+
+
+def _draw_series(folder: Path, cases: Sequence[SeriesImages], protocol: str) -> None:
+    scale = series_error_scale(cases)
+    index = PanelIndex.of([(case.path, case.slice_index) for case in cases], protocol, scale)
+    for case in cases:
+        save_figure(series_figure(case, protocol, scale), folder / index.pictures[case.path, case.slice_index])
+    index.write(folder)
 
 
 def spread(n_cases: int, n: int) -> list[int]:
@@ -88,3 +110,30 @@ def _case(runs: Runs, number: int, peaks: Mapping[str, float]) -> CaseImages:
         methods={label: image_from_channels(image[None])[0] / peak for label, image in images.items()},
         target=image_from_channels(target[None])[0] / peak,
     )
+
+
+def _series(runs: Runs, number: int, leading: str) -> SeriesImages:
+    name = runs.measured.name(number)
+    return SeriesImages(
+        path=name.path,
+        slice_index=name.slice_index,
+        mask=None,
+        methods={shown(label): _magnitudes(images.read(number)) for label, images in runs.methods.items()},
+        target=_magnitudes(required(runs.measured, number, "label")),
+        reconstruction=shown(leading),
+    )
+
+
+def _frame(case: SeriesImages) -> CaseImages:
+    frame, target = case.frames[-1], case.target
+    return CaseImages(
+        path=case.path,
+        slice_index=case.slice_index,
+        mask=None,
+        methods={label: image[..., frame] for label, image in case.methods.items()},
+        target=None if target is None else target[..., frame],
+    )
+
+
+def _magnitudes(channels: Tensor) -> Tensor:
+    return image_from_channels(channels[None])[0].abs()

@@ -31,8 +31,7 @@ def description(protocol: str, values: Values, notes: Sequence[str] = ()) -> str
     return "\n\n".join(
         [
             " ".join([f"Protocol {protocol}: {PROTOCOLS[protocol].description}.", *notes]),
-            f"{n} {unit_of(protocol)}{'s' if n > 1 else ''}; mean ± standard deviation [95 % bootstrap interval of the "
-            "mean].",
+            f"{n} {unit_of(protocol, n)}; mean ± standard deviation [95 % bootstrap interval of the mean].",
         ]
     )
 

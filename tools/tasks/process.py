@@ -1,0 +1,140 @@
+"""A run of a bundle in a process of its own, whose end, of whatever kind, is told and not shared."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+from tools.tasks.records import Lock
+from tools.tasks.task_list import Run, Task
+from tools.zoo.layout import ROOT
+
+PROGRAM = (sys.executable, "-m", "monai.bundle", "run")
+LOG = "log.txt"
+POLL_S = 1.0
+PATIENCE_S = 10.0
+"""For a run to end after SIGTERM."""
+SECRET = "RECON_SMTP_PASSWORD"
+"""Variable of the environment that runs do not get."""
+
+
+class End(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        status: of the process; negative for the signal that ended it.
+        seconds: that it took.
+        error: empty if all is well, else one line.
+        tail: last lines of its output.
+    """
+
+    status: int
+    seconds: float
+    error: str
+    tail: list[str]
+
+
+def run_process(task: Task, run: Run, lock: Lock, tell: Callable[[str], None]) -> End:
+    """`python -m monai.bundle run` in the current folder, its output appended to `log.txt` of the task.
+
+    If this function is left by an exception, a KeyboardInterrupt for one, the process and those it started are ended.
+
+    Args:
+        task: that the run is of.
+        run: what to run.
+        lock: that the process holds too.
+        tell: called every second with the last line of the output.
+    """
+    (task.folder / run.kind).mkdir(parents=True, exist_ok=True)
+    changes = task.folder / f"{run.kind}.json"
+    changes.write_text(json.dumps({**run.overrides, **task.places(run)}, indent=2) + "\n", encoding="utf-8")
+    command = [*PROGRAM, "--config_file", json.dumps([*map(str, run.configs), str(changes)])]
+    for option, name in (("--meta_file", "metadata.json"), ("--logging_file", "logging.conf")):
+        if (file := task.bundle / "configs" / name).is_file():  # else MONAI looks beside the first file
+            command += [option, str(file)]
+    start, path = perf_counter(), task.folder / LOG
+    # straight to the file, so that the run does not depend on this process to read it
+    with path.open("a", encoding="utf-8") as log:
+        log.write(f"$ {shlex.join(command)}\n")
+        log.flush()
+        begin = log.tell()
+        process = subprocess.Popen(
+            command,
+            env=_environment(task),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(lock.file.fileno(),),
+        )
+    try:
+        lock.note(process.pid)
+        status = _wait(process, lambda: tell((_tail(path, begin) or [""])[-1]))
+    finally:
+        _end(process)
+        lock.note()
+    tail = _tail(path, begin)
+    return End(status, perf_counter() - start, _error(status, tail), tail)
+
+
+def _environment(task: Task) -> dict[str, str]:
+    """The bundle's own modules come first, and none of the current folder, which may be another bundle's."""
+    inherited = {name: value for name, value in os.environ.items() if name != SECRET}
+    folders = [str(task.bundle), *filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)]
+    own = {"PYTHONPATH": os.pathsep.join(folders), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    return {"PYTHONWARNINGS": "ignore", **inherited, **own}
+
+
+def _wait(process: subprocess.Popen[bytes], tell: Callable[[], None]) -> int:
+    while True:
+        try:
+            return process.wait(POLL_S)
+        except subprocess.TimeoutExpired:
+            tell()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those it started; ended ones too, for what they may have left."""
+    try:
+        if process.poll() is None:
+            _signal(process, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE_S)
+    finally:
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # the group is empty, or of processes that are no more
+        os.killpg(process.pid, number)
+
+
+def _tail(path: Path, begin: int, n_lines: int = 12, n_bytes: int = 8192) -> list[str]:
+    """The last lines of a log after a position, without empty ones."""
+    with path.open("rb") as log:
+        log.seek(max(begin, path.stat().st_size - n_bytes))
+        lines = log.read().decode("utf-8", errors="replace").splitlines()
+    return [line.rstrip() for line in lines if line.strip()][-n_lines:]
+
+
+def _error(status: int, tail: list[str]) -> str:
+    """The run's own `error:` if it said one, else how it ended and its last line."""
+    if status == 0:
+        return ""
+    for line in reversed(tail):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    if status < 0:
+        name = signal.Signals(-status).name
+        return f"ended by {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}"
+    return f"ended with status {status}: {tail[-1] if tail else 'no output'}"

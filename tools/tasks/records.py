@@ -1,0 +1,121 @@
+"""What is known of the runs of a list, in `tasks.json` of its folder, so that the same command goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from tools.zoo.layout import read_json
+
+DONE, FAILED, RUNNING, INTERRUPTED = "done", "failed", "running", "interrupted"
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a run stands.
+
+    Attributes:
+        status: "done", "failed", "running" (or killed since) or "interrupted".
+        definition: of the run when it was started, see `task_list.Run`.
+        seconds: that it took, without those before it was killed.
+        error: why it failed.
+    """
+
+    status: str
+    definition: dict[str, Any]
+    seconds: float = 0.0
+    error: str = ""
+
+
+class Records:
+    """Records by task and run, on disk after every change.
+
+    Args:
+        folder: of the list.
+
+    Raises:
+        ValueError: the file is not what this class writes.
+    """
+
+    FILE = "tasks.json"
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / self.FILE
+        self._found: dict[str, dict[str, Record]] = {}
+        if self.path.is_file():
+            content = read_json(self.path)
+            try:
+                self._found = {
+                    task: {kind: Record(**record) for kind, record in runs.items()} for task, runs in content.items()
+                }
+            except (TypeError, AttributeError):
+                raise ValueError(
+                    f"{self.path}: expected the records of a list of tasks, got others; move it away, or give another "
+                    "output_dir"
+                ) from None
+
+    def get(self, task: str, kind: str) -> Record | None:
+        """The record of a run; None if it was never started."""
+        return self._found.get(task, {}).get(kind)
+
+    def put(self, task: str, kind: str, record: Record) -> None:
+        """Replace the record of a run."""
+        self._found.setdefault(task, {})[kind] = record
+        self._write()
+
+    def forget(self, task: str, kind: str) -> None:
+        """Remove the record of a run, if there is one."""
+        if self._found.get(task, {}).pop(kind, None):
+            self._write()
+
+    def _write(self) -> None:
+        # not `common.data.atomic`: its package takes PyTorch's seconds and memory, here for as long as the list runs
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        content = {task: {kind: asdict(one) for kind, one in runs.items()} for task, runs in self._found.items()}
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path)
+
+
+class Lock:
+    """A file that this process and the run it has started hold open and locked.
+
+    Attributes:
+        file: to be inherited by the runs: a run that outlives this process keeps the lock.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def note(self, run: int | None = None) -> None:
+        """Write for others who holds it: this process, and the process of a run."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.file.write(f"{os.getpid()}" if run is None else f"{os.getpid()}, and its run {run}")
+        self.file.flush()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[Lock]:
+    """Be the only one who works in a folder, which is made if need be.
+
+    Raises:
+        ValueError: another process does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ValueError(
+                f"{folder}: another list of tasks is at work there: process {file.read()}; wait for its end, or end it"
+            ) from None
+        lock = Lock(file)
+        lock.note()
+        yield lock
