@@ -74,8 +74,8 @@ class CineObjective:
     are of magnitudes and leave the phase free; a network with data consistency gets it from the measured samples.
     Where only one of result and truth is complex, magnitudes are compared.
 
-    Differs from the TensorFlow project that trained cine U-Nets with these losses: there cross entropy is held at
-    1e-7, where a single dark pixel can outweigh the rest of the series.
+    Differs from Keras, with whose losses such networks were trained before: its cross entropy is held at 1e-7 by
+    default, where a single dark pixel can outweigh the rest of the series.
 
     Args:
         loss: name of the image loss, spelled as above.

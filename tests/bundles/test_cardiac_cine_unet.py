@@ -458,7 +458,7 @@ def tiny_copy(repository: Path, scratch: Path) -> None:
 def tiny_command(command: str, data: Path) -> str:
     command = command.replace("$DATA", str(data))
     if "tools data make" in command:
-        command += " --n_train 1 --n_valid 1 --n_test 1 --n_slices 1 --size 40 --n_frames 4"
+        command += " --n_train 2 --n_valid 2 --n_test 2 --n_slices 1 --size 40 --n_frames 4"
     return re.sub(r"--width \d+", "--width 4", command)
 
 
@@ -470,5 +470,6 @@ def test_every_command_of_the_readme_runs(
     repository, data = tmp_path / "repository", tmp_path / "data"
     tiny_copy(repository, scratch)
     run_readme(python, BUNDLE, repository, start == "repository root", lambda line: tiny_command(line, data))
-    written = {p.relative_to(repository / "bundles" / NAME).as_posix() for p in repository.rglob("*") if p.is_file()}
+    bundle = repository / "bundles" / NAME
+    written = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     assert {"models/model.ts", "models/model.onnx", "eval/metrics.csv", "eval/result.h5"} <= written

@@ -538,7 +538,7 @@ def tiny_copy(repository: Path, trained: Path) -> None:
 def tiny_command(command: str, data: Path) -> str:
     command = command.replace("$DATA", str(data))
     if "tools data make" in command:
-        command += " --n_train 2 --n_valid 1 --n_test 1 --n_slices 1 --size 48"
+        command += " --n_train 2 --n_valid 2 --n_test 1 --n_slices 1 --size 48"
     return re.sub(r"--n_coils 8", "--n_coils 3", command)
 
 
@@ -548,5 +548,6 @@ def test_every_command_of_the_readme_runs(start: str, tmp_path: Path, trained: P
     repository, data = tmp_path / "repository", tmp_path / "data"
     tiny_copy(repository, trained)
     run_readme(python, BUNDLE, repository, start == "repository root", lambda line: tiny_command(line, data))
-    written = {p.relative_to(repository / "bundles" / NAME).as_posix() for p in repository.rglob("*") if p.is_file()}
+    bundle = repository / "bundles" / NAME
+    written = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     assert {"models/own/model.pt", "models/model.ts", "models/model.onnx", "eval/metrics.csv"} <= written
