@@ -180,7 +180,7 @@ def test_series_of_several_sizes_are_measured_one_by_one():
     assert metric.compute() == pytest.approx(0.01, rel=1e-4)
 
 
-def test_a_table_speaks_of_cines():
+def test_a_table_speaks_of_series():
     result, truth = (torch.from_numpy(series) for series in random_series(4))
     table = MetricTable("cine_series", baseline="aliased")
     table.add_batch(["a.h5", "a.h5"], [0, 1], "aliased", result, truth)
@@ -188,6 +188,6 @@ def test_a_table_speaks_of_cines():
     table.gather()
     text = table.format()
     assert text.startswith("protocol cine_series: magnitudes")
-    assert "n: cines; mean" in text
+    assert "n: series; mean" in text
     means = {name: row["mse"].mean for name, row in table.summary().items()}
     assert means["reconstruction"] == pytest.approx(means["aliased"] / 4)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def start(path):
     return subprocess.Popen(
         [sys.executable, "-c", STARTED, str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+@contextmanager
+def handed_on(number, handling):
+    """What processes that are started within do with a signal: this one's, as they inherit it."""
+    before = signal.signal(number, handling)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def wait_for(path, text=""):
@@ -246,7 +257,8 @@ def test_a_run_that_outlives_its_list_keeps_others_away(folder):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_too_and_the_same_command_goes_on(folder, number):
     path = write_list(folder / "list.yaml", [{"name": "long", "train": {"epochs": 2, "pause": 1.5}}, {"name": "last"}])
-    with start(path) as parent:
+    # the tests themselves may have been told to ignore it, as jobs in the background are
+    with handed_on(number, signal.SIG_DFL), start(path) as parent:
         wait_for(folder / "out" / "long" / "train" / "epoch.txt", "1")
         child = int((folder / "out" / "long" / "train" / "starts.txt").read_text().split()[0])
         parent.send_signal(number)
@@ -288,17 +300,13 @@ def test_records_of_something_else_are_refused(folder, capsys):
 
 def test_nohup_is_respected(folder):
     path = write_list(folder / "list.yaml", [{"name": "a", "type": "train", "train": {"epochs": 1, "pause": 60}}])
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited by the process
-    try:
-        with start(path) as parent:
-            wait_for(folder / "out" / "a" / "train" / "epochs.txt", "0")
-            parent.send_signal(signal.SIGHUP)
-            with pytest.raises(subprocess.TimeoutExpired):
-                parent.wait(0.5)
-            parent.terminate()
-            parent.communicate(timeout=60)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with handed_on(signal.SIGHUP, signal.SIG_IGN), start(path) as parent:
+        wait_for(folder / "out" / "a" / "train" / "epochs.txt", "0")
+        parent.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            parent.wait(0.5)
+        parent.terminate()
+        parent.communicate(timeout=60)
     assert parent.returncode == 130
 
 
