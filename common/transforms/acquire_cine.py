@@ -35,8 +35,7 @@ class PrepareCine(SeededAcquisition):
     Args:
         mask: draws masks ``(batch, 1, height, width, frames)``.
         complex_image: what the network takes: False for magnitudes ``(batch, 1, height, width, frames)``, True for the
-            measurement, see :func:`~common.operators.series.pack_series`, which keeps the data consistent networks
-            honest. The truth is then real and imaginary part.
+            measurement, see :func:`~common.operators.series.pack_series`; the truth is then real and imaginary part.
         measurement: ``simulated`` from the truth, or ``stored`` aliased magnitudes.
         n_coils: simulated receive coils, in a ring.
         augmentation: maps ``(batch, frames, height, width)`` and a generator to such a batch; all frames alike.
