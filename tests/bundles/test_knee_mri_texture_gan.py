@@ -24,7 +24,7 @@ from skimage.metrics import structural_similarity
 
 from common.engines import load_weights
 from common.handlers import save_weights
-from common.networks import TextureUNets
+from common.networks import ImageUNet, TextureUNets
 from common.operators.masks import AccelerationMasks
 
 NAME = "knee_mri_texture_gan_reconstruction"
@@ -520,6 +520,7 @@ def tiny_copy(repository: Path, trained: Path) -> None:
     (bundle / "models").mkdir()
     for name in ("model.pt", "model_baseline.pt"):
         shutil.copy(trained / name, bundle / "models")
+    save_weights(ImageUNet(load("unet.json")["network_def"]["width"]), bundle / "models" / "model_unet.pt", half=True)
     (repository / "tools").mkdir()
     shutil.copy(SCHEMA, repository / "tools")
     tiny = {**SMALL, "strip_height": 32, "val_interval": 1, "epochs": {"pixel": 1, "gan": 1}}
@@ -538,7 +539,7 @@ def tiny_copy(repository: Path, trained: Path) -> None:
 def tiny_command(command: str, data: Path) -> str:
     command = command.replace("$DATA", str(data))
     if "tools data make" in command:
-        command += " --n_train 2 --n_valid 2 --n_test 1 --n_slices 1 --size 48"
+        command += " --n_train 4 --n_valid 2 --n_test 1 --n_slices 1 --size 48"
     return re.sub(r"--n_coils 8", "--n_coils 3", command)
 
 
