@@ -73,12 +73,12 @@ def view_shared(measurement: Tensor) -> Tensor:
     A place that is not sampled in a frame becomes the mean of its samples in the others, weighted by
     ``exp(-|t - t'|)``, times in frames: nearly the sample next in time. So masks that turn from frame to frame together
     leave little aliasing, and motion is blurred in the outer k-space alone (keyhole imaging, van Vaals et al. 1993,
-    doi 10.1002/jmri.1880030419). Simulated hearts, 96 x 96, 13 golden-angle spokes a frame, PSNR: zero-filled 18 dB,
-    the mean of all frames with each frame's samples put back 31 dB, this 32 dB.
+    doi 10.1002/jmri.1880030419). Of the synthetic hearts
+    that `python -m tools data make cardiac_cine` writes for testing, from 13 golden-angle spokes a frame: 33.5 dB
+    (``cine_series``), zero-filled 19.6 dB.
 
     Args:
-        measurement: ``(batch, 3 or 4 n_coils + 1, height, width, frames)``, of
-            :func:`pack_series`.
+        measurement: ``(batch, 3 or 4 n_coils + 1, height, width, frames)``, of :func:`pack_series`.
 
     Returns:
         such a measurement, its mask 1 where any frame is sampled.
