@@ -73,8 +73,8 @@ def view_shared(measurement: Tensor) -> Tensor:
     A place that is not sampled in a frame becomes the mean of its samples in the others, weighted by
     ``exp(-|t - t'|)``, times in frames: nearly the sample next in time. So masks that turn from frame to frame together
     leave little aliasing, and motion is blurred in the outer k-space alone (keyhole imaging, van Vaals et al. 1993,
-    doi 10.1002/jmri.1880030419). Of the synthetic hearts
-    that `python -m tools data make cardiac_cine` writes for testing, from 13 golden-angle spokes a frame: 33.5 dB
+    doi 10.1002/jmri.1880030419). Of the test
+    hearts that `python -m tools data make cardiac_cine` writes, from 13 golden-angle spokes a frame: 33.5 dB
     (``cine_series``), zero-filled 19.6 dB.
 
     Args:
