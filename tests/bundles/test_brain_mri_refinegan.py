@@ -231,6 +231,23 @@ def test_training_goes_on_where_it_stopped(trained: Path, brains: Path, scratch:
     assert math.isfinite(float(after[2]["loss"]))
 
 
+def test_training_starts_from_weights_and_keeps_frozen_statistics(
+    scratch: Path, brains: Path, network: RefineGanGenerator, python: WarmPython
+) -> None:
+    folder = scratch / "frozen"
+    config = "['configs/train.json','configs/smoke.json']"
+    where = overrides(dataset_dir=brains, output_dir=folder, ckpt_dir=folder)
+    start = overrides(initial_weights=scratch / "models" / "model.pt", frozen_norm=True, epochs__gan=0)
+    done = python("monai.bundle", "run", "--config_file", config, *where, *TINY, *start, cwd=BUNDLE)
+    assert done.status == 0, done.stderr
+    before, after = network.state_dict(), torch.load(folder / "model.pt", weights_only=True)
+    changed = {
+        name for name, value in before.items() if not torch.allclose(value.float(), after[name].float(), atol=1e-6)
+    }
+    assert "stage1.head.weight" in changed
+    assert not [name for name in changed if "running" in name]
+
+
 @pytest.mark.slow
 def test_two_processes_train_together(brains: Path, scratch: Path, python: WarmPython) -> None:
     folder = scratch / "two_processes"
@@ -302,6 +319,29 @@ def test_reconstructions_keep_the_measured_samples(expected: dict[tuple[str, int
         measured_kspace = centred_fft(zero_filled)
         sampled = np.abs(measured_kspace) > 1e-6
         np.testing.assert_allclose(centred_fft(reconstruction)[sampled], measured_kspace[sampled], atol=1e-4)
+
+
+def test_first_stage_is_the_image_after_the_first_network(
+    mixed: Path, scratch: Path, network: RefineGanGenerator, python: WarmPython
+) -> None:
+    folder, data = scratch / "first_stage", scratch / "one_head"
+    data.mkdir()
+    shutil.copy(mixed / "head.png", data)
+    config = "['configs/inference.json','configs/first_stage.json']"
+    where = overrides(dataset_dir=data, ckpt_dir=scratch / "models", output_dir=folder, width=WIDTH)
+    done = python("monai.bundle", "run", "--config_file", config, *where, cwd=BUNDLE)
+    assert done.status == 0, done.stderr
+    with Image.open(data / "head.png") as picture:
+        image = np.asarray(picture) / 255
+    mask = sampling_mask("radial", image.shape, RATE, seed="head.png", angle_deg=0)[0, 0]
+    kspace = torch.from_numpy(centred_fft(image)) * mask
+    with torch.no_grad():
+        stages = network.stages(torch.stack((kspace.real, kspace.imag, mask))[None].float())
+    first, last = (np.hypot(*stage[0].numpy()) for stage in (stages[1], stages[3]))
+    with Image.open(folder / "reconstructions" / "head_recon.png") as picture:
+        found = np.asarray(picture)
+    np.testing.assert_allclose(found, np.clip(255 * first, 0, 255), atol=0.51)
+    assert np.abs(found - 255 * last).max() > 2
 
 
 def quality(image: NDArray, truth: NDArray, protocol: str) -> dict[str, float]:
@@ -638,9 +678,10 @@ def test_workflow_has_all_properties(kind: str, config: str, brains: Path, monke
 
 def test_train_and_inference_agree() -> None:
     train, inference = load("train.json"), load("inference.json")
-    shared = ("width", "scaling", "mask_family", "sampling_rate", "mask_options", "mask_file", "noise_std")
-    for key in ("network_def", "mask", *shared):
+    for key in ("network_def", "mask", "width", "scaling", "mask_options", "mask_file", "noise_std"):
         assert train[key] == inference[key], key
+    assert inference["mask_family"] in train["mask_family"]
+    assert inference["sampling_rate"] in train["sampling_rate"]
     assert train["validate"]["prepare_batch"] == inference["prepare_batch"]
 
 

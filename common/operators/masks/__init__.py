@@ -1,6 +1,7 @@
 """k-space sampling masks: float32 0/1 ``(batch, 1, height, width)``, any size, centred, with DC always sampled.
 
-``sampling_mask`` makes them, ``MaskSampler`` is the same as a configured object, ``FixedMask`` reads one from a file.
+``sampling_mask`` makes them, ``MaskSampler`` is the same as a configured object, ``MixedMasks`` and
+``AccelerationMasks`` draw one of several for each mask, ``FixedMask`` reads one from a file.
 
 | family        | samples                              | rate met to             | measured | ms: 10 %, 40 %, 90 % |
 |---------------|--------------------------------------|-------------------------|----------|----------------------|
@@ -20,6 +21,7 @@ columns miss 0.5 % of the samples only where there are fewer than 100 of them.
 
 from common.operators.masks.accelerations import AccelerationMasks
 from common.operators.masks.fixed import FixedMask
+from common.operators.masks.mixed import MixedMasks
 from common.operators.masks.sampler import MASK_FAMILIES, MaskSampler, MaskSource, sampling_mask
 from common.operators.masks.source import mask_source
 
@@ -29,6 +31,7 @@ __all__ = [
     "FixedMask",
     "MaskSampler",
     "MaskSource",
+    "MixedMasks",
     "mask_source",
     "sampling_mask",
 ]

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from common.operators.masks.mixed import masks_of_drawn
 from common.operators.masks.sampler import MaskSampler
-from common.operators.masks.streams import mask_streams, uniform
-
-_OTHER = 0x2545F4914F6CDD1D  # another stream than that of the lines
 
 
 class AccelerationMasks:
@@ -55,11 +53,7 @@ class AccelerationMasks:
         device: torch.device | str | None = None,
     ) -> Tensor:
         """Float32 0/1 masks ``(batch, 1, height, width)``; the arguments are those of ``sampling_mask``."""
-        n_masks = len(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else batch
-        streams = mask_streams(seed, n_masks, torch.device("cpu"))
-        drawn = (uniform(streams ^ _OTHER, 1)[:, 0] * len(self.samplers)).long().tolist()
-        of_each = {index: self.samplers[index](shape, seed, batch, device) for index in set(drawn)}
-        return torch.stack([of_each[index][place] for place, index in enumerate(drawn)])
+        return masks_of_drawn(self.samplers, shape, seed, batch, device)
 
     def __repr__(self) -> str:
         return f"AccelerationMasks({self.samplers})"

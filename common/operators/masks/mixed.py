@@ -1,0 +1,76 @@
+"""Masks of several families and rates, one drawn for each mask: for one network that takes them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.operators.masks.sampler import MaskSampler
+from common.operators.masks.streams import mask_streams, uniform
+
+_OTHER = 0x2545F4914F6CDD1D  # another stream than that of the samples
+
+
+class MixedMasks:
+    """A mask source that draws a family and a rate for each mask, each family and each rate as likely as the next.
+
+    Which ones follows from the mask's seed, as the mask itself does: a file evaluated by name keeps all three.
+
+    Args:
+        families: names, see :class:`~common.operators.masks.MaskSampler`; one given twice is drawn twice as often.
+        rates: sampled fractions, likewise.
+        options: of some families, by name: ``{"radial": {"angle_deg": 0.0}}``.
+
+    Raises:
+        ValueError: for an empty list, an unknown family, rate or option, or options of a family that is not drawn.
+    """
+
+    def __init__(
+        self,
+        families: Sequence[str],
+        rates: Sequence[float],
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        if not families or not rates:
+            raise ValueError(f"expected at least one mask family and one rate, got {list(families)} and {list(rates)}")
+        options = options or {}
+        if unused := [name for name in options if name not in families]:
+            raise ValueError(
+                f"expected mask options by family, of {', '.join(dict.fromkeys(families))}, got those of "
+                f"{', '.join(unused)}; give for instance {{'{families[0]}': {{...}}}}"
+            )
+        self.samplers = [
+            MaskSampler(family, rate, **options.get(family, {})) for family, rate in product(families, rates)
+        ]
+
+    def __call__(
+        self,
+        shape: tuple[int, int],
+        seed: int | str | Sequence[int | str],
+        batch: int = 1,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Float32 0/1 masks ``(batch, 1, height, width)``; the arguments are those of ``sampling_mask``."""
+        return masks_of_drawn(self.samplers, shape, seed, batch, device)
+
+    def __repr__(self) -> str:
+        return f"MixedMasks({self.samplers})"
+
+
+def masks_of_drawn(
+    samplers: Sequence[MaskSampler],
+    shape: tuple[int, int],
+    seed: int | str | Sequence[int | str],
+    batch: int = 1,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """For each mask, one of the samplers drawn by the mask's seed, and its mask; arguments of ``sampling_mask``."""
+    n_masks = len(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else batch
+    streams = mask_streams(seed, n_masks, torch.device("cpu"))
+    drawn = (uniform(streams ^ _OTHER, 1)[:, 0] * len(samplers)).long().tolist()
+    of_each = {index: samplers[index](shape, seed, batch, device) for index in set(drawn)}
+    return torch.stack([of_each[index][place] for place, index in enumerate(drawn)])
