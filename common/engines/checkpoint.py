@@ -15,6 +15,7 @@ from torch import nn
 
 from common.data.atomic import atomic_path
 from common.data.loading import ResumableSampler
+from common.engines.termination import Termination
 from common.networks.weights import read_weights
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class TrainingCheckpoint:
 
     Networks, moving average, optimisers, loss scalers, random states, iteration, the validator's best metric, and what
     handlers keep in ``trainer.state`` under names they add to Ignite's ``trainer.state_dict_user_keys`` (numbers,
-    strings, containers of them). A damaged newest file falls back to the one before, with a warning.
+    strings, containers of them). A damaged newest file falls back to the one before, with a warning. At SIGTERM the
+    trainer finishes its iteration, in the last one of an epoch the validation too, saves, and ends the process.
 
     Args:
         directory: holds ``checkpoint_<iteration>.pt``; made when first needed.
@@ -46,11 +48,13 @@ class TrainingCheckpoint:
         self.every_iterations = every_iterations
         self.keep = keep
         self.validator = validator
+        self.termination = Termination()
 
     def attach(self, trainer: GanTrainer) -> None:
         """Save at intervals and at the end of epochs; attach after the handlers whose effect is to be kept."""
-        trainer.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iterations), self._save_within_epoch)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._save_within_epoch)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.termination.end)
 
     def save(self, trainer: GanTrainer) -> None:
         """Write the state of now; in a group of processes the first one writes."""
@@ -87,8 +91,10 @@ class TrainingCheckpoint:
     def _save_within_epoch(self, trainer: GanTrainer) -> None:
         within = trainer.state.iteration % trainer.state.epoch_length
         # an epoch's end is saved after its validation; the gradients inside an accumulated step are not saved
-        if within and within % trainer.accumulation_steps == 0:
+        due = self.termination.asked or trainer.state.iteration % self.every_iterations == 0
+        if due and within and within % trainer.accumulation_steps == 0:
             self.save(trainer)
+            self.termination.end(trainer)
 
     def _files(self) -> list[Path]:
         return sorted(self.directory.glob("checkpoint_*.pt"), reverse=True)

@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from common.engines.objective import Objective
 from common.engines.phases import Phase, PhaseSchedule
+from common.engines.termination import STATUS
 from common.losses.penalties import R1Penalty
 from common.networks.batch_norm import synchronise_batch_norm
 from common.networks.precision import Autocast, resolve_precision
@@ -204,13 +205,22 @@ class GanTrainer(SupervisedTrainer):
 
         Run again in the same process, it goes on from the weights it is given in between, as a federated
         learning client's are at each round.
+
+        Raises:
+            SystemExit: SIGTERM came; the state has been saved.
         """
         if self.state.iteration == 0 and self.checkpoint is not None and self.checkpoint.restore(self):
             if self.state.epoch >= self.state.max_epochs:
                 logger.info(f"training already has its {self.state.max_epochs} epochs: {self.checkpoint.directory}")
                 return
             logger.info(f"resuming after iteration {self.state.iteration}")
-        super().run()
+        if self.checkpoint is None:
+            super().run()
+            return
+        with self.checkpoint.termination as termination:
+            super().run()
+        if termination.asked:
+            raise SystemExit(STATUS)
 
     # -- one iteration ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 
 import pytest
 import torch
@@ -209,3 +210,64 @@ def test_wrong_files_of_weights_are_refused(tmp_path):
         torch.save(state, path)
         with pytest.raises(ValueError, match=r"model\.pt: does not fit this configuration; use the width"):
             load_weights(nn.Linear(1, 1), path)
+
+
+# ------------------------------------------------------------------------------------------------- told to end
+
+
+def ended(directory, moment, epochs=3, **options):
+    """A training that is sent SIGTERM at an iteration; the iterations made, and the one saved last."""
+    checkpoint = TrainingCheckpoint(directory, every_iterations=100, keep=1)
+    trainer = toy_trainer(max_epochs=epochs, checkpoint=checkpoint, **options)
+    iterations = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: iterations.append(engine.state.iteration))
+    sent = Events.ITERATION_STARTED(once=moment)
+    trainer.add_event_handler(sent, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    completed = []
+    trainer.add_event_handler(Events.COMPLETED, completed.append)
+    with pytest.raises(SystemExit) as raised:
+        trainer.run()
+    assert raised.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert completed == []
+    return iterations, names(directory)
+
+
+@pytest.fixture
+def unhandled():
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("unhandled")
+def test_told_to_end_a_training_saves_the_iteration_it_is_at_and_goes_on_there(tmp_path):
+    whole, _ = train(tmp_path / "whole", epochs=3)
+    assert ended(tmp_path / "parts", 7) == ([1, 2, 3, 4, 5, 6, 7], [7])
+    rest, iterations = train(tmp_path / "parts", epochs=3)
+    assert iterations == list(range(8, 16))
+    assert same_state(copy_state(whole.network), copy_state(rest.network))
+
+
+@pytest.mark.usefixtures("unhandled")
+def test_told_to_end_in_the_last_iteration_of_an_epoch_it_validates_before_it_saves(tmp_path):
+    validations = []
+    options = {"train_handlers": [ValidationHandler(1, toy_validator(toy_generator(), tmp_path / "model.pt"))]}
+    options["train_handlers"][0].validator.add_event_handler(Events.COMPLETED, lambda _: validations.append(1))
+    assert ended(tmp_path / "parts", 5, **options) == ([1, 2, 3, 4, 5], [5])
+    assert validations == [1]
+
+
+@pytest.mark.usefixtures("unhandled")
+def test_told_to_end_within_an_accumulated_step_it_makes_the_step_first(tmp_path):
+    assert ended(tmp_path, 1, accumulation_steps=2) == ([1, 2], [2])
+
+
+@pytest.mark.usefixtures("unhandled")
+def test_a_program_that_handles_the_signal_itself_is_left_to_it(tmp_path):
+    seen = []
+    signal.signal(signal.SIGTERM, lambda *_: seen.append(1))
+    trainer = toy_trainer(checkpoint=TrainingCheckpoint(tmp_path))
+    trainer.add_event_handler(Events.STARTED, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    trainer.run()
+    assert (seen, trainer.state.iteration) == ([1], 5)

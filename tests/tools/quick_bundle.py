@@ -9,14 +9,15 @@ from typing import Any
 
 PROGRAM = (sys.executable, "-I", "-S", __file__)
 TRAIN = {"loss": "MSE", "network_name": "A", "epochs": 2, "pause": 0, "dataset_dir": "data", "initial_weights": None}
+FURTHER = {"width": 64, "weights_file": "", "phases": {"pixel": 1}}
 INFERENCE = {"network_name": "A", "dataset_dir": "data", "checkpoint": None, "table": "", "split": None}
 
 
 def write_quick_bundle(folder: Path) -> Path:
     """Write the bundle."""
     files = {
-        "metadata": {},
-        "train": {**TRAIN, "how": "", "run": ["train"]},
+        "metadata": {"version": "0.1.0"},
+        "train": {**TRAIN, **FURTHER, "how": "", "run": ["train"]},
         "inference": {**INFERENCE, "how": "", "run": ["predict"]},
         "evaluate": {"split": "valid", "evaluated": True},
     }
@@ -80,8 +81,14 @@ def _main() -> None:
             file.write(f"{epoch}\n")
         time.sleep(config["pause"])
         state.write_text(str(epoch + 1))
+        rows = "".join(f"{n},train,{0.5 + 0.1 * n},{20 + n}\n" for n in range(1, epoch + 2))
+        (out / "history.csv").write_text(f"epoch,phase,loss,psnr\n{rows}")
+        if config["weights_file"]:
+            Path(config["ckpt_dir"]).mkdir(exist_ok=True)
+            shutil.copy(config["weights_file"], Path(config["ckpt_dir"]) / "model.pt")
     Path(config["ckpt_dir"]).mkdir(exist_ok=True)
-    (Path(config["ckpt_dir"]) / "model.pt").write_text(config["loss"])
+    if not config["weights_file"]:
+        (Path(config["ckpt_dir"]) / "model.pt").write_text(config["loss"])
 
 
 if __name__ == "__main__":

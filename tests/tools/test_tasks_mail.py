@@ -125,7 +125,7 @@ def test_a_stopped_list_says_so(folder, serve, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tools.tasks.job.run_process", stop)
+    monkeypatch.setattr("tools.tasks.running.run_process", stop)
     assert run(folder, [{"name": "a"}], {**SETTINGS, "port": port}) == 130
     assert inbox.subjects[-1] == "[recon] tasks list: interrupted"
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,15 @@ def wait_for(path, text=""):
             return
         time.sleep(0.02)
     raise AssertionError(f"no {path} with {text!r}")
+
+
+def wait_until_free(folder):
+    """Killed processes hold their lock a moment longer."""
+    for _ in range(500):
+        with suppress(ValueError), locked(folder):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{folder} stays locked")
 
 
 def statuses(folder):
@@ -226,6 +235,7 @@ def test_killed_with_its_run_the_list_goes_on_in_the_epoch_where_it_was(folder, 
         child = int((folder / "out" / "long" / "train" / "starts.txt").read_text().split()[0])
         parent.kill()
         os.kill(child, signal.SIGKILL)
+    wait_until_free(folder / "out")
     assert statuses(folder)["long"] == {"train": "running"}
     assert run(path) == 0
     assert "[2/3] long: training goes on, log in out/long/log.txt" in capsys.readouterr().out

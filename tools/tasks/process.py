@@ -21,8 +21,8 @@ from tools.zoo.layout import ROOT
 PROGRAM = (sys.executable, "-m", "monai.bundle", "run")
 LOG = "log.txt"
 POLL_S = 1.0
-PATIENCE_S = 10.0
-"""For a run to end after SIGTERM."""
+PATIENCE_S = 60.0
+"""For a run to end after SIGTERM: a training finishes its iteration, or its validation, and saves its state."""
 SECRET = "RECON_SMTP_PASSWORD"
 """Variable of the environment that runs do not get."""
 
@@ -106,17 +106,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """End a process and those it started; ended ones too, for what they may have left."""
     try:
         if process.poll() is None:
-            _signal(process, signal.SIGTERM)
+            process.terminate()  # not its workers, which a training needs until it has saved its state
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE_S)
     finally:
-        _signal(process, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):  # the group is empty, or of processes that are no more
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # the group is empty, or of processes that are no more
-        os.killpg(process.pid, number)
 
 
 def _tail(path: Path, begin: int, n_lines: int = 12, n_bytes: int = 8192) -> list[str]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.tasks.configurations import check_known, find_config, known_keys, top_key
 from tools.tasks.strict_yaml import read_yaml
-from tools.zoo.layout import find_bundle, read_json
+from tools.zoo.layout import find_bundle
 
 TRAIN, PREDICT = "train", "predict"
 TYPES = {"train": (TRAIN,), "predict": (PREDICT,), "train_and_predict": (TRAIN, PREDICT)}
@@ -203,13 +204,13 @@ def _task(
     except ValueError as error:
         raise ValueError(f"{where}: bundle: {error}") from None
     names = {run: _config_names(merged.get("config"), run, kind, bundle, where) for run in kinds}
-    configs = {run: tuple(_config(config, bundle, where) for config in names[run]) for run in kinds}
-    keys = {run: _known_keys(configs[run], where) for run in kinds}
+    configs = {run: tuple(find_config(config, bundle, where) for config in names[run]) for run in kinds}
+    keys = {run: known_keys(configs[run], where) for run in kinds}
     overrides = _overrides(entry, defaults, keys, configs, where)
     weights = _weights(merged.get("weights"), before, where)
     if weights:
         key = WEIGHTS_KEY[kinds[0]]
-        _check_known({key: weights}, keys[kinds[0]], configs[kinds[0]], f"{where}: weights")
+        check_known({key: weights}, keys[kinds[0]], configs[kinds[0]], f"{where}: weights")
         if key in overrides[kinds[0]]:
             raise ValueError(f"{where}: weights: {key} is among the overrides too; keep one of them")
         overrides[kinds[0]][key] = weights
@@ -219,7 +220,7 @@ def _task(
     runs = tuple(Run(run, configs[run], overrides[run], definitions[run]) for run in kinds)
     task = Task(name, bundle, runs, output_dir / name, merged["mail"])
     for one in runs:
-        if own := [key for key in one.overrides if _top(key) in task.places(one)]:
+        if own := [key for key in one.overrides if top_key(key) in task.places(one)]:
             raise ValueError(
                 f"{where}: {own[0]} is set by the task list, for a folder each; remove it, and see output_dir"
             )
@@ -252,36 +253,6 @@ def _config_names(config: Any, run: str, kind: str, bundle: Path, where: str) ->
     return names
 
 
-def _config(name: str, bundle: Path, where: str) -> Path:
-    for path in (bundle / "configs" / name, Path(name)):
-        if path.is_file():
-            return path.resolve()
-    known = ", ".join(sorted(path.name for path in (bundle / "configs").glob("*.json")))
-    raise ValueError(f"{where}: config: no file {name}, {bundle.name} has {known}; correct it or give a path")
-
-
-def _known_keys(configs: Sequence[Path], where: str) -> set[str]:
-    """Top-level keys of configurations that can run."""
-    keys: set[str] = set()
-    for path in configs:
-        try:
-            content = read_json(path) if path.suffix == ".json" else read_yaml(path)
-        except ValueError as error:
-            raise ValueError(f"{where}: config: {error}") from None
-        keys |= {_top(key) for key in content}
-    if "run" not in keys:
-        raise ValueError(
-            f"{where}: config: {' and '.join(path.name for path in configs)} cannot run alone, without a key `run`; "
-            "put the file that it changes before it: [inference.json, ...]"
-        )
-    return keys
-
-
-def _top(key: str) -> str:
-    """The first part of `train#trainer#max_epochs` or `+handlers`."""
-    return re.split("#|::", key.removeprefix("+"))[0]
-
-
 def _overrides(
     entry: Mapping[str, Any],
     defaults: Mapping[str, Any],
@@ -291,26 +262,18 @@ def _overrides(
 ) -> dict[str, dict[str, Any]]:
     """Overrides of each run that its configuration knows: the defaults, then those of the task."""
     everywhere = [path for paths in configs.values() for path in paths]
-    _check_known(entry.get("overrides", {}), set().union(*keys.values()), everywhere, f"{where}: overrides")
+    check_known(entry.get("overrides", {}), set().union(*keys.values()), everywhere, f"{where}: overrides")
     found = {}
     for run, known in keys.items():
-        _check_known(entry.get(run, {}), known, configs[run], f"{where}: {run}")
+        check_known(entry.get(run, {}), known, configs[run], f"{where}: {run}")
         merged = {
             key: value
             for one in (defaults, entry)
             for part in ("overrides", run)
             for key, value in one.get(part, {}).items()
         }
-        found[run] = {key: value for key, value in merged.items() if _top(key) in known}
+        found[run] = {key: value for key, value in merged.items() if top_key(key) in known}
     return found
-
-
-def _check_known(values: Mapping[str, Any], known: set[str], configs: Sequence[Path], where: str) -> None:
-    if unknown := [key for key in values if _top(key) not in known]:
-        raise ValueError(
-            f"{where}: unknown key {unknown[0]!r}, {' and '.join(path.name for path in configs)} have "
-            f"{', '.join(sorted(key for key in known if key[:1].islower()))}"
-        )
 
 
 def _weights(weights: Any, before: Sequence[Task], where: str) -> str | None:
