@@ -15,9 +15,13 @@ PLACES = {
     "curves": "tools.curves:curves",
     "data": "tools.data:COMMANDS",
     "demo": "tools.demo:demo",
+    "figures": "tools.figures.command:figures",
     "new": "tools.new:new",
+    "overview": "tools.overview:overview",
     "report": "tools.results_report:report",
+    "tables": "tools.tables.command:tables",
     "tasks": "tools.tasks.commands:tasks",
+    "train": "tools.training.command:train",
     "zoo": "tools.zoo.commands:COMMANDS",
 }
 """Where the first words are; what is asked for is imported, and not the seconds of the rest."""

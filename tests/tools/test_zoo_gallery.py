@@ -220,6 +220,7 @@ Text before.
 Measured
 so:
 
+<!-- table: brains -->
 | a \\| b | `c` |
 | :-- | --: |
 | 1 | 2 | 3 |

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 _HEADING = re.compile(r"(#+)\s+(.*?)\s*#*")
 _RULE = re.compile(r"\|?(\s*:?-+:?\s*\|)*\s*:?-+:?\s*\|?")
+_COMMENT = re.compile(r"<!--.*-->")
 _BORDER = re.compile(r"(?<!\\)\|")
 _FIGURE = re.compile(r"!\[([^\]]+)\]\([^)]*example\.png\)")
 
@@ -27,11 +28,11 @@ def results_table(readme: str) -> ResultsTable | None:
     lines = _section(readme, "performance")
     for i, (first, second) in enumerate(pairwise(lines)):
         if first.startswith("|") and "-" in second and _RULE.fullmatch(second):
-            header, rows = _cells(first), []
+            header, rows = table_cells(first), []
             for line in lines[i + 2 :]:
                 if not line.startswith("|"):
                     break
-                rows.append((_cells(line) + [""] * len(header))[: len(header)])
+                rows.append((table_cells(line) + [""] * len(header))[: len(header)])
             return ResultsTable(_paragraph_before(lines[:i]), header, rows)
     return None
 
@@ -43,7 +44,7 @@ def figure_caption(readme: str) -> str:
 
 
 def _section(readme: str, title: str) -> list[str]:
-    """Lines from below a heading to the next of its level or above, without the blocks of code."""
+    """Lines from below a heading to the next of its level or above, without blocks of code and comments."""
     level, fenced, lines = 0, False, []
     for line in map(str.strip, readme.splitlines()):
         if line.startswith("```"):
@@ -54,7 +55,7 @@ def _section(readme: str, title: str) -> list[str]:
             break
         if heading and not level and heading[2].lower() == title:
             level = len(heading[1])
-        elif level and not fenced:
+        elif level and not fenced and not _COMMENT.fullmatch(line):
             lines.append(line)
     return lines
 
@@ -70,6 +71,7 @@ def _paragraph_before(lines: Sequence[str]) -> str:
     return " ".join(paragraph)
 
 
-def _cells(line: str) -> list[str]:
+def table_cells(line: str) -> list[str]:
+    """The texts of a table's line, without borders and escapes."""
     inner = line.removeprefix("|").removesuffix("|")
     return [cell.strip().replace(r"\|", "|") for cell in _BORDER.split(inner)]

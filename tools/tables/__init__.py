@@ -1,0 +1,1 @@
+"""Tables of a bundle's README: each number has a definition, is measured again, and compared with what is printed."""
