@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from common.data.atomic import atomic_path
 from tools.charts import WIDTH
+from tools.results import heading
 
 COLOURS = ("#3b82c4", "#b3541e", "#4d8b57", "#7a4fa3")
 
@@ -22,7 +23,7 @@ def curves(runs: str | Sequence[str], values: str | Sequence[str] = "psnr", out:
     Trainings of one label share a colour, for example those of one method with other seeds.
 
     Args:
-        runs: `LABEL=DIR,...`; DIR is an `output_dir` of a training.
+        runs: `LABEL=DIR,...`; DIR is an `output_dir` of a training, or the file itself.
         values: columns, for example `psnr,loss_critic`.
         out: the figure, PNG.
     """
@@ -35,10 +36,11 @@ def curves(runs: str | Sequence[str], values: str | Sequence[str] = "psnr", out:
         for label, path in entries:
             epochs, numbers = read_column(path, column)
             axes.plot(epochs, numbers, color=colours[label], linewidth=1.2, marker=".", alpha=0.8, label=label)
-        axes.set_ylabel(column.removeprefix("loss_").replace("_", " "))
+        axes.set_ylabel(_name(column))
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[-1].set_xlabel("epoch")
+    figure.align_ylabels(panels)
     _legend(figure, panels[0].get_legend_handles_labels())
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(Path(out)) as temporary:
@@ -71,7 +73,11 @@ def _entry(text: str) -> tuple[str, Path]:
     label, equals, folder = text.partition("=")
     if not equals or not label or not folder:
         raise ValueError(f"expected LABEL=DIR, got {text!r}; for example srgan=runs/srgan_0")
-    return label, Path(folder) / "history.csv"
+    return label, Path(folder) if folder.endswith(".csv") else Path(folder) / "history.csv"
+
+
+def _name(column: str) -> str:
+    return f"{column.removeprefix('loss_')} loss" if column.startswith("loss_") else heading(column)
 
 
 def _legend(figure: Figure, handles_and_labels: tuple[list, list]) -> None:

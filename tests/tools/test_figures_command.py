@@ -1,0 +1,151 @@
+"""`python -m tools figures`, with a program in the place of MONAI's that draws what it is given."""
+
+import json
+import os
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools.__main__ import commands
+from tools.command import run_commands
+from tools.figures.picture import difference, write_small
+from tools.tasks import process
+from tools.zoo.layout import BUNDLES
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from PIL import Image
+*configs, last = json.loads(sys.argv[sys.argv.index("--config_file") + 1])
+told = json.loads(Path(last).read_text())
+if told.get("fail"):
+    sys.exit("error: no such weights; train first")
+(file,) = Path(told["dataset_dir"]).iterdir()
+panels = Path(told["output_dir"]) / "panels"
+panels.mkdir(parents=True)
+image = Image.open(file)
+image.point(lambda value: value // told["divisor"]).save(panels / f"{file.stem}_0.png")
+"""
+FIGURE = {
+    "make": "rock",
+    "options": {"n_train": 0, "n_valid": 0, "n_test": 2, "size": 32},
+    "file": "test/00002.png",
+    "config": ["inference.json"],
+    "overrides": {"divisor": 2},
+    "panel": "00002_0.png",
+}
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    folder = tmp_path / "toy"
+    for name, content in {
+        "configs/metadata.json": {"version": "0.1.0"},
+        "configs/inference.json": {"divisor": 1, "run": []},
+        "docs/figures.json": {"example.png": FIGURE},
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+    (tmp_path / "program.py").write_text(PROGRAM)
+    monkeypatch.setattr(process, "PROGRAM", (sys.executable, str(tmp_path / "program.py")))
+    monkeypatch.setattr(process, "POLL_S", 0.02)
+    return folder
+
+
+def draw(*arguments):
+    words = ["figures", *map(str, arguments)]
+    return run_commands(commands(words), "tools", words)
+
+
+def change(bundle, **entry):
+    (bundle / "docs" / "figures.json").write_text(json.dumps({"example.png": {**FIGURE, **entry}}))
+
+
+def test_a_figure_is_the_panel_of_the_run_and_comes_out_again(bundle, tmp_path, capsys):
+    assert draw(bundle) == 0
+    assert capsys.readouterr().out.endswith("new\n")
+    first = (bundle / "docs" / "example.png").read_bytes()
+    with Image.open(bundle / "docs" / "example.png") as picture:
+        assert picture.size == (32, 32)
+        assert 0 < np.asarray(picture.convert("L")).max() < 128
+    assert draw(bundle, "--out", tmp_path / "again") == 0
+    assert capsys.readouterr().out.endswith("as it was\n")
+    assert (tmp_path / "again" / "toy" / "example.png").read_bytes() == first
+
+
+def test_a_changed_figure_is_told_and_stays_as_committed_with_out(bundle, tmp_path, capsys):
+    assert draw(bundle) == 0
+    first = (bundle / "docs" / "example.png").read_bytes()
+    change(bundle, overrides={"divisor": 1})
+    assert draw(bundle, "--out", tmp_path / "again") == 0
+    assert "differs from the committed one in " in capsys.readouterr().out
+    assert (bundle / "docs" / "example.png").read_bytes() == first
+    assert draw(bundle) == 0
+    assert (bundle / "docs" / "example.png").read_bytes() != first
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"overrides": {"fail": True}}, "error: toy: no such weights; train first"),
+        ({"panel": "00001_0.png"}, "00001_0.png: no such panel was drawn, but 00002_0.png; correct `panel`"),
+        ({"file": "test/00003.png"}, "test/00003.png: the set rock with "),
+        ({"config": ["none.json"]}, "config: no file none.json, toy has inference.json, metadata.json"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_one_line_and_changes_nothing(bundle, capsys, entry, message):
+    change(bundle, **entry)
+    assert draw(bundle) == 1
+    assert message in (error := capsys.readouterr().err)
+    assert len([line for line in error.splitlines() if line.startswith("error: ")]) == 1
+    assert not (bundle / "docs" / "example.png").exists()
+
+
+def test_curves_are_drawn_of_histories_beside_the_spec(bundle, capsys):
+    for name, values in {"a": (20, 21), "b": (20, 19)}.items():
+        rows = "\n".join(f"{epoch},{value}" for epoch, value in enumerate(values, start=1))
+        (bundle / "docs" / f"{name}.csv").write_text(f"epoch,psnr\n{rows}\n")
+    figure = {"curves": {"one": ["a.csv"], "other": ["b.csv"]}, "values": ["psnr"]}
+    (bundle / "docs" / "figures.json").write_text(json.dumps({"course.png": figure}))
+    assert draw(bundle) == 0
+    with Image.open(bundle / "docs" / "course.png") as picture:
+        assert picture.width > 600
+
+
+def test_pictures_are_small_and_nearly_the_same(tmp_path):
+    ramps = [matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3] for name in ("gray", "inferno", "viridis")]
+    noise = matplotlib.colormaps["inferno"](np.random.default_rng(0).beta(1, 6, (200, 256)))[..., :3]
+    pixels = np.vstack([np.repeat(ramp[None], 20, axis=0) for ramp in ramps] + [noise, np.ones((40, 256, 3))])
+    Image.fromarray((pixels * 255).astype(np.uint8)).save(tmp_path / "large.png")
+    write_small(tmp_path / "large.png", tmp_path / "small.png")
+    with Image.open(tmp_path / "large.png") as large, Image.open(tmp_path / "small.png") as small:
+        assert small.mode == "P"
+        assert small.info == {}
+        before, after = (np.asarray(picture.convert("RGB"), np.int16) for picture in (large, small))
+    assert os.path.getsize(tmp_path / "small.png") < 0.8 * os.path.getsize(tmp_path / "large.png")
+    assert np.abs(before - after).mean() < 1
+    assert np.abs(before - after).max() < 16
+    np.testing.assert_array_equal(after[-40:], 255)
+
+
+def test_differences_are_told_in_pixels(tmp_path):
+    one = np.zeros((10, 20, 3), np.uint8)
+    other = one.copy()
+    other[0, :2] = 7
+    for name, pixels in {"one": one, "other": other, "narrow": one[:, :10]}.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    assert difference(tmp_path / "one.png", tmp_path / "one.png") == ""
+    assert difference(tmp_path / "one.png", tmp_path / "other.png") == "1.00% of the pixels, by up to 7 of 255"
+    assert difference(tmp_path / "one.png", tmp_path / "narrow.png") == "20 x 10 pixels and not 10 x 10"
+
+
+@pytest.mark.slow
+def test_a_bundles_own_figure_comes_out_of_its_weights(tmp_path):
+    name, file = "micro_ct_srgan_super_resolution", "example.png"
+    assert draw(name, "--out", tmp_path) == 0
+    with Image.open(tmp_path / name / file) as one, Image.open(BUNDLES / name / "docs" / file) as other:
+        first, second = (np.asarray(picture.convert("RGB"), np.int16) for picture in (one, other))
+    assert (np.abs(first - second).max(axis=-1) > 16).mean() < 1e-3
