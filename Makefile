@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help install demo test test-all lint clean
 
 help:
-	@echo "make demo      train RefineGAN briefly on synthetic brains, reconstruct test cases, write out/demo/report.html"
+	@echo "make demo      a synthetic brain by the shipped weights, then a short training and out/demo/report.html"
 	@echo "make test      the quick tests"
 	@echo "make test-all  all tests, the slow ones and those for a GPU too"
 	@echo "make lint      ruff and mypy"
