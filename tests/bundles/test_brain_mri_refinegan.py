@@ -733,7 +733,7 @@ def tiny_copy(repository: Path) -> None:
     """The bundle with a small network, and one epoch of each phase, where a repository would have it."""
     bundle = repository / "bundles" / NAME
     shutil.copytree(BUNDLE, bundle, ignore=shutil.ignore_patterns("models", "eval", "__pycache__"))
-    (bundle / "models").mkdir()
+    save_weights(RefineGanGenerator(WIDTH), bundle / "models" / "model_radial_10.pt", half=True)
     (repository / "tools").mkdir()
     shutil.copy(SCHEMA, repository / "tools")
     epochs = dict.fromkeys(load("train.json")["epochs"], 1)
