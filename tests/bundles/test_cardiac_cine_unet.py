@@ -81,7 +81,7 @@ def hearts(scratch: Path) -> Path:
 def networks(scratch: Path) -> dict[str, torch.nn.Module]:
     """Small networks that change their input, as stored on disk."""
     torch.manual_seed(0)
-    networks = {"model": CineUNet(**SMALL), "model_consistent": ConsistentCineUNet(**SMALL)}
+    networks = {"model": CineUNet(**SMALL), "model_consistent": ConsistentCineUNet(**SMALL, n_cascades=2)}
     for name, network in networks.items():
         with torch.no_grad():
             for key, parameter in network.named_parameters():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 
 import h5py
 import numpy as np
@@ -51,7 +52,9 @@ def hearts(tmp_path_factory):
 def networks(tmp_path_factory):
     """By name a network of random weights and their file."""
     folder, found = tmp_path_factory.mktemp("weights"), {}
-    for seed, (name, kind) in enumerate({"plain": CineUNet, "consistent": ConsistentCineUNet}.items()):
+    for seed, (name, kind) in enumerate(
+        {"plain": CineUNet, "consistent": partial(ConsistentCineUNet, n_cascades=2)}.items()
+    ):
         torch.manual_seed(seed)
         network = kind(network="UNet2D2D", **NETWORK).eval()
         with torch.no_grad():
