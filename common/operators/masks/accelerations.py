@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-from common.operators.masks.mixed import masks_of_drawn
+from common.operators.masks.mixed import DrawnMasks
 from common.operators.masks.sampler import MaskSampler
 
 
-class AccelerationMasks:
+class AccelerationMasks(DrawnMasks):
     """A mask source that draws one of several accelerations for each mask, as fastMRI's trainings do.
 
     Which one follows from the mask's seed, as the mask itself does: a file evaluated by name keeps both.
@@ -37,23 +34,10 @@ class AccelerationMasks:
                 f"center_fractions={list(center_fractions)}; fastMRI's pairs are 4: 0.08, 8: 0.04, 16: 0.02, 32: 0.01"
             )
         pairs = list(zip(accelerations, center_fractions, strict=True))
-        self.samplers = [MaskSampler(family, accel=accel, center_fraction=fraction) for accel, fraction in pairs]
+        super().__init__([MaskSampler(family, accel=accel, center_fraction=fraction) for accel, fraction in pairs])
         for accel, fraction in pairs:
             if not 0 < fraction * accel <= 1:
                 raise ValueError(
                     f"center_fraction must be in (0, {1 / accel:.3g}] for acceleration {accel}, got {fraction}; "
                     "lower one of them"
                 )
-
-    def __call__(
-        self,
-        shape: tuple[int, int],
-        seed: int | str | Sequence[int | str],
-        batch: int = 1,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """Float32 0/1 masks ``(batch, 1, height, width)``; the arguments are those of ``sampling_mask``."""
-        return masks_of_drawn(self.samplers, shape, seed, batch, device)
-
-    def __repr__(self) -> str:
-        return f"AccelerationMasks({self.samplers})"

@@ -15,7 +15,37 @@ from common.operators.masks.streams import mask_streams, uniform
 _OTHER = 0x2545F4914F6CDD1D  # another stream than that of the samples
 
 
-class MixedMasks:
+class DrawnMasks:
+    """A mask source that draws one of several samplers for each mask, each as likely as the next.
+
+    Which one follows from the mask's seed, as the mask itself does: a file evaluated by name keeps both.
+
+    Args:
+        samplers: at least one.
+    """
+
+    def __init__(self, samplers: Sequence[MaskSampler]) -> None:
+        self.samplers = list(samplers)
+
+    def __call__(
+        self,
+        shape: tuple[int, int],
+        seed: int | str | Sequence[int | str],
+        batch: int = 1,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Float32 0/1 masks ``(batch, 1, height, width)``; the arguments are those of ``sampling_mask``."""
+        n_masks = len(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else batch
+        streams = mask_streams(seed, n_masks, torch.device("cpu"))
+        drawn = (uniform(streams ^ _OTHER, 1)[:, 0] * len(self.samplers)).long().tolist()
+        of_each = {index: self.samplers[index](shape, seed, batch, device) for index in set(drawn)}
+        return torch.stack([of_each[index][place] for place, index in enumerate(drawn)])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.samplers})"
+
+
+class MixedMasks(DrawnMasks):
     """A mask source that draws a family and a rate for each mask, each family and each rate as likely as the next.
 
     Which ones follows from the mask's seed, as the mask itself does: a file evaluated by name keeps all three.
@@ -43,34 +73,6 @@ class MixedMasks:
                 f"expected mask options by family, of {', '.join(dict.fromkeys(families))}, got those of "
                 f"{', '.join(unused)}; give for instance {{'{families[0]}': {{...}}}}"
             )
-        self.samplers = [
-            MaskSampler(family, rate, **options.get(family, {})) for family, rate in product(families, rates)
-        ]
-
-    def __call__(
-        self,
-        shape: tuple[int, int],
-        seed: int | str | Sequence[int | str],
-        batch: int = 1,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """Float32 0/1 masks ``(batch, 1, height, width)``; the arguments are those of ``sampling_mask``."""
-        return masks_of_drawn(self.samplers, shape, seed, batch, device)
-
-    def __repr__(self) -> str:
-        return f"MixedMasks({self.samplers})"
-
-
-def masks_of_drawn(
-    samplers: Sequence[MaskSampler],
-    shape: tuple[int, int],
-    seed: int | str | Sequence[int | str],
-    batch: int = 1,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """For each mask, one of the samplers drawn by the mask's seed, and its mask; arguments of ``sampling_mask``."""
-    n_masks = len(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else batch
-    streams = mask_streams(seed, n_masks, torch.device("cpu"))
-    drawn = (uniform(streams ^ _OTHER, 1)[:, 0] * len(samplers)).long().tolist()
-    of_each = {index: samplers[index](shape, seed, batch, device) for index in set(drawn)}
-    return torch.stack([of_each[index][place] for place, index in enumerate(drawn)])
+        super().__init__(
+            [MaskSampler(family, rate, **options.get(family, {})) for family, rate in product(families, rates)]
+        )
