@@ -3,11 +3,13 @@
 from common.engines.checkpoint import TrainingCheckpoint, load_weights
 from common.engines.ema import exponential_average
 from common.engines.gan_trainer import GanTrainer, NonFiniteLossError
+from common.engines.muon import Muon
 from common.engines.objective import Objective
 from common.engines.phases import Phase, PhaseSchedule
 
 __all__ = [
     "GanTrainer",
+    "Muon",
     "NonFiniteLossError",
     "Objective",
     "Phase",

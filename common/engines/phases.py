@@ -16,7 +16,8 @@ class Phase:
         epochs: length; a phase of 0 is left out.
         adversarial: whether the discriminator is trained and judges; a pixel phase has it off.
         weights: loss weights that differ from the trainer's in this phase.
-        learning_rate: the generator's at the start of the phase; ``None`` keeps the optimizer's own.
+        learning_rate: the generator's at the start of the phase, of its optimizer's first group of parameters; the
+            others keep their ratio to it. ``None`` keeps the optimizer's own.
         discriminator_learning_rate: the discriminator's, likewise.
         decay: ``constant``, ``linear`` or ``cosine`` fall of both rates over the phase, or ``step``: ``step_factor``
             times the rate every ``step_epochs``.
@@ -25,6 +26,8 @@ class Phase:
         step_factor: what a step multiplies the rate by.
         warmup_epochs: epochs (may be a fraction) of linear rise from zero at the start of the phase.
         reset_optimizers: whether the phase begins with new optimizers: with empty moments.
+        same_schedule: True if the schedule of the phase before goes on: warm-up and decay, as that phase has them, span
+            both. Its own ``decay``, ``warmup_epochs`` and learning rates are not used.
 
     Raises:
         ValueError: for negative epochs, an unknown decay, or ``step_epochs`` that do not fit it.
@@ -42,6 +45,7 @@ class Phase:
     step_factor: float = 0.1
     warmup_epochs: float = 0.0
     reset_optimizers: bool = False
+    same_schedule: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -56,13 +60,18 @@ class Phase:
                 f"{self.step_epochs} with {self.decay!r}"
             )
 
-    def rate_factor(self, epochs_done: float) -> float:
-        """Multiplier of the learning rates, ``epochs_done`` (a fraction within an epoch) after the phase began."""
+    def rate_factor(self, epochs_done: float, epochs: float | None = None) -> float:
+        """Return the multiplier of the learning rates.
+
+        Args:
+            epochs_done: epochs since the schedule began, a fraction within an epoch.
+            epochs: length of the schedule; ``None`` for that of the phase.
+        """
         if epochs_done < self.warmup_epochs:
             return epochs_done / self.warmup_epochs
         if self.step_epochs is not None:
             return self.step_factor ** (epochs_done // self.step_epochs)
-        progress = min(epochs_done / self.epochs, 1.0)
+        progress = min(epochs_done / (self.epochs if epochs is None else epochs), 1.0)
         if self.decay == "linear":
             return 1 - (1 - self.final_fraction) * progress
         if self.decay == "cosine":
@@ -94,3 +103,21 @@ class PhaseSchedule:
                 return phase, epochs_done
             epochs_done -= phase.epochs
         return self.phases[-1], epochs_done
+
+    def rate(self, epochs_done: float) -> tuple[float, Phase]:
+        """Return the multiplier of the learning rates after so many epochs, and the phase whose schedule gives it.
+
+        Phases of ``same_schedule`` belong to the one before them.
+        """
+        runs: list[list[Phase]] = []
+        for phase in self.phases:
+            if phase.same_schedule and runs:
+                runs[-1].append(phase)
+            else:
+                runs.append([phase])
+        for run in runs:
+            epochs = sum(phase.epochs for phase in run)
+            if epochs_done < epochs or run is runs[-1]:
+                return run[0].rate_factor(epochs_done, epochs), run[0]
+            epochs_done -= epochs
+        raise AssertionError("a schedule has at least one phase")

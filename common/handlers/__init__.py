@@ -20,8 +20,10 @@ from common.handlers.super_resolution import (
     TensorBoardSuperResolution,
 )
 from common.handlers.training_log import TrainingLog
+from common.handlers.validation import AdversarialModel, Validation
 
 __all__ = [
+    "AdversarialModel",
     "BestModel",
     "CaseTableHandler",
     "CinePanels",
@@ -42,5 +44,6 @@ __all__ = [
     "TensorBoardPanelHandler",
     "TensorBoardSuperResolution",
     "TrainingLog",
+    "Validation",
     "save_weights",
 ]

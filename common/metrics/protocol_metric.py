@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from ignite.engine import Engine
 from monai.config import TensorOrList
 from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import CumulativeIterationMetric
@@ -111,6 +112,8 @@ class ProtocolMetric(IgniteMetricHandler):
             ``(channels, height, width[, depth or frames])`` or a batch of it, with two channels (real, imaginary) or
             one.
         save_details: whether to leave the values of the slices.
+        constant: whether the value is the same at each run of the evaluator, as that of a baseline is in a validation
+            whose masks follow from file names. It is computed once.
 
     Raises:
         ValueError: for an unknown protocol or metric, and for a volume protocol.
@@ -122,12 +125,34 @@ class ProtocolMetric(IgniteMetricHandler):
         metric: str = "psnr",
         output_transform: Callable[[Any], Any] | None = None,
         save_details: bool = True,
+        constant: bool = False,
     ) -> None:
+        self.constant = constant
+        self._is_computed = False
         super().__init__(
             metric_fn=_SliceValues(get_protocol(protocol) if isinstance(protocol, str) else protocol, metric),
             output_transform=from_engine(["pred", "label"]) if output_transform is None else output_transform,
             save_details=save_details,
         )
+
+    def reset(self) -> None:
+        """Forget the slices, unless the value is constant and known."""
+        if not self._is_known():
+            super().reset()
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Add the slices of a batch, unless the value is constant and known."""
+        if not self._is_known():
+            super().iteration_completed(engine)
+
+    def compute(self) -> Any:
+        """Return the mean over all slices."""
+        value = super().compute()
+        self._is_computed = True
+        return value
+
+    def _is_known(self) -> bool:
+        return self.constant and self._is_computed
 
 
 class _SliceValues(CumulativeIterationMetric):

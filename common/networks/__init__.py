@@ -6,6 +6,7 @@ from common.networks.edsr import EdsrGenerator
 from common.networks.folding import FoldedBatchNorm, add_batch_norm
 from common.networks.frozen_norm import FrozenBatchNorm2d, freeze_batch_norm
 from common.networks.image_unet import ImageUNet
+from common.networks.light_cascade import LightCascade
 from common.networks.mobilenet import MobileNetV2Features
 from common.networks.patch_discriminator import ConditionalPatchDiscriminator
 from common.networks.precision import Autocast
@@ -33,6 +34,7 @@ __all__ = [
     "FrozenBatchNorm2d",
     "FullyConvolutionalDiscriminator",
     "ImageUNet",
+    "LightCascade",
     "MobileNetV2Features",
     "RefineGanDiscriminator",
     "RefineGanGenerator",

@@ -16,7 +16,7 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     """
     device = torch.device(device)
     if precision == "auto":
-        precision = "bfloat16" if _fast_bfloat16(device) else "float32"
+        precision = "bfloat16" if has_bfloat16_units(device) else "float32"
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}, got {precision!r}")
     if precision == "float16" and device.type != "cuda":
@@ -47,7 +47,8 @@ class Autocast(nn.Module):
         return outputs.float() if isinstance(outputs, Tensor) else type(outputs)(o.float() for o in outputs)
 
 
-def _fast_bfloat16(device: torch.device) -> bool:
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Return True if the device computes in bfloat16 faster than in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -57,7 +57,8 @@ class ResidualUNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """``(batch, channels, height, width)`` to the same; any size, padded to multiples of 16 inside."""
         height, width = image.shape[-2], image.shape[-1]
-        level1 = self.encoder1(pad_to_multiple(image, 16))
+        # contiguous: complex numbers as channels lie channels last, whatever the weights do
+        level1 = self.encoder1(pad_to_multiple(image, 16).contiguous())
         level2 = self.encoder2(level1)
         level3 = self.encoder3(level2)
         features = self.decoder4(self.encoder4(level3))

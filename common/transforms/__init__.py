@@ -6,7 +6,7 @@ from common.transforms.acquire_coils import PrepareCoilAcquisition
 from common.transforms.augmentation import RandomView
 from common.transforms.classify import PrepareClasses
 from common.transforms.flips import RandomFlips
-from common.transforms.measured_views import InOrder, RandomRows
+from common.transforms.measured_views import InOrder, RandomRows, Reduce
 from common.transforms.sampled import CropToReconSpaced, SplitSamplesd
 from common.transforms.super_resolve import PrepareSuperResolution
 
@@ -21,5 +21,6 @@ __all__ = [
     "RandomFlips",
     "RandomRows",
     "RandomView",
+    "Reduce",
     "SplitSamplesd",
 ]

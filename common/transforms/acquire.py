@@ -1,9 +1,11 @@
 """``prepare_batch`` of reconstruction: fully sampled images or measured k-space in, measurement and truth out."""
 
+from __future__ import annotations
+
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +14,9 @@ from common.operators.acquisition import SingleCoilAcquisition
 from common.operators.fourier import complex_to_channels, ifft2c
 from common.operators.masks import MaskSource
 from common.operators.measurement import pack_measurement
+
+if TYPE_CHECKING:
+    from common.engines.gan_trainer import GanTrainer
 
 
 class SeededAcquisition:
@@ -39,6 +44,12 @@ class SeededAcquisition:
         self.augmentation = augmentation
         self.noise_std = noise_std
         self.by_file = by_file
+
+    def attach(self, trainer: GanTrainer) -> None:
+        """Let an augmentation that follows the phases of a training know its trainer."""
+        attach = getattr(self.augmentation, "attach", None)
+        if attach is not None:
+            attach(trainer)
 
     def _generator(self, device: torch.device) -> torch.Generator:
         """The random numbers of one batch, from torch's random state."""

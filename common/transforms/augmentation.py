@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FLIPS: dict[str, tuple[int, ...]] = {"both": (0, 1), "columns": (0,), "none": ()}
+"""Axes of the projective map, x before y, by name."""
+
 
 class RandomView:
     """Random crop and enlargement, affine map, flips and light perspective, each with its own probability.
@@ -23,6 +26,7 @@ class RandomView:
         scale: largest enlargement or reduction, 0.1 for 0.9 to 1.1.
         shear_degrees: largest shear either way.
         perspective: largest perspective coefficient; 0.1 changes the magnification by 10 % across half an image.
+        flips: what is flipped: ``both``, ``columns`` (left and right alone) or ``none``.
     """
 
     def __init__(
@@ -34,7 +38,10 @@ class RandomView:
         scale: float = 0.1,
         shear_degrees: float = 5.0,
         perspective: float = 0.05,
+        flips: str = "both",
     ) -> None:
+        if flips not in FLIPS:
+            raise ValueError(f"flips must be one of {', '.join(FLIPS)}, got {flips!r}")
         if not 0 <= probability <= 1:
             raise ValueError(f"probability must be in [0, 1], got {probability}")
         if not 0 < crop <= 1:
@@ -46,6 +53,7 @@ class RandomView:
         self.scale = scale
         self.shear_degrees = shear_degrees
         self.perspective = perspective
+        self.flipped_axes = FLIPS[flips]
 
     def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a view of each image.
@@ -96,8 +104,9 @@ class RandomView:
         perspective = _identity(batch, generator.device)
         perspective[:, 2, :2] = symmetric(self.perspective, 2)
 
-        flips = [_identity(batch, generator.device) for _ in range(2)]
-        flips[0][:, 0, 0] = flips[1][:, 1, 1] = -1
+        flips = [_identity(batch, generator.device) for _ in self.flipped_axes]
+        for flip, axis in zip(flips, self.flipped_axes, strict=True):
+            flip[:, axis, axis] = -1
         view = _identity(batch, generator.device)
         for matrix in (crop, affine, perspective, *flips):
             view = view @ sometimes(matrix)

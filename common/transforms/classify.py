@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from common.transforms.crops import PhasePatchSize, cropped, draw_generator, random_corners
+from common.transforms.crops import PhaseValue, cropped, draw_generator, random_corners
 
 if TYPE_CHECKING:
     from common.engines.gan_trainer import GanTrainer
@@ -35,7 +35,7 @@ class PrepareClasses:
         sizes = patch_size.values() if isinstance(patch_size, Mapping) else [1 if patch_size is None else patch_size]
         if min(sizes, default=0) < 1:
             raise ValueError(f"patch_size must be at least 1, or None for whole images, got {patch_size}")
-        self.patch_size = PhasePatchSize(patch_size)
+        self.patch_size = PhaseValue(patch_size)
         self.augmentation = augmentation
         self.contrast = contrast
         self.brightness = brightness

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.data.errors import DataError
 from common.operators.degradation import Degradation
-from common.transforms.crops import PhasePatchSize, cropped, draw_generator, random_corners
+from common.transforms.crops import PhaseValue, cropped, draw_generator, random_corners
 
 if TYPE_CHECKING:
     from common.engines.gan_trainer import GanTrainer
@@ -76,7 +76,7 @@ class PrepareSuperResolution:
             )
         self.upscale = upscale
         self.degradation = degradation
-        self.patch_size = PhasePatchSize(patch_size)
+        self.patch_size = PhaseValue(patch_size)
         self.augmentation = augmentation
         self.by_file = by_file
         self.margin = margin

@@ -222,7 +222,7 @@ def test_a_phase_without_patch_size_stops_before_training():
 
 def test_sizes_by_phase_need_the_trainer():
     prepare = PrepareSuperResolution(2, Downscale(2), patch_size={"pixel": 6})
-    with pytest.raises(ValueError, match="expected to know the trainer; make this its prepare_batch"):
+    with pytest.raises(ValueError, match="patch_size by phase"):
         prepare({"image": images()}, CPU)
 
 

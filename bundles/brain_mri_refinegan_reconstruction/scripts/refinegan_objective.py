@@ -3,8 +3,9 @@
 Quan, Nguyen-Duc, Jeong 2018, doi 10.1109/TMI.2018.2820120.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from common.losses import adversarial_loss, masked_kspace_l1, total_variation
@@ -27,6 +28,7 @@ class RefineGanObjective:
     - ``total_variation``: of ``s`` and ``t``, summed per image
     - ``adversarial``: over both stages and the pairs AA, AB, BA, BB of fake and real, ``-d(fake)`` for the
       generator, ``d(fake) - d(real)`` for the critic
+    - ``difference``: ``|x - t|_1`` in image units, without ``r``; not in the paper. It alone trains a light cascade.
 
     The paper draws two random images A and B per iteration. Here A is the batch and B the batch rolled by one,
     so each image plays both parts. Every term that looks at one image at a time is then the same number for A
@@ -37,11 +39,14 @@ class RefineGanObjective:
     Args:
         scaling: the generator's intensity scaling, see :class:`~common.operators.IntensityScaling`.
         adversarial: name of the adversarial loss; the paper's is ``wasserstein``.
+        both_images: False leaves ``s'`` and ``s`` out of all terms: halfway through a cascade of many stages an image
+            need not look finished.
     """
 
-    def __init__(self, scaling: str = "shifted", adversarial: str = "wasserstein") -> None:
+    def __init__(self, scaling: str = "shifted", adversarial: str = "wasserstein", both_images: bool = True) -> None:
         self.scaling = IntensityScaling(scaling)
         self.adversarial = adversarial_loss(adversarial)
+        self.first = 0 if both_images else 1
 
     def generator_terms(
         self, batch: Mapping[str, Tensor], outputs: Stages, discriminator: nn.Module | None
@@ -57,38 +62,38 @@ class RefineGanObjective:
         Returns:
             scalars by name.
         """
-        mask, zero_filled, truth, (raw1, consistent1, raw2, consistent2) = self._network_units(batch, outputs)
+        mask, zero_filled, truth, raw, consistent = self._network_units(batch, outputs)
         rarity = mask.numel() / mask.sum()
         terms = {
-            "image": IMAGES * rarity * (_l1(consistent1, truth) + _l1(consistent2, truth)),
-            "error": IMAGES * rarity * (_l1(raw1, truth) + _l1(raw2, truth)),
-            "frequency": IMAGES
-            * rarity**2
-            * (masked_kspace_l1(raw1, zero_filled, mask) + masked_kspace_l1(raw2, zero_filled, mask)),
-            "total_variation": IMAGES * (total_variation(consistent1) + total_variation(consistent2)),
+            "image": IMAGES * rarity * _sum([_l1(image, truth) for image in consistent]),
+            "error": IMAGES * rarity * _sum([_l1(image, truth) for image in raw]),
+            "frequency": IMAGES * rarity**2 * _sum([masked_kspace_l1(image, zero_filled, mask) for image in raw]),
+            "total_variation": IMAGES * _sum([total_variation(image) for image in consistent]),
+            "difference": _l1(outputs[3], batch["label"]),
         }
         if discriminator is not None:
-            scores = discriminator(consistent1), discriminator(consistent2)
-            terms["adversarial"] = PAIRS * (
-                self.adversarial.generator(scores[0]) + self.adversarial.generator(scores[1])
-            )
+            scores = [self.adversarial.generator(discriminator(image)) for image in consistent]
+            terms["adversarial"] = PAIRS * _sum(scores)
         return terms
 
     def discriminator_terms(
         self, batch: Mapping[str, Tensor], outputs: Stages, discriminator: nn.Module
     ) -> dict[str, Tensor]:
         """What the critic minimises; arguments as above, ``outputs`` detached."""
-        _, _, truth, (_, consistent1, _, consistent2) = self._network_units(batch, outputs)
+        _, _, truth, _, consistent = self._network_units(batch, outputs)
         real = discriminator(truth)
-        losses = [self.adversarial.discriminator(real, discriminator(fake)) for fake in (consistent1, consistent2)]
-        return {"critic": PAIRS * (losses[0] + losses[1])}
+        losses = [self.adversarial.discriminator(real, discriminator(fake)) for fake in consistent]
+        return {"critic": PAIRS * _sum(losses)}
 
     def discriminator_pairs(self, batch: Mapping[str, Tensor], outputs: Stages) -> tuple[Tensor, Tensor]:
         """Real and fake images between which a gradient penalty is taken: the truth and the result."""
-        _, _, truth, stages = self._network_units(batch, outputs)
-        return truth, stages[3]
+        _, _, truth, _, consistent = self._network_units(batch, outputs)
+        return truth, consistent[-1]
 
-    def _network_units(self, batch: Mapping[str, Tensor], outputs: Stages) -> tuple[Tensor, Tensor, Tensor, Stages]:
+    def _network_units(
+        self, batch: Mapping[str, Tensor], outputs: Stages
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
+        """Return mask, zero-filled image, truth, images before and images after data consistency."""
         masked_kspace, mask = unpack_measurement(batch["image"])
         zero_filled = complex_to_channels(ifft2c(masked_kspace))
         factor = self.scaling.factor(zero_filled)
@@ -97,8 +102,13 @@ class RefineGanObjective:
             mask,
             self.scaling.normalise(zero_filled, factor),
             self.scaling.normalise(batch["label"], factor),
-            (raw1, consistent1, raw2, consistent2),
+            [raw1, raw2][self.first :],
+            [consistent1, consistent2][self.first :],
         )
+
+
+def _sum(terms: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum()
 
 
 def _l1(image: Tensor, target: Tensor) -> Tensor:
