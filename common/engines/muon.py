@@ -1,4 +1,4 @@
-"""Muon for convolutional networks: orthogonalised momentum for weights that are matrices, AdamW for the rest."""
+"""Muon for convolutional networks: orthogonalised momentum for the kernels, AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SMALLEST_MATRIX = 8
 
 
 class Muon(Optimizer):
-    """``torch.optim.Muon`` for the weights of convolutions and linear layers, ``torch.optim.AdamW`` for the rest.
+    """``torch.optim.Muon`` for the weights of convolutions, ``torch.optim.AdamW`` for the rest.
 
     Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) steps along the nearest orthogonal matrix of
     the momentum, so that all directions of a weight learn at one speed. A convolution's weight is the matrix
     ``(out, in * kernel)``, a transposed convolution's ``(in, out * kernel)``. PyTorch's class accepts only parameters
-    with two axes; this class hands it views of the others. Weights with fewer than 8 rows or columns, biases, scales
-    and scalars go to AdamW. Parameters that need no gradient are left out.
+    with two axes; this class hands it views of convolutions. Matrices with fewer than 8 rows or columns, linear layers,
+    biases and scalars go to AdamW. Parameters that need no gradient are left out.
 
     There are two ``param_groups``, Muon's and AdamW's, each with its learning rate, which a schedule multiplies alike.
     The state has the shapes of the parameters, so that a training may go on in another memory format.
@@ -39,7 +39,7 @@ class Muon(Optimizer):
     def __init__(
         self,
         network: nn.Module,
-        lr: float = 0.012,
+        lr: float = 0.004,
         adam_lr: float = 0.001,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
@@ -94,7 +94,7 @@ class Muon(Optimizer):
 
 
 def _is_matrix(parameter: Tensor) -> bool:
-    return parameter.dim() > 1 and min(parameter.shape[0], parameter[0].numel()) >= SMALLEST_MATRIX
+    return parameter.dim() > 2 and min(parameter.shape[0], parameter[0].numel()) >= SMALLEST_MATRIX
 
 
 def _as_matrix(tensor: Tensor, parameter: Tensor) -> Tensor:

@@ -34,11 +34,10 @@ class MaskConditions(nn.Module):
         n_conditions: numbers that come out.
     """
 
-    BANDS = 4
-
     def __init__(self, n_conditions: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(self.BANDS**2, n_conditions), nn.ReLU())
+        self.n_bands = 4
+        self.layers = nn.Sequential(nn.Linear(self.n_bands**2, n_conditions), nn.ReLU())
 
     def forward(self, mask: Tensor) -> Tensor:
         """Masks ``(batch, 1, height, width)``, 1 where sampled, to ``(batch, n_conditions)``."""
@@ -49,8 +48,8 @@ class MaskConditions(nn.Module):
     def _bands(self, size: int, device: torch.device) -> Tensor:
         """Weights of the samples of an axis in each band, ``(bands, size)``, of sum 1 in a band."""
         place = torch.arange(size, device=device, dtype=torch.float32)
-        distance = (place - size // 2).abs() * (2.0 * (self.BANDS - 1) / size)
-        centres = torch.arange(self.BANDS, device=device, dtype=torch.float32)
+        distance = (place - size // 2).abs() * (2.0 * (self.n_bands - 1) / size)
+        centres = torch.arange(self.n_bands, device=device, dtype=torch.float32)
         weights = torch.relu(1.0 - (distance[None] - centres[:, None]).abs()) + 1e-6
         return weights / weights.sum(dim=1, keepdim=True)
 
@@ -93,6 +92,7 @@ class LightCascade(nn.Module):
         self.networks = nn.ModuleList(LightUNet(2, 2, widths, shuffle, memory, n_conditions) for _ in range(n_stages))
         self.conditions = MaskConditions(n_conditions) if n_conditions else NoConditions()
         self.consistency = SenseDataConsistency(n_dc_iterations)
+        self.input_scale = INPUT_SCALE
         self.shuffle = shuffle
         self.memory = memory
         self.multiple = shuffle * 2 ** (len(widths) - 1)
@@ -121,21 +121,13 @@ class LightCascade(nn.Module):
             after half of the stages (rounded up) and after all of them, each before and after data consistency: the
             order of :meth:`~common.networks.refinegan.RefineGanGenerator.stages`.
         """
-        masked_kspace, mask, maps = unpack_coils(measurement)
-        zero_filled = sense_adjoint(masked_kspace, maps, mask)
-        factor, restore = peak_and_phase(complex_to_channels(zero_filled))
-        kspace, image = masked_kspace * factor, zero_filled * factor
-        conditions = self.conditions(mask)
-        height, width = mask.shape[-2], mask.shape[-1]
-        padded = pad_to_multiple(complex_to_channels(image), self.multiple)
-        # the first U-Net has no predecessor; made of the image, so that its size follows when the network is exported
-        memory = 0.0 * padded[:, :1, :: self.shuffle, :: self.shuffle].expand(-1, self.memory, -1, -1)
-        unused = padded[:, :1]
+        kspace, mask, maps, image, restore = self._network_units(measurement)
+        conditions, memory = self.conditions(mask), self._no_memory(image)
         raw, halfway_raw, halfway = image, image, image
         for stage, network in enumerate(self.networks):
-            padded = INPUT_SCALE * pad_to_multiple(complex_to_channels(image), self.multiple)
-            correction, memory = network(padded, memory, conditions, unused, unused)
-            raw = image + channels_to_complex(crop_to_size(correction, height, width).to(padded.dtype))
+            padded = self._padded(image)
+            correction, memory = network(padded, memory, conditions, padded[:, :1], padded[:, :1])
+            raw = self._corrected(image, correction)
             image = self.consistency(raw, kspace, maps, mask)
             if stage == self.halfway_stage:
                 halfway_raw, halfway = raw, image
@@ -146,9 +138,30 @@ class LightCascade(nn.Module):
             complex_to_channels(image * restore),
         )
 
+    def _network_units(self, measurement: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return k-space, mask, maps and zero-filled image in network units, and the factor back to image units."""
+        masked_kspace, mask, maps = unpack_coils(measurement)
+        zero_filled = sense_adjoint(masked_kspace, maps, mask)
+        factor, restore = peak_and_phase(complex_to_channels(zero_filled))
+        return masked_kspace * factor, mask, maps, zero_filled * factor, restore
+
+    def _padded(self, image: Tensor) -> Tensor:
+        """Complex image to a U-Net's input."""
+        return self.input_scale * pad_to_multiple(complex_to_channels(image), self.multiple)
+
+    def _corrected(self, image: Tensor, correction: Tensor) -> Tensor:
+        """Complex image plus a U-Net's output."""
+        cropped = crop_to_size(correction, image.shape[-2], image.shape[-1])
+        return image + channels_to_complex(cropped.to(image.real.dtype))
+
+    def _no_memory(self, image: Tensor) -> Tensor:
+        """Zeros for the first U-Net, made of the image, so that their size follows it in an exported network."""
+        places = self._padded(image)[:, :1, :: self.shuffle, :: self.shuffle]
+        return 0.0 * places.expand(-1, self.memory, -1, -1)
+
 
 class NoConditions(nn.Module):
-    """Conditions of a network that is not told about its mask: one zero."""
+    """Conditions of a network that takes one kind of mask: a zero."""
 
     def forward(self, mask: Tensor) -> Tensor:
         """Masks ``(batch, 1, height, width)`` to ``(batch, 1)``."""

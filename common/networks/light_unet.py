@@ -103,7 +103,7 @@ class LightUNet(nn.Module):
 
     Args:
         in_channels: of the image.
-        out_channels: of the result; the convolution that makes it starts near zero (standard deviation 0.02).
+        out_channels: of the result; the convolution that makes it starts near zero (standard deviation 0.002).
         widths: channels of the levels, the finest first.
         shuffle: side of the blocks of pixels; 1 works at full resolution.
         memory: features handed on from one U-Net of a cascade to the next, at the resolution of the first level.
@@ -151,7 +151,7 @@ class LightUNet(nn.Module):
         self.ups = nn.ModuleList(_resampling(a, b, series, transposed=True) for a, b in pairwise(coarse_first))
         self.decoders = nn.ModuleList(block(width) for width in coarse_first[1:])
         self.tail = _convolution(widths[0], self.n_image_channels + memory, whole)
-        nn.init.normal_(self.tail.weight, std=0.02)
+        nn.init.normal_(self.tail.weight, std=0.002)
         _zero(self.tail.bias)
 
     def forward(
