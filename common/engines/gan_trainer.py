@@ -27,7 +27,7 @@ from common.engines.phases import Phase, PhaseSchedule
 from common.engines.termination import STATUS
 from common.losses.penalties import R1Penalty
 from common.networks.batch_norm import synchronise_batch_norm
-from common.networks.precision import Autocast, has_bfloat16_units, resolve_precision
+from common.networks.precision import Autocast, has_bfloat16_units, resolve_precision, set_memory_format
 
 if TYPE_CHECKING:
     from common.engines.checkpoint import TrainingCheckpoint
@@ -184,14 +184,13 @@ class GanTrainer(SupervisedTrainer):
 
         if channels_last is None:
             channels_last = has_bfloat16_units(torch.device(device))
-        memory_format = torch.channels_last if channels_last else torch.contiguous_format
         distributed = dist.is_available() and dist.is_initialized()
-        self._generate: Callable[[Tensor], Any] = self._callable(_Stages(network), memory_format, distributed)
+        self._generate: Callable[[Tensor], Any] = self._callable(_Stages(network), channels_last, distributed)
         if compile:
             self._generate = torch.compile(self._generate, **(compile_kwargs or {}))
         self._adversary: _Adversary | None = None
         if discriminator is not None and discriminator_optimizer is not None:
-            judge = self._callable(discriminator, memory_format, distributed)
+            judge = self._callable(discriminator, channels_last, distributed)
             self._adversary = _Adversary(discriminator, discriminator_optimizer, judge)
         if checkpoint is not None:
             checkpoint.attach(self)
@@ -357,8 +356,8 @@ class GanTrainer(SupervisedTrainer):
         np.random.seed(int(state[1]))
         random.seed(int(state[2]))
 
-    def _callable(self, module: nn.Module, memory_format: torch.memory_format, distributed: bool) -> nn.Module:
-        module.to(memory_format=memory_format)  # type: ignore[call-overload]
+    def _callable(self, module: nn.Module, channels_last: bool, distributed: bool) -> nn.Module:
+        set_memory_format(module, channels_last)
         if distributed:
             synchronise_batch_norm(module, self.state.device)
             devices = [self.state.device] if self.state.device.type == "cuda" else None

@@ -1,7 +1,7 @@
 """Networks: one measurement or image in, one image out."""
 
 from common.networks.cine_unet import CineUNet
-from common.networks.consistent_cine import ConsistentCineUNet
+from common.networks.consistent_cine import ConsistentCineUNet, LightCineCascade
 from common.networks.edsr import EdsrGenerator
 from common.networks.folding import FoldedBatchNorm, add_batch_norm
 from common.networks.frozen_norm import FrozenBatchNorm2d, freeze_batch_norm
@@ -20,6 +20,7 @@ from common.networks.sr_discriminators import (
     SeparableDiscriminator,
 )
 from common.networks.sr_resnet import SrResNetGenerator
+from common.networks.texture_cascade import TextureCascade, start_from_cascade
 from common.networks.texture_gan import TextureUNets, UnrolledUNets, start_from_baseline, train_textures_alone
 from common.networks.vgg import Vgg19Classifier, Vgg19Features
 
@@ -35,6 +36,7 @@ __all__ = [
     "FullyConvolutionalDiscriminator",
     "ImageUNet",
     "LightCascade",
+    "LightCineCascade",
     "MobileNetV2Features",
     "RefineGanDiscriminator",
     "RefineGanGenerator",
@@ -43,6 +45,7 @@ __all__ = [
     "SeparableDiscriminator",
     "SpectralProjection",
     "SrResNetGenerator",
+    "TextureCascade",
     "TextureUNets",
     "UnrolledUNets",
     "Vgg19Classifier",
@@ -51,5 +54,6 @@ __all__ = [
     "freeze_batch_norm",
     "receptive_halo",
     "start_from_baseline",
+    "start_from_cascade",
     "train_textures_alone",
 ]

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from common.networks.blocks import crop_to_size, pad_to_multiple
 from common.networks.cine_unet import CineUNet
+from common.networks.light_cascade import INPUT_SCALE
+from common.networks.light_unet import LightUNet
 from common.networks.regularization import penalty_coefficients, weight_penalty
 from common.operators.fourier import channels_to_complex, complex_to_channels
 from common.operators.measurement import unpack_coils
@@ -15,46 +18,31 @@ from common.operators.sense_consistency import SenseDataConsistency
 from common.operators.series import batch_to_frames, frames_to_batch, view_shared
 
 
-class ConsistentCineUNet(nn.Module):
-    """Images of view-shared k-space, then cascades of a correction by :class:`CineUNet` and data consistency.
+class ConsistentCine(nn.Module):
+    """Images of view-shared k-space, then several times a network's correction and data consistency.
 
     ``x_0 = A^H y'``, ``x_i = DC(x_(i-1) + network_i([x_(i-1), A^H y]))``: ``y`` the samples of each frame, ``y'`` those
     filled up from the frames nearby, see :func:`view_shared`, ``DC`` the projection onto images that explain ``y``. The
     networks see real and imaginary part, of a series whose largest magnitude is 1; unit and phase are put back, so the
-    result scales and turns with its measurement. They start from corrections of zero: before training the result is
-    ``x_0`` (made consistent, for several coils). It is a U-Net cascade (Schlemper et al. 2018,
-    doi 10.1109/TMI.2017.2760978, where data sharing too is fed to the network) of the method's factored networks;
-    the method itself works on magnitudes and drops the measured data.
+    result scales and turns with its measurement. It is a cascade of Schlemper et al. 2018
+    (doi 10.1109/TMI.2017.2760978), where data sharing too is fed to the networks.
 
     Args:
-        network, width, depth, regularization, regularization_parameters: see :class:`CineUNet`. Two cascades of
-            UNet2D2D of width 32 have 15,524,164 parameters.
-        n_cascades: networks, each with its own weights.
+        networks: corrections, each from series ``(batch, 4, height, width, frames)``, or 2 channels without view
+            sharing, to ``(batch, 2, height, width, frames)``.
         n_dc_iterations: steps of conjugate gradients of data consistency with several coils; one coil is exact.
         view_sharing: False starts from the zero-filled images, and networks see ``x_(i-1)`` alone.
+
+    Raises:
+        ValueError: if there is no network.
     """
 
-    def __init__(
-        self,
-        network: str = "UNet2D2D",
-        width: int = 32,
-        depth: int = 5,
-        n_cascades: int = 1,
-        regularization: str = "none",
-        regularization_parameters: Sequence[float] = (),
-        n_dc_iterations: int = 8,
-        view_sharing: bool = True,
-    ) -> None:
+    def __init__(self, networks: Sequence[nn.Module], n_dc_iterations: int = 8, view_sharing: bool = True) -> None:
         super().__init__()
-        if n_cascades < 1:
-            raise ValueError(f"n_cascades must be at least 1, got {n_cascades}")
-        in_channels = 4 if view_sharing else 2
+        if not networks:
+            raise ValueError("expected at least one network, got none; raise n_stages or n_cascades")
         self.view_sharing = view_sharing
-        self.l1, self.l2 = penalty_coefficients(regularization, regularization_parameters)
-        self.networks = nn.ModuleList(
-            CineUNet(network, width, depth, regularization, regularization_parameters, "none", in_channels, 2)
-            for _ in range(n_cascades)
-        )
+        self.networks = nn.ModuleList(networks)
         self.consistency = SenseDataConsistency(n_dc_iterations)
 
     def forward(self, measurement: Tensor) -> Tensor:
@@ -93,10 +81,99 @@ class ConsistentCineUNet(nn.Module):
             image = self.consistency(image, kspace, sensitivity_maps, mask)
         return batch_to_frames(complex_to_channels(image * from_units), batch)
 
+
+class ConsistentCineUNet(ConsistentCine):
+    """Cascades of :class:`~common.networks.cine_unet.CineUNet`, the method's factored networks.
+
+    They start from corrections of zero: before training the result is ``x_0`` (made consistent, for several coils). The
+    method itself works on magnitudes and drops the measured data.
+
+    Args:
+        network, width, depth, regularization, regularization_parameters: see :class:`CineUNet`. Two cascades of
+            UNet2D2D of width 32 have 15,524,164 parameters.
+        n_cascades: networks, each with its own weights.
+        n_dc_iterations, view_sharing: see :class:`ConsistentCine`.
+    """
+
+    def __init__(
+        self,
+        network: str = "UNet2D2D",
+        width: int = 32,
+        depth: int = 5,
+        n_cascades: int = 1,
+        regularization: str = "none",
+        regularization_parameters: Sequence[float] = (),
+        n_dc_iterations: int = 8,
+        view_sharing: bool = True,
+    ) -> None:
+        options = (
+            network,
+            width,
+            depth,
+            regularization,
+            regularization_parameters,
+            "none",
+            4 if view_sharing else 2,
+            2,
+        )
+        super().__init__([CineUNet(*options) for _ in range(n_cascades)], n_dc_iterations, view_sharing)
+        self.l1, self.l2 = penalty_coefficients(regularization, regularization_parameters)
+
     @torch.jit.ignore
     def weight_penalty(self) -> Tensor:
         """What the regularisation of weights adds to the objective, a scalar; 0 for the others."""
         return weight_penalty(self, self.l1, self.l2)
+
+
+class LightCorrection(nn.Module):
+    """A :class:`~common.networks.light_unet.LightUNet` for series of any height and width.
+
+    Args:
+        in_channels: channels of the series.
+        widths: channels of its levels.
+        shuffle: side of its blocks of pixels.
+    """
+
+    def __init__(self, in_channels: int, widths: Sequence[int], shuffle: int) -> None:
+        super().__init__()
+        self.network = LightUNet(in_channels, 2, widths, shuffle, series=True)
+        self.input_scale = INPUT_SCALE
+
+    def forward(self, series: Tensor) -> Tensor:
+        """Series ``(batch, in_channels, height, width, frames)`` to ``(batch, 2, height, width, frames)``."""
+        batch, height, width = series.shape[0], series.shape[2], series.shape[3]
+        padded = pad_to_multiple(frames_to_batch(series), self.network.multiple)
+        features = self.input_scale * batch_to_frames(padded, batch)
+        unused = features[:, :0]
+        correction, _ = self.network(features, None, unused, unused, unused)
+        cropped = crop_to_size(frames_to_batch(correction), height, width)
+        return batch_to_frames(cropped, batch).to(series.dtype)
+
+
+class LightCineCascade(ConsistentCine):
+    """The light cascade for series: small U-Nets with convolutions over space and time.
+
+    Their blocks have the two factored convolutions of UNet2D2D, over columns and time, then over rows and time. See
+    :class:`~common.networks.light_cascade.LightCascade` for its form for images.
+
+    Args:
+        n_stages: U-Nets, each with its own weights.
+        widths: channels of the levels of each U-Net.
+        shuffle: side of the blocks of pixels that become channels.
+        n_dc_iterations, view_sharing: see :class:`ConsistentCine`.
+    """
+
+    def __init__(
+        self,
+        n_stages: int = 4,
+        widths: Sequence[int] = (24, 48, 72),
+        shuffle: int = 2,
+        n_dc_iterations: int = 4,
+        view_sharing: bool = True,
+    ) -> None:
+        in_channels = 4 if view_sharing else 2
+        networks = [LightCorrection(in_channels, widths, shuffle) for _ in range(n_stages)]
+        super().__init__(networks, n_dc_iterations, view_sharing)
 
 
 def _of_frames(factor: Tensor, n_frames: int) -> Tensor:

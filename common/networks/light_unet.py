@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from common.networks.attention import BottleneckAttention
 from common.networks.injection import NoInjection, TextureInjection
 
 Kernel = tuple[int, ...]
@@ -111,6 +112,7 @@ class LightUNet(nn.Module):
         series: True for series of frames, ``(batch, channels, height, width, frames)``.
         texture_channels: channels of injected style maps, images alone; 0 for none.
         injection: see :class:`~common.networks.injection.TextureInjection`.
+        attention: True adds self-attention to the coarsest level, images alone.
 
     Raises:
         ValueError: if ``widths`` is empty, or textures are asked for in series.
@@ -127,12 +129,13 @@ class LightUNet(nn.Module):
         series: bool = False,
         texture_channels: int = 0,
         injection: str = "spatial",
+        attention: bool = False,
     ) -> None:
         super().__init__()
         if not widths:
             raise ValueError("expected widths of at least one level, got none; for instance (24, 48, 72)")
-        if series and texture_channels:
-            raise ValueError("textures are injected into images; expected texture_channels of 0 for series")
+        if series and (texture_channels or attention):
+            raise ValueError("expected neither textures nor attention for series, got one of them; they are for images")
         kernels = SERIES_KERNELS if series else IMAGE_KERNELS
         whole: Kernel = (3, 3, 3) if series else (3, 3)
 
@@ -147,6 +150,7 @@ class LightUNet(nn.Module):
         self.encoders = nn.ModuleList(block(width) for width in widths[:-1])
         self.downs = nn.ModuleList(_resampling(a, b, series) for a, b in pairwise(widths))
         self.bottom = block(widths[-1])
+        self.attention = BottleneckAttention(widths[-1]) if attention else nn.Identity()
         coarse_first = list(reversed(widths))
         self.ups = nn.ModuleList(_resampling(a, b, series, transposed=True) for a, b in pairwise(coarse_first))
         self.decoders = nn.ModuleList(block(width) for width in coarse_first[1:])
@@ -155,13 +159,14 @@ class LightUNet(nn.Module):
         _zero(self.tail.bias)
 
     def forward(
-        self, image: Tensor, memory: Tensor, conditions: Tensor, noise: Tensor, style: Tensor
+        self, image: Tensor, memory: Tensor | None, conditions: Tensor, noise: Tensor, style: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Compute a correction.
 
         Args:
             image: ``(batch, in_channels, height, width[, frames])``, height and width multiples of ``multiple``.
-            memory: ``(batch, memory, height / shuffle, width / shuffle[, frames])``, of the U-Net before.
+            memory: ``(batch, memory, height / shuffle, width / shuffle[, frames])``, of the U-Net before;
+                ``None`` in a U-Net without memory.
             conditions: ``(batch, n_conditions)``.
             noise: standard normal, ``(batch, 1, height, width)``; ignored without textures.
             style: ``(batch, texture_channels, h, w)``; ignored without textures.
@@ -173,14 +178,14 @@ class LightUNet(nn.Module):
         noises: list[Tensor] = []
         skips: list[Tensor] = []
         blocks = space_to_depth(image.contiguous(), self.shuffle)  # the weights' memory format decides, not the image's
-        features = self.head(torch.cat((blocks, memory), dim=1))
+        features = self.head(blocks if memory is None else torch.cat((blocks, memory), dim=1))
         for encoder, down in zip(self.encoders, self.downs):  # noqa: B905  TorchScript knows no strict
             features = encoder(features, conditions, noise, style)
             skips.append(features)
             noises.append(noise)
             features = down(features)
             noise = noise[..., ::2, ::2]
-        features = self.bottom(features, conditions, noise, style)
+        features = self.attention(self.bottom(features, conditions, noise, style))
         for up, decoder in zip(self.ups, self.decoders):  # noqa: B905
             features = decoder(up(features) + skips.pop(), conditions, noises.pop(), style)
         result = self.tail(features)

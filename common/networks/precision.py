@@ -47,6 +47,19 @@ class Autocast(nn.Module):
         return outputs.float() if isinstance(outputs, Tensor) else type(outputs)(o.float() for o in outputs)
 
 
+def set_memory_format(network: nn.Module, channels_last: bool) -> None:
+    """Lay a network's kernels out channels last or contiguously, of images and of volumes or series, in place."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(
+                memory_format=torch.channels_last if channels_last else torch.contiguous_format
+            )
+        elif parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(
+                memory_format=torch.channels_last_3d if channels_last else torch.contiguous_format
+            )
+
+
 def has_bfloat16_units(device: torch.device) -> bool:
     """Return True if the device computes in bfloat16 faster than in float32."""
     if device.type == "cuda":

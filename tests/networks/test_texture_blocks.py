@@ -11,8 +11,9 @@ from small_texture_unets import with_random_weights
 from torch import nn
 
 from common.networks import MobileNetV2Features
+from common.networks.attention import BottleneckAttention
 from common.networks.injection import TextureInjection
-from common.networks.shrinkage_unet import BottleneckAttention, ShrinkageUNet, SoftThreshold
+from common.networks.shrinkage_unet import ShrinkageUNet, SoftThreshold
 from common.networks.texture_encoder import TextureEncoder, TextureMapping
 from common.networks.texture_gan import ConsistentUpdate
 from common.operators import channels_to_complex, complex_to_channels, fft2c, ifft2c

@@ -1,6 +1,6 @@
 """What the knee bundle's networks minimise: images, structures, textures, and the spread of samples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,20 +23,21 @@ class ReconstructionObjective:
         self.ssim = SSIMLoss(spatial_dims=2)
 
     def generator_terms(
-        self, batch: Mapping[str, Tensor], outputs: Tensor, discriminator: nn.Module | None
+        self, batch: Mapping[str, Tensor], outputs: Tensor | Sequence[Tensor], discriminator: nn.Module | None
     ) -> dict[str, Tensor]:
         """What the network minimises.
 
         Args:
             batch: ``image`` the measurement, see ``unpack_coils``; ``label`` the truth ``(batch, 2, height, width)``.
-            outputs: the network's image, like the truth.
+            outputs: the network's image, like the truth, or its stages, the last of which is the image.
             discriminator: not looked at.
 
         Returns:
             scalars by name.
         """
         _, factor = self._zero_filled(batch)
-        return self._image_terms(outputs * factor, batch["label"] * factor)
+        image = outputs if isinstance(outputs, Tensor) else outputs[-1]
+        return self._image_terms(image * factor, batch["label"] * factor)
 
     def discriminator_terms(
         self, batch: Mapping[str, Tensor], outputs: Any, discriminator: nn.Module

@@ -1,0 +1,366 @@
+"""Light cascades: size, measured samples, units and phases, masks as conditions, samples of textures, exports."""
+
+import io
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from helpers import copy_state, n_parameters, random_measurement, same_state
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from light_cascades import SMALL, TEXTURES, light, light_cine, texture
+from small_texture_unets import coil_measurement, noise_for
+
+from common.networks import LightCascade, LightCineCascade, TextureCascade, start_from_cascade
+from common.networks.light_unet import LightUNet, depth_to_space, space_to_depth
+from common.networks.precision import Autocast, set_memory_format
+from common.networks.texture_cascade import train_textures_alone
+from common.operators import channels_to_complex, fft2c, sense_forward, unpack_coils
+from common.operators.series import frames_to_batch, pack_series
+
+AUTO = torch.export.Dim.AUTO
+SIZES = [(48, 40), (33, 47)]
+
+
+def misfit(images, measurement):
+    """Largest difference of the measured samples, of the largest sample."""
+    masked_kspace, mask, maps = unpack_coils(measurement)
+    found = sense_forward(channels_to_complex(images), maps, mask)
+    return float((found - masked_kspace).abs().max() / masked_kspace.abs().max())
+
+
+def with_mask(measurement, mask):
+    """The measurement, sampled at fewer places."""
+    return torch.cat((measurement[:, :2] * mask, mask), dim=1)
+
+
+# ------------------------------------------------------------------------------------------------------ the U-Net
+
+
+def unet_parameters(n_in, n_out, widths, memory=0, conditions=0):
+    """By hand: head, two blocks a level (one at the coarsest), 2 x 2 convolutions down and up, tail."""
+    total = 9 * (4 * n_in + memory) * widths[0] + widths[0]
+    for level, width in enumerate(widths):
+        total += (1 if level == len(widths) - 1 else 2) * (2 * (9 * width * width + width) + conditions * width)
+    for fine, coarse in pairwise(widths):
+        total += 4 * fine * coarse + coarse + 4 * fine * coarse + fine
+    n_tail = 4 * n_out + memory
+    return total + 9 * widths[0] * n_tail + n_tail
+
+
+@pytest.mark.parametrize(("memory", "conditions"), [(0, 0), (24, 32)])
+def test_number_of_parameters(memory, conditions):
+    network = LightCascade(memory=memory, n_conditions=conditions)
+    unused = 7 * 0 if conditions else 6 * 5  # a block without conditions keeps one number that is not trained
+    described = 16 * conditions + conditions
+    expected = 6 * unet_parameters(2, 2, (24, 48, 72), memory, conditions) + described + unused
+    assert n_parameters(network) == expected
+
+
+@given(
+    channels=st.integers(1, 3), height=st.integers(1, 4), width=st.integers(1, 4), frames=st.integers(1, 3),
+    factor=st.integers(1, 3),
+)  # fmt: skip
+def test_blocks_of_pixels_come_back(channels, height, width, frames, factor):
+    image = torch.rand(2, channels, height * factor, width * factor, frames)
+    blocks = space_to_depth(image, factor)
+    for frame in range(frames):  # as PyTorch's, frame by frame
+        assert torch.equal(blocks[..., frame], space_to_depth(image[..., frame], factor))
+    assert torch.equal(depth_to_space(blocks, factor), image)
+    assert torch.equal(depth_to_space(space_to_depth(image[..., 0], factor), factor), image[..., 0])
+
+
+def test_series_take_no_textures():
+    with pytest.raises(ValueError, match="textures"):
+        LightUNet(series=True, texture_channels=4)
+    with pytest.raises(ValueError, match="widths"):
+        LightUNet(widths=())
+
+
+# ---------------------------------------------------------------------------------------------------- the cascade
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=st.integers(9, 40), width=st.integers(9, 40), seed=st.integers(0, 99))
+@torch.no_grad()
+def test_measured_samples_are_kept_at_any_size(height, width, seed):
+    measurement = random_measurement(height, width, seed, batch=2)
+    stages = light().stages(measurement)
+    assert all(stage.shape == (2, 2, height, width) for stage in stages)
+    assert misfit(stages[3], measurement) < 1e-6
+    assert misfit(stages[1], measurement) < 1e-6
+    assert misfit(stages[2], measurement) > 1e-3  # the network alone does not keep them
+    assert torch.equal(light()(measurement), stages[3])
+
+
+@torch.no_grad()
+def test_whole_kspace_comes_back_whole():
+    measurement = random_measurement(24, 30)
+    image = torch.rand(1, 1, 24, 30).to(torch.complex64)
+    kspace = fft2c(image)
+    measurement = torch.cat((kspace.real, kspace.imag, torch.ones(1, 1, 24, 30)), dim=1)
+    result = channels_to_complex(light()(measurement))
+    torch.testing.assert_close(result, image, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("factor", [300.0, 0.004, -2.0, 1j, 3 * np.exp(2j)])
+@torch.no_grad()
+def test_the_result_scales_and_turns_with_its_measurement(factor):
+    network, measurement = light(), random_measurement(24, 37, batch=2)
+    turned = channels_to_complex(measurement) * factor
+    scaled = torch.cat((turned.real, turned.imag, measurement[:, 2:]), dim=1)
+    expected = channels_to_complex(network(measurement)) * factor
+    found = channels_to_complex(network(scaled))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+@torch.no_grad()
+def test_nothing_measured_gives_nothing():
+    assert not light()(torch.zeros(1, 3, 16, 16)).any()
+
+
+@torch.no_grad()
+def test_several_coils_explain_their_measurement_the_better_the_more_iterations():
+    measurement = coil_measurement(40, 36, n_coils=4, batch=2)
+    few, many = (misfit(light(n_dc_iterations=n)(measurement), measurement) for n in (2, 12))
+    assert many < 0.2 * few
+    assert many < 0.1
+
+
+@torch.no_grad()
+def test_one_coil_with_a_map_of_ones_is_one_coil():
+    measurement = random_measurement(24, 30, batch=2)
+    ones, zeros = torch.ones(2, 1, 24, 30), torch.zeros(2, 1, 24, 30)
+    torch.testing.assert_close(light()(torch.cat((measurement, ones, zeros), dim=1)), light()(measurement))
+
+
+@torch.no_grad()
+def test_the_mask_is_a_condition_of_every_block():
+    network = light()
+    image = random_measurement(32, 32)
+    one = network.conditions(torch.ones(1, 1, 32, 32))
+    few = network.conditions((torch.rand(1, 1, 32, 32) < 0.2).float())
+    assert not torch.allclose(one, few)
+    before = network(image)
+    network.conditions.layers[0].bias.data += 1
+    assert not torch.allclose(network(image), before)
+
+
+def test_density_of_a_mask_by_bands_of_the_axes():
+    """Sampled rows about the centre fill the first band of ky and no band far from it."""
+    conditions = LightCascade(**SMALL).conditions
+    rows = conditions._bands(33, torch.device("cpu"))
+    assert torch.allclose(rows.sum(dim=1), torch.ones(4))
+    mask = torch.zeros(33)
+    mask[14:19] = 1
+    density = rows @ mask
+    assert density[0] > 0.6
+    assert density[2:].max() < 1e-3
+
+
+@torch.no_grad()
+def test_memory_is_handed_on():
+    network, measurement = light(), random_measurement(24, 24)
+    before = network(measurement)
+    first_tail = network.networks[0].tail
+    first_tail.bias.data[8:] += 1  # of the features alone: the first correction stays
+    assert not torch.allclose(network(measurement), before)
+
+
+@torch.no_grad()
+def test_memory_format_and_precision_leave_the_result():
+    network, measurement = light(), random_measurement(33, 24)
+    expected = network(measurement)
+    set_memory_format(network, channels_last=True)
+    assert network.networks[0].head.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(network(measurement), expected, rtol=0, atol=1e-5)
+    lower = Autocast(network, "bfloat16")(measurement)
+    assert misfit(lower, measurement) < 1e-6  # physics stays in float32
+    torch.testing.assert_close(lower, expected, rtol=0, atol=0.05 * float(expected.abs().max()))
+
+
+def test_every_weight_is_trained():
+    network = light().train()
+    sum(stage.square().sum() for stage in network.stages(random_measurement(32, 32))).backward()
+    idle = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    # the last U-Net hands nothing on, but its tail has one weight for both
+    assert idle == []
+
+
+def test_wrong_options_and_inputs_are_refused():
+    with pytest.raises(ValueError, match="n_stages"):
+        LightCascade(n_stages=0)
+    with pytest.raises(ValueError, match="measurement"):
+        light()(torch.zeros(1, 4, 16, 16))
+
+
+# ------------------------------------------------------------------------------------------------------- textures
+
+
+@pytest.mark.parametrize("options", [{}, {"n_textures": 2, "attention": True}, {"injection": "adain"}])
+@torch.no_grad()
+def test_samples_keep_what_was_measured_and_differ(options):
+    network, measurement = texture(**options), random_measurement(40, 33, batch=2)
+    noise = noise_for(measurement, n_samples=3)
+    samples = network.samples(measurement, noise)
+    assert samples.shape == (2, 3, 2, 40, 33)
+    for index in range(3):
+        one = network(measurement, noise[:, index])
+        torch.testing.assert_close(one, samples[:, index], rtol=0, atol=1e-5)
+        assert misfit(one, measurement) < 1e-6
+    assert not torch.allclose(samples[:, 0], samples[:, 1], atol=1e-3)
+    assert torch.equal(network(measurement), network(measurement))
+
+
+@torch.no_grad()
+def test_a_new_texture_cascade_is_the_cascade_it_starts_from(tmp_path):
+    base = light()
+    torch.save({name: value.half() for name, value in base.state_dict().items()}, tmp_path / "base.pt")
+    base.load_state_dict(torch.load(tmp_path / "base.pt"))
+    network = start_from_cascade(TextureCascade(**TEXTURES), tmp_path / "base.pt").eval()
+    measurement = random_measurement(40, 33, batch=2)
+    torch.testing.assert_close(network(measurement), base(measurement), rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"base\.pt.*n_stages"):
+        start_from_cascade(TextureCascade(**{**TEXTURES, "n_stages": 4}), tmp_path / "base.pt")
+    with pytest.raises(ValueError, match=r"base\.pt.*widths"):
+        start_from_cascade(TextureCascade(**{**TEXTURES, "widths": (6, 8, 16)}), tmp_path / "base.pt")
+
+
+def test_textures_train_alone():
+    network = train_textures_alone(texture())
+    before = copy_state(network)
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    network.train()
+    sum(output.square().sum() for output in network.stages(random_measurement(40, 40))).backward()
+    optimizer.step()
+    after = network.state_dict()
+    shared = set(LightCascade(**SMALL).state_dict())
+    assert same_state({n: before[n] for n in shared}, {n: after[n] for n in shared})
+    changed = {name.split(".")[0] for name in after.keys() - shared if not torch.equal(before[name], after[name])}
+    assert changed == {"encoder", "mapping", "networks"}
+
+
+@torch.no_grad()
+def test_stages_of_a_texture_cascade_are_two_samples():
+    network, measurement = texture(n_textures=2), random_measurement(40, 40, batch=2)
+    torch.manual_seed(3)
+    mean, log_variance, style, second, first = network.stages(measurement)
+    assert mean.shape == log_variance.shape == (2, 2, 8)
+    assert style.shape[:2] == (2, 8)
+    torch.manual_seed(3)
+    noise = torch.randn(2, 2, 2, 40, 40)
+    torch.testing.assert_close(network.samples(measurement, noise), torch.stack((first, second), dim=1))
+
+
+def test_wrong_textures_are_refused():
+    for options in ({"n_texture_stages": 0}, {"n_texture_stages": 3}, {"n_textures": 0}, {"texture_size": 0}):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            TextureCascade(**{**TEXTURES, **options})
+    network, measurement = texture(), random_measurement(24, 24)
+    with pytest.raises(ValueError, match="noise"):
+        network(measurement, torch.zeros(1, 2, 24, 25))
+    with pytest.raises(ValueError, match="pixels"):
+        texture(texture_size=600)(measurement, noise_for(measurement))
+
+
+# --------------------------------------------------------------------------------------------------------- series
+
+
+def series(height, width, frames, n_coils=1, seed=0):
+    """A packed measurement of one random series."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = (torch.rand(1, 1, height, width, frames, generator=generator) < 0.4).float()
+    mask[:, :, height // 2, width // 2] = 1
+    kspace = mask * torch.randn(1, 1, height, width, frames, generator=generator, dtype=torch.complex64)
+    return pack_series(kspace, mask)
+
+
+@pytest.mark.parametrize("view_sharing", [True, False])
+@pytest.mark.parametrize("shape", [(16, 20, 4), (17, 13, 3)])
+@torch.no_grad()
+def test_series_keep_what_was_measured(shape, view_sharing):
+    measurement = series(*shape)
+    result = light_cine(view_sharing=view_sharing)(measurement)
+    assert result.shape == (1, 2, *shape)
+    assert misfit(frames_to_batch(result), frames_to_batch(measurement)) < 1e-6
+
+
+@torch.no_grad()
+def test_series_scale_with_their_measurement_and_see_other_frames():
+    network, measurement = light_cine(), series(16, 16, 5)
+    result = network(measurement)
+    scaled = measurement.clone()
+    scaled[:, :2] *= 250
+    torch.testing.assert_close(network(scaled), 250 * result, rtol=0, atol=1e-4 * 250 * float(result.abs().max()))
+    other = measurement.clone()
+    other[:, :2, ..., 0] *= -0.5
+    assert not torch.allclose(network(other)[..., 1], result[..., 1], atol=1e-4)
+
+
+def test_a_cine_cascade_needs_a_stage():
+    with pytest.raises(ValueError, match="n_stages"):
+        LightCineCascade(n_stages=0)
+
+
+# -------------------------------------------------------------------------------------------------------- exports
+
+EXPORTED = {
+    "light": (light, random_measurement(36, 28, batch=2), [random_measurement(*size, batch=3) for size in SIZES]),
+    "coils": (light, coil_measurement(36, 28, batch=2), [coil_measurement(*size, batch=3) for size in SIZES]),
+    "texture": (texture, random_measurement(80, 64, batch=2), [random_measurement(*size, batch=3) for size in SIZES]),
+    "cine": (light_cine, series(24, 16, 4), [series(48, 40, 5), series(33, 27, 3)]),
+}
+
+
+def free_axes(measurement):
+    return ({0: AUTO, 2: AUTO, 3: AUTO, **({4: AUTO} if measurement.dim() == 5 else {})},)
+
+
+def assert_same(results, expected, share):
+    for result, truth in zip(results, expected, strict=True):
+        np.testing.assert_allclose(result, truth, rtol=0, atol=share * np.abs(truth).max())
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+@torch.no_grad()
+def test_torchscript_gives_the_same_numbers(name):
+    make, _, measurements = EXPORTED[name]
+    network, file = make(), io.BytesIO()
+    torch.jit.save(torch.jit.script(network), file)
+    file.seek(0)
+    scripted = torch.jit.load(file)
+    assert_same([scripted(m).numpy() for m in measurements], [network(m).numpy() for m in measurements], 1e-6)
+    if name == "light":
+        for mine, theirs in zip(network.stages(measurements[1]), scripted.stages(measurements[1]), strict=True):
+            torch.testing.assert_close(theirs, mine, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["light", *(pytest.param(n, marks=pytest.mark.slow) for n in ("coils", "texture", "cine"))]
+)
+@torch.no_grad()
+def test_exported_program_gives_the_same_numbers(name):
+    make, example, measurements = EXPORTED[name]
+    network, file = make(), io.BytesIO()
+    torch.export.save(torch.export.export(network, (example,), dynamic_shapes=free_axes(example)), file)
+    file.seek(0)
+    program = torch.export.load(file).module()
+    assert_same([program(m).numpy() for m in measurements], [network(m).numpy() for m in measurements], 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # torch's exporter uses what torch deprecates
+@pytest.mark.parametrize("name", EXPORTED)
+@torch.no_grad()
+def test_onnx_gives_the_same_numbers(name, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    make, example, measurements = EXPORTED[name]
+    network, path = make(), tmp_path / "model.onnx"
+    torch.onnx.export(network, (example,), path, dynamo=True, dynamic_shapes=free_axes(example), verbose=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    place = session.get_inputs()[0].name
+    results = [session.run(None, {place: m.numpy()})[0] for m in measurements]
+    assert_same(results, [network(m).numpy() for m in measurements], 1e-3)
