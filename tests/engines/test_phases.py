@@ -51,3 +51,16 @@ def test_bad_phases_are_refused():
         Phase("gan", -1)
     with pytest.raises(ValueError, match="at least one phase of one epoch"):
         PhaseSchedule([Phase("gan", 0)])
+
+
+def test_one_schedule_spans_phases():
+    """Warm-up and fall run on over the border; the phase after begins its own."""
+    options = {"decay": "cosine", "final_fraction": 0.1, "warmup_epochs": 2}
+    phases = PhaseSchedule([Phase("small", 4, **options), Phase("full", 6, same_schedule=True), Phase("gan", 2)])
+    whole = Phase("whole", 10, **options)
+    for epochs in (0, 1, 3.9, 4, 7.5, 9.99):
+        factor, phase = phases.rate(epochs)
+        assert factor == pytest.approx(whole.rate_factor(epochs))
+        assert phase.name == "small"
+    assert phases.rate(10) == (1.0, phases.phases[2])
+    assert phases.rate(13) == (1.0, phases.phases[2])

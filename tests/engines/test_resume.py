@@ -11,9 +11,9 @@ from toy_gan import train_until_killed
 def in_a_process(processes):
     """Runs a training in a fresh process, and returns how that process ended."""
 
-    def run(directory, kill=""):
+    def run(directory, kill="", muon=False):
         directory.mkdir(exist_ok=True)
-        process = processes.Process(target=train_until_killed, args=(directory, kill))
+        process = processes.Process(target=train_until_killed, args=(directory, kill, muon))
         process.start()
         process.join()
         return process.exitcode
@@ -35,12 +35,13 @@ def differences(one, other, place=""):
     return [] if same else [place]
 
 
-def test_killed_training_ends_like_one_that_ran_through(in_a_process, tmp_path):
+@pytest.mark.parametrize("muon", [False, True])
+def test_killed_training_ends_like_one_that_ran_through(in_a_process, tmp_path, muon):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert in_a_process(whole) == 0
+    assert in_a_process(whole, muon=muon) == 0
     for moment in ("after 7", "writing 9", "within 13"):
-        assert in_a_process(broken, moment) == -signal.SIGKILL
-    assert in_a_process(broken) == 0
+        assert in_a_process(broken, moment, muon) == -signal.SIGKILL
+    assert in_a_process(broken, muon=muon) == 0
 
     executed = [int(line) for line in (broken / "iterations.txt").read_text().split()]
     # resumes from the checkpoints of iterations 6, 6 and 12
@@ -53,7 +54,7 @@ def test_killed_training_ends_like_one_that_ran_through(in_a_process, tmp_path):
     best = [torch.load(folder / "model.pt", weights_only=True) for folder in (whole, broken)]
     assert differences(*best) == []
 
-    assert in_a_process(broken) == 0  # finished: not repeated
+    assert in_a_process(broken, muon=muon) == 0  # finished: not repeated
     assert [int(line) for line in (broken / "iterations.txt").read_text().split()] == executed
 
 

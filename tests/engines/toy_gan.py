@@ -18,7 +18,7 @@ from monai.handlers import ValidationHandler
 from torch import Tensor, nn
 
 from common.data.loading import evaluation_loader, training_loader
-from common.engines import GanTrainer, Phase, TrainingCheckpoint, exponential_average
+from common.engines import GanTrainer, Muon, Phase, TrainingCheckpoint, exponential_average
 from common.handlers.best_model import BestModel
 
 WEIGHTS = {"pixel": 10.0, "early": 0.5, "adversarial": 1.0, "critic": 1.0}
@@ -101,6 +101,7 @@ def toy_trainer(
     gan: bool = True,
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     learning_rate: float = 1e-3,
+    muon: bool = False,
     **options: Any,
 ) -> GanTrainer:
     """A trainer on the CPU, with the same first weights each time; ``options`` go to :class:`GanTrainer`."""
@@ -114,7 +115,7 @@ def toy_trainer(
         max_epochs=max_epochs,
         train_data_loader=training_loader(data or toy_data(), batch_size, shuffle=shuffle),
         network=network,
-        optimizer=optimizer(network.parameters(), lr=learning_rate),
+        optimizer=Muon(network) if muon else optimizer(network.parameters(), lr=learning_rate),
         **{"objective": ToyObjective(), "weights": WEIGHTS, "decollate": False, **options},
     )
 
@@ -150,7 +151,7 @@ def toy_validator(network: nn.Module, path: Path, values: list[float] | None = N
 # --------------------------------------------------------------------------------------- a training that gets killed
 
 
-def train_until_killed(directory: Path, kill: str = "") -> None:
+def train_until_killed(directory: Path, kill: str = "", muon: bool = False) -> None:
     """A whole GAN training in a process of its own: resumes, and kills itself at ``kill``.
 
     ``after 7`` kills after iteration 7, ``within 13`` between the steps of discriminator and generator, and
@@ -163,13 +164,14 @@ def train_until_killed(directory: Path, kill: str = "") -> None:
         Phase("pixel", 1, adversarial=False),
         Phase("gan", 3, learning_rate=5e-4, decay="linear", final_fraction=0.1),
     ]
-    network = toy_generator(dropout=0.3)
+    network = toy_generator(width=8, dropout=0.3)
     ema = exponential_average(network)
     validator = toy_validator(ema.module, directory / "model.pt")
     trainer = toy_trainer(
         network,
         max_epochs=4,
         phases=phases,
+        muon=muon,
         ema=ema,
         weight_clip=0.5,
         checkpoint=TrainingCheckpoint(directory / "checkpoints", every_iterations=3, validator=validator),

@@ -102,3 +102,26 @@ def test_bad_input_is_refused():
         metric.update((torch.ones(1, 2, 16, 16), None))
     with pytest.raises(ValueError, match=r"2 channels .* got shape \[1, 3, 16, 16\]"):
         metric.update((torch.ones(1, 3, 16, 16), torch.ones(1, 3, 16, 16)))
+
+
+def test_a_constant_metric_is_computed_once():
+    calls = []
+
+    def baseline(output):
+        calls.append(len(output))
+        return [item["image"] for item in output], [item["label"] for item in output]
+
+    items = random_items(3)
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(items, batch_size=2),
+        network=Halve(),
+        key_val_metric={"psnr": ProtocolMetric()},
+        additional_metrics={"baseline": ProtocolMetric(output_transform=baseline, constant=True)},
+    )
+    evaluator.run()
+    first, details = dict(evaluator.state.metrics), evaluator.state.metric_details["baseline"].clone()
+    evaluator.run()
+    assert evaluator.state.metrics == first
+    assert torch.equal(evaluator.state.metric_details["baseline"], details)
+    assert calls == [2, 1]

@@ -305,11 +305,17 @@ def test_a_cine_cascade_needs_a_stage():
 
 # -------------------------------------------------------------------------------------------------------- exports
 
+
+def images(make, height, width):
+    """An example to export with, and measurements of other sizes."""
+    return make(height, width, batch=2), [make(*size, batch=3) for size in SIZES]
+
+
 EXPORTED = {
-    "light": (light, random_measurement(36, 28, batch=2), [random_measurement(*size, batch=3) for size in SIZES]),
-    "coils": (light, coil_measurement(36, 28, batch=2), [coil_measurement(*size, batch=3) for size in SIZES]),
-    "texture": (texture, random_measurement(80, 64, batch=2), [random_measurement(*size, batch=3) for size in SIZES]),
-    "cine": (light_cine, series(24, 16, 4), [series(48, 40, 5), series(33, 27, 3)]),
+    "light": (lambda: light(n_stages=2), *images(random_measurement, 36, 28)),
+    "coils": (lambda: light(n_stages=1, n_dc_iterations=2), *images(coil_measurement, 36, 28)),
+    "texture": (lambda: texture(n_stages=2, n_texture_stages=1), *images(random_measurement, 80, 64)),
+    "cine": (lambda: light_cine(n_stages=1), series(24, 16, 4), [series(48, 40, 5), series(33, 27, 3)]),
 }
 
 

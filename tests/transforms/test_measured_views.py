@@ -6,9 +6,10 @@ from helpers import random_complex
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.engines import Phase, PhaseSchedule
 from common.operators import SingleCoilAcquisition
 from common.operators.masks import AccelerationMasks, sampling_mask
-from common.transforms import InOrder, PrepareAcquisition, RandomFlips, RandomRows
+from common.transforms import InOrder, PrepareAcquisition, RandomFlips, RandomRows, Reduce
 
 
 def generator(seed=0):
@@ -125,3 +126,33 @@ def test_a_training_batch_of_strips_has_masks_of_its_size():
 def test_a_strip_without_rows_is_refused():
     with pytest.raises(ValueError, match="height must be at least 1, got 0"):
         RandomRows(0)
+
+
+def test_reduced_images_are_means_of_blocks():
+    image = random_complex(2, 1, 7, 9, dtype=torch.complex64)
+    reduced = Reduce(2)(image, generator())
+    expected = torch.nn.functional.avg_pool2d(image.real, 2) + 1j * torch.nn.functional.avg_pool2d(image.imag, 2)
+    torch.testing.assert_close(reduced, expected)
+    assert Reduce(1)(image, generator()) is image
+
+
+def test_reduction_follows_the_phases_of_a_training():
+    class Trainer:
+        def __init__(self):
+            self.phase, self.phases, self.checks = None, PhaseSchedule([Phase("small", 1), Phase("full", 1)]), []
+
+        def add_event_handler(self, event, check):
+            self.checks.append(check)
+
+    trainer, small, full = Trainer(), Phase("small", 1), Phase("full", 1)
+    prepare = PrepareAcquisition(AccelerationMasks([2], [0.2]), InOrder([Reduce({"small": 2, "full": 1})]))
+    prepare.attach(trainer)
+    for phase, size in ((small, 8), (full, 16)):
+        trainer.phase = phase
+        measurement, truth = prepare({"image": torch.rand(2, 1, 16, 16)}, torch.device("cpu"))
+        assert measurement.shape == (2, 3, size, size)
+        assert truth.shape == (2, 2, size, size)
+    incomplete = Reduce({"small": 2})
+    incomplete.attach(trainer)
+    with pytest.raises(ValueError, match=r"factor.*full"):
+        trainer.checks[-1](trainer)
