@@ -82,7 +82,7 @@ def network_units(batch, stages, scaling):
     return truth / peak, y / peak, mask, [stage / peak for stage in stages]
 
 
-def expected_terms(batch, stages, scaling, adversarial):
+def expected_terms(batch, stages, scaling, adversarial, images=("s", "t")):
     """Sums over A (the batch) and B (the batch rolled by one); weights alpha, 100 alpha and delta left out."""
     x, y, mask, (s1, s, t1, t) = network_units(batch, stages, scaling)
     r = mask.size / mask.sum()
@@ -91,28 +91,30 @@ def expected_terms(batch, stages, scaling, adversarial):
     discriminator_side, generator_side = ADVERSARIAL[adversarial]
     terms = dict.fromkeys(("image", "error", "frequency", "total_variation", "adversarial", "critic"), 0.0)
     for one in (a, b):
-        terms["image"] += r * mean_abs(one["x"] - one["s"]) + r * mean_abs(one["x"] - one["t"])
-        terms["error"] += r * mean_abs(one["x"] - one["s1"]) + r * mean_abs(one["x"] - one["t1"])
-        for raw in (one["s1"], one["t1"]):
+        for consistent in images:
+            raw = one[f"{consistent}1"]
+            terms["image"] += r * mean_abs(one["x"] - one[consistent])
+            terms["error"] += r * mean_abs(one["x"] - raw)
             terms["frequency"] += r**2 * mean_abs(one["y"] - one["mask"] * numpy_fft2c(raw))
-        terms["total_variation"] += total_variation(one["s"]) + total_variation(one["t"])
+            terms["total_variation"] += total_variation(one[consistent])
     for fake, real in itertools.product((a, b), (a, b)):
-        for stage in ("s", "t"):
+        for stage in images:
             fake_scores, real_scores = numpy_critic(fake[stage]), numpy_critic(real["x"])
             terms["adversarial"] += generator_side(fake_scores)
             terms["critic"] += discriminator_side(real_scores, fake_scores)
-    return terms
+    return {**terms, "difference": mean_abs(as_numpy(batch["label"]) - as_numpy(stages[3]))}
 
 
 @pytest.mark.parametrize("scaling", ["shifted", "peak"])
 @pytest.mark.parametrize("adversarial", ADVERSARIAL)
-def test_every_term_is_the_methods_formula(module, material, scaling, adversarial):
+@pytest.mark.parametrize("both_images", [True, False])
+def test_every_term_is_the_methods_formula(module, material, scaling, adversarial, both_images):
     batch, stages = material
-    objective = module.RefineGanObjective(scaling, adversarial)
+    objective = module.RefineGanObjective(scaling, adversarial, both_images)
     assert isinstance(objective, Objective)
     terms = objective.generator_terms(batch, stages, Critic())
     terms |= objective.discriminator_terms(batch, stages, Critic())
-    expected = expected_terms(batch, stages, scaling, adversarial)
+    expected = expected_terms(batch, stages, scaling, adversarial, ("s", "t") if both_images else ("t",))
     assert terms.keys() == expected.keys()
     for name, value in terms.items():
         assert value.item() == pytest.approx(expected[name], rel=1e-5), name
@@ -120,7 +122,7 @@ def test_every_term_is_the_methods_formula(module, material, scaling, adversaria
 
 def test_a_phase_without_discriminator_has_no_adversarial_term(module, material):
     terms = module.RefineGanObjective().generator_terms(*material, None)
-    assert set(terms) == {"image", "error", "frequency", "total_variation"}
+    assert set(terms) == {"image", "error", "frequency", "total_variation", "difference"}
 
 
 def test_a_perfect_reconstruction_costs_its_total_variation_alone(module, material):
