@@ -8,7 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.networks import LightCascade
 from common.operators import fft2c, pack_measurement
+
+SMALL_CASCADE: dict[str, Any] = {"n_stages": 2, "widths": [4, 6], "memory": 2, "n_conditions": 3}
+"""Options of the brain bundle's network that make it small."""
+
+
+def small_cascade(seed: int = 0) -> LightCascade:
+    """Return a small cascade of random weights that changes images visibly, in evaluation mode."""
+    torch.manual_seed(seed)
+    network = LightCascade(**SMALL_CASCADE)
+    for stage in network.networks:
+        torch.nn.init.normal_(stage.tail.weight, std=0.05)  # type: ignore[union-attr]
+    return network.eval()
 
 
 def assert_adjoint(op: Any, x: Tensor, y: Tensor, rtol: float = 1e-10) -> None:

@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = Path("bundles") / "brain_mri_refinegan_reconstruction"
 SHIPPED = {"mask_family": "radial", "sampling_rate": 0.1}
 # small enough for minutes on two CPU cores, large enough to gain several dB
-NETWORK = {"width": 16, "mask_family": "radial", "sampling_rate": 0.2}
-TRAINING = {"val_interval": 10, "epochs#pixel": 20, "epochs#refine": 10, "epochs#gan": 2}
+NETWORK = {"n_stages": 3, "widths": [16, 32], "memory": 8, "mask_family": "radial", "sampling_rate": 0.2}
+TRAINING = {"val_interval": 10, "epochs#small": 10, "epochs#full": 20, "epochs#gan": 1}
 COUNTS = {"n_train": 48, "n_valid": 6, "n_test": 12}
 
 
 @command
 def demo(out: str = "out/demo") -> str:
-    """Reconstruct a synthetic brain by the shipped weights; then train RefineGAN briefly, and report on unseen cases.
+    """Reconstruct a synthetic brain by the shipped weights; then train briefly, and report on unseen cases.
 
     The first takes seconds, the rest minutes on two CPU cores. Run again, it goes on where it was stopped.
 
@@ -66,7 +66,7 @@ def _train(folder: Path) -> Path:
     _say("5/5  report")
     (results / "history.csv").write_bytes((folder / "training" / "history.csv").read_bytes())
     return report_results(
-        results, folder / "report.html", title="RefineGAN, a short training on synthetic brains", dataset_dir=data
+        results, folder / "report.html", title="A short training on synthetic brains", dataset_dir=data
     )
 
 

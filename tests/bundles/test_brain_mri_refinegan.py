@@ -26,6 +26,7 @@ from bundle_checks import (
     run_readme,
 )
 from bundle_commands import ROOT, Result, WarmPython, cold_python, overrides
+from helpers import SMALL_CASCADE, small_cascade
 from jsonschema import Draft202012Validator
 from monai.bundle import verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
@@ -35,13 +36,13 @@ from skimage.metrics import structural_similarity
 
 from common.engines import load_weights
 from common.handlers import save_weights
-from common.networks import RefineGanGenerator
+from common.networks import LightCascade, RefineGanGenerator
 from common.operators.masks import sampling_mask
 
 NAME = "brain_mri_refinegan_reconstruction"
 BUNDLE = ROOT / "bundles" / NAME
 CONFIGS = BUNDLE / "configs"
-WIDTH = 4
+NETWORK = SMALL_CASCADE
 RATE = 0.1
 AFFINE = np.array([[0, -1.5, 0, 4], [0.9, 0, 0, -3], [0, 0, 5, 20], [0, 0, 0, 1.0]])
 
@@ -119,43 +120,34 @@ def mixed(scratch: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def network(scratch: Path) -> RefineGanGenerator:
+def network(scratch: Path) -> LightCascade:
     """A small generator that changes images visibly, as stored on disk."""
-    torch.manual_seed(0)
-    network = RefineGanGenerator(WIDTH)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = None  # statistics are the mean of all that was seen
-            if isinstance(module, torch.nn.Conv2d) and module.bias is not None:  # the heads
-                module.weight.mul_(10)
-        for _ in range(3):
-            network(torch.rand(4, 3, 32, 32))
+    network = small_cascade()
     save_weights(network, scratch / "models" / "model.pt", half=True)
     load_weights(network, scratch / "models" / "model.pt")
     return network.eval()
 
 
-def reconstruct(network: RefineGanGenerator, kspace: NDArray, mask: NDArray) -> NDArray[np.complex128]:
+def reconstruct(network: LightCascade, kspace: NDArray, mask: NDArray) -> NDArray[np.complex128]:
     measurement = np.stack([kspace.real, kspace.imag, np.broadcast_to(mask, kspace.shape)])[None]
     with torch.no_grad():
         real, imaginary = network(torch.from_numpy(measurement.astype(np.float32)))[0].double().numpy()
     return real + 1j * imaginary
 
 
-def simulated(network: RefineGanGenerator, image: NDArray, name: str) -> Evaluated:
+def simulated(network: LightCascade, image: NDArray, name: str) -> Evaluated:
     """Zero-filled image, truth and reconstruction of an image file's slice."""
     mask = sampling_mask("radial", image.shape, RATE, seed=name, angle_deg=0)[0, 0].numpy()
     kspace = centred_fft(image) * mask
     return centred_ifft(kspace), image.astype(complex), reconstruct(network, kspace, mask)
 
 
-def measured(network: RefineGanGenerator, kspace: NDArray, truth: NDArray | None) -> Evaluated:
+def measured(network: LightCascade, kspace: NDArray, truth: NDArray | None) -> Evaluated:
     return centred_ifft(kspace), truth, reconstruct(network, kspace, COLUMNS)
 
 
 @pytest.fixture(scope="module")
-def expected(mixed: Path, network: RefineGanGenerator) -> dict[tuple[str, int], Evaluated]:
+def expected(mixed: Path, network: LightCascade) -> dict[tuple[str, int], Evaluated]:
     """What inference should find, computed from the files without the bundle's readers, operators and engine."""
     with Image.open(mixed / "head.png") as picture:
         slices = {("head.png", 0): simulated(network, np.asarray(picture) / 255, "head.png")}
@@ -177,7 +169,7 @@ def expected(mixed: Path, network: RefineGanGenerator) -> dict[tuple[str, int], 
 
 # -- training ----------------------------------------------------------------------------------------------------
 
-TINY = overrides(width=WIDTH, image_size=[32, 32], batch_size=2, epochs__pixel=1)
+TINY = overrides(**NETWORK, image_size=[32, 32], batch_size=2, epochs__small=0)
 
 
 @pytest.fixture(scope="module")
@@ -196,12 +188,12 @@ def trained(scratch: Path, brains: Path) -> Path:
 def test_training_writes_weights_history_and_curves(trained: Path) -> None:
     state = torch.load(trained / "model.pt", weights_only=True)
     assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float16}
-    network = load_weights(RefineGanGenerator(WIDTH), trained / "model.pt").eval()
+    network = load_weights(LightCascade(**NETWORK), trained / "model.pt").eval()
     with torch.no_grad():
         assert torch.isfinite(network(torch.rand(1, 3, 40, 48))).all()
 
     rows = read_csv(trained / "history.csv")
-    assert [(row["epoch"], row["phase"]) for row in rows] == [("1", "pixel"), ("2", "gan")]
+    assert [(row["epoch"], row["phase"]) for row in rows] == [("1", "full"), ("2", "gan")]
     assert not rows[0]["loss_critic"]
     assert not rows[0]["loss_adversarial"]
     values = {name: float(value) for name, value in rows[1].items() if name != "phase"}
@@ -231,21 +223,36 @@ def test_training_goes_on_where_it_stopped(trained: Path, brains: Path, scratch:
     assert math.isfinite(float(after[2]["loss"]))
 
 
-def test_training_starts_from_weights_and_keeps_frozen_statistics(
-    scratch: Path, brains: Path, network: RefineGanGenerator, python: WarmPython
-) -> None:
-    folder = scratch / "frozen"
-    config = "['configs/train.json','configs/smoke.json']"
-    where = overrides(dataset_dir=brains, output_dir=folder, ckpt_dir=folder)
-    start = overrides(initial_weights=scratch / "models" / "model.pt", frozen_norm=True, epochs__gan=0)
-    done = python("monai.bundle", "run", "--config_file", config, *where, *TINY, *start, cwd=BUNDLE)
+def test_the_papers_generator_trains_and_reconstructs(scratch: Path, brains: Path, python: WarmPython) -> None:
+    folder = scratch / "paper"
+    where = overrides(dataset_dir=brains, output_dir=folder, ckpt_dir=folder, width=4, image_size=[32, 32])
+    short = overrides(batch_size=2, epochs={"pixel": 1, "refine": 1, "gan": 1}, val_interval=5)
+    config = "['configs/train.json','configs/paper.json']"
+    done = python("monai.bundle", "run", "--config_file", config, *where, *short, cwd=BUNDLE)
     assert done.status == 0, done.stderr
-    before, after = network.state_dict(), torch.load(folder / "model.pt", weights_only=True)
-    changed = {
-        name for name, value in before.items() if not torch.allclose(value.float(), after[name].float(), atol=1e-6)
-    }
-    assert "stage1.head.weight" in changed
-    assert not [name for name in changed if "running" in name]
+    rows = read_csv(folder / "history.csv")
+    assert [row["phase"] for row in rows] == ["pixel", "refine", "gan"]
+    assert all(float(row["psnr"]) for row in rows)  # the last epoch of each phase is validated
+    load_weights(RefineGanGenerator(4), folder / "model_paper.pt")
+
+    config = "['configs/inference.json','configs/inference_paper.json']"
+    where = overrides(dataset_dir=brains / "test", output_dir=folder, ckpt_dir=folder, width=4)
+    done = python("monai.bundle", "run", "--config_file", config, *where, cwd=BUNDLE)
+    assert done.status == 0, done.stderr
+    assert (folder / "reconstructions" / "7_recon.png").is_file()
+
+
+def test_the_papers_generator_refuses_phase(scratch: Path, tmp_path: Path, python: WarmPython) -> None:
+    phase = np.exp(4j * smooth_image(1, 2, 24, 20))
+    kspace = centred_fft(smooth_image(0, 2, 24, 20) * phase).astype(np.complex64)
+    data = tmp_path / "data"
+    data.mkdir()
+    write_kspace(data / "scan.h5", kspace=kspace)
+    save_weights(RefineGanGenerator(4), tmp_path / "model_paper.pt")
+    config = "['configs/inference.json','configs/inference_paper.json']"
+    where = overrides(dataset_dir=data, output_dir=tmp_path / "out", ckpt_dir=tmp_path, width=4)
+    done = python("monai.bundle", "run", "--config_file", config, *where, cwd=BUNDLE)
+    assert_one_line(done, r"scan\.h5: expected an image without phase")
 
 
 @pytest.mark.slow
@@ -255,7 +262,7 @@ def test_two_processes_train_together(brains: Path, scratch: Path, python: WarmP
     where = overrides(dataset_dir=brains, output_dir=folder, ckpt_dir=folder)
     done = python(*TORCHRUN, "--config_file", config, *where, *TINY, cwd=BUNDLE)
     assert done.status == 0, done.stderr
-    load_weights(RefineGanGenerator(WIDTH), folder / "model.pt")
+    load_weights(LightCascade(**NETWORK), folder / "model.pt")
     rows = read_csv(folder / "history.csv")
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(math.isfinite(float(row["loss"])) for row in rows)
@@ -265,13 +272,13 @@ def test_two_processes_train_together(brains: Path, scratch: Path, python: WarmP
 
 
 @pytest.fixture(scope="module")
-def inferred(scratch: Path, mixed: Path, network: RefineGanGenerator, python: WarmPython) -> tuple[Path, Result]:
+def inferred(scratch: Path, mixed: Path, network: LightCascade, python: WarmPython) -> tuple[Path, Result]:
     """The output of inference from the root of the repository."""
     folder = scratch / "inference"
     bundle = BUNDLE.relative_to(ROOT)
     where = overrides(bundle_root=bundle, dataset_dir=mixed, ckpt_dir=scratch / "models", output_dir=folder)
     done = python(
-        "monai.bundle", "run", "--config_file", f"{bundle}/configs/inference.json", *where, *overrides(width=WIDTH)
+        "monai.bundle", "run", "--config_file", f"{bundle}/configs/inference.json", *where, *overrides(**NETWORK)
     )
     assert done.status == 0, done.stderr
     return folder, done
@@ -319,29 +326,6 @@ def test_reconstructions_keep_the_measured_samples(expected: dict[tuple[str, int
         measured_kspace = centred_fft(zero_filled)
         sampled = np.abs(measured_kspace) > 1e-6
         np.testing.assert_allclose(centred_fft(reconstruction)[sampled], measured_kspace[sampled], atol=1e-4)
-
-
-def test_first_stage_is_the_image_after_the_first_network(
-    mixed: Path, scratch: Path, network: RefineGanGenerator, python: WarmPython
-) -> None:
-    folder, data = scratch / "first_stage", scratch / "one_head"
-    data.mkdir()
-    shutil.copy(mixed / "head.png", data)
-    config = "['configs/inference.json','configs/first_stage.json']"
-    where = overrides(dataset_dir=data, ckpt_dir=scratch / "models", output_dir=folder, width=WIDTH)
-    done = python("monai.bundle", "run", "--config_file", config, *where, cwd=BUNDLE)
-    assert done.status == 0, done.stderr
-    with Image.open(data / "head.png") as picture:
-        image = np.asarray(picture) / 255
-    mask = sampling_mask("radial", image.shape, RATE, seed="head.png", angle_deg=0)[0, 0]
-    kspace = torch.from_numpy(centred_fft(image)) * mask
-    with torch.no_grad():
-        stages = network.stages(torch.stack((kspace.real, kspace.imag, mask))[None].float())
-    first, last = (np.hypot(*stage[0].numpy()) for stage in (stages[1], stages[3]))
-    with Image.open(folder / "reconstructions" / "head_recon.png") as picture:
-        found = np.asarray(picture)
-    np.testing.assert_allclose(found, np.clip(255 * first, 0, 255), atol=0.51)
-    assert np.abs(found - 255 * last).max() > 2
 
 
 def quality(image: NDArray, truth: NDArray, protocol: str) -> dict[str, float]:
@@ -396,9 +380,9 @@ EVALUATE = "['configs/inference.json','configs/evaluate.json']"
 
 
 @pytest.fixture(scope="module")
-def evaluated(scratch: Path, brains: Path, network: RefineGanGenerator, python: WarmPython) -> Path:
+def evaluated(scratch: Path, brains: Path, network: LightCascade, python: WarmPython) -> Path:
     folder = scratch / "evaluation"
-    where = overrides(dataset_dir=brains, ckpt_dir=scratch / "models", output_dir=folder, width=WIDTH)
+    where = overrides(dataset_dir=brains, ckpt_dir=scratch / "models", output_dir=folder, **NETWORK)
     done = python("monai.bundle", "run", "--config_file", EVALUATE, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert not (folder / "reconstructions").exists()
@@ -406,7 +390,7 @@ def evaluated(scratch: Path, brains: Path, network: RefineGanGenerator, python: 
 
 
 def test_evaluation_measures_the_validation_images_by_both_protocols(
-    evaluated: Path, brains: Path, network: RefineGanGenerator
+    evaluated: Path, brains: Path, network: LightCascade
 ) -> None:
     expected = {}
     for path in sorted((brains / "valid").iterdir()):
@@ -418,7 +402,7 @@ def test_evaluation_measures_the_validation_images_by_both_protocols(
 def test_two_processes_evaluate_as_one_does(evaluated: Path, scratch: Path, brains: Path, python: WarmPython) -> None:
     folder = scratch / "evaluation_2"
     config = EVALUATE[:-1] + ",'configs/multi_gpu_evaluate.json']"
-    where = overrides(dataset_dir=brains, ckpt_dir=scratch / "models", output_dir=folder, width=WIDTH)
+    where = overrides(dataset_dir=brains, ckpt_dir=scratch / "models", output_dir=folder, **NETWORK)
     done = python(*TORCHRUN, "--config_file", config, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert (folder / "metrics.csv").read_bytes() == (evaluated / "metrics.csv").read_bytes()
@@ -474,12 +458,6 @@ def mask_of_other_size(folder: Path) -> list[str]:
     return []
 
 
-def kspace_with_phase(folder: Path) -> list[str]:
-    phase = np.exp(4j * smooth_image(1, 2, 24, 20))
-    write_kspace(folder / "scan.h5", kspace=centred_fft(smooth_image(0, 2, 24, 20) * phase).astype(np.complex64))
-    return []
-
-
 def mask_file_of_other_size(folder: Path) -> list[str]:
     write_png(folder / "head.png", smooth_image(0, 24, 20))
     np.save(folder.parent / "mask_20_24.npy", np.ones((20, 24), dtype=bool))
@@ -510,9 +488,9 @@ def missing_weights(folder: Path) -> list[str]:
     return overrides(checkpoint=folder / "none.pt")
 
 
-def weights_of_other_width(folder: Path) -> list[str]:
+def weights_of_other_size(folder: Path) -> list[str]:
     good_image(folder)
-    return overrides(width=2 * WIDTH)
+    return overrides(n_stages=3)
 
 
 class Malicious:
@@ -545,13 +523,12 @@ BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (h5_without_kspace, r"other\.h5: no data set 'kspace', it holds image"),
     (nan_in_kspace, r"hole\.h5:kspace, slice 1: 1 of 480 values are NaN or infinite"),
     (mask_of_other_size, r"different size: .*scan\.h5:kspace is \[2, 24, 20\] .*, .*scan\.h5:mask is \[1, 1, 19\]"),
-    (kspace_with_phase, r"scan\.h5: expected an image without phase, as scaling 'shifted' takes it, .*--scaling peak"),
     (mask_file_of_other_size, r"mask_20_24\.npy: the mask has shape \(20, 24\), but the images have \(24, 20\)"),
     (unknown_mask_family, r"unknown mask family 'zigzag'; choose one of .*radial"),
     (rate_0, r"must be in \(0, 1\], got 0;"),
     (rate_above_1, r"must be in \(0, 1\], got 1\.5;"),
     (missing_weights, r"none\.pt: no such weights"),
-    (weights_of_other_width, r"model\.pt: does not fit this configuration; use the width it was trained with"),
+    (weights_of_other_size, r"model\.pt: does not fit this configuration; use the width it was trained with"),
     (malicious_weights, r"bad\.pt: expected a file of weights alone, .* it was not executed"),
     (malicious_zip, r"bad\.pt: expected a file of weights alone, .* it was not executed"),
 ]
@@ -563,12 +540,12 @@ def test_bad_input_ends_inference_with_one_line_and_no_output(
     message: str,
     scratch: Path,
     tmp_path: Path,
-    network: RefineGanGenerator,
+    network: LightCascade,
     python: WarmPython,
 ) -> None:
     folder = tmp_path / make.__name__
     folder.mkdir()
-    where = overrides(dataset_dir=folder, ckpt_dir=scratch / "models", output_dir=tmp_path / "out", width=WIDTH)
+    where = overrides(dataset_dir=folder, ckpt_dir=scratch / "models", output_dir=tmp_path / "out", **NETWORK)
     done = python("monai.bundle", "run", "--config_file", "configs/inference.json", *where, *make(folder), cwd=BUNDLE)
     assert_one_line(done, message)
     assert not (tmp_path / "out").exists()
@@ -591,7 +568,7 @@ def no_training_folder(folder: Path) -> list[str]:
     ("make", "message"),
     [
         (no_training_folder, r"dataset_dir: no folder .*no_training_folder.train; .*tools data make brain_mri"),
-        (too_few_images, r"at least batch_size=4 training images, got 1; lower batch_size"),
+        (too_few_images, r"at least batch_size=2 training images, got 1; lower batch_size"),
     ],
 )
 def test_bad_input_ends_training_with_one_line(
@@ -600,7 +577,8 @@ def test_bad_input_ends_training_with_one_line(
     folder = tmp_path / make.__name__
     folder.mkdir()
     more = make(folder)
-    where = overrides(dataset_dir=folder, output_dir=tmp_path / "out", ckpt_dir=tmp_path / "out", width=WIDTH)
+    where = overrides(dataset_dir=folder, output_dir=tmp_path / "out", ckpt_dir=tmp_path / "out", **NETWORK)
+    where += overrides(batch_size=2)
     config = "['configs/train.json','configs/smoke.json']"
     done = python("monai.bundle", "run", "--config_file", config, *where, *more, cwd=BUNDLE)
     assert_one_line(done, message)
@@ -665,21 +643,25 @@ def test_network_takes_and_gives_what_the_metadata_says(size: int) -> None:
         config_file=str(CONFIGS / "inference.json"),
         device="cpu",
         any=size,
-        width=WIDTH,
+        **NETWORK,
     )
 
 
 @pytest.mark.parametrize(("kind", "config"), [("train", "train.json"), ("infer", "inference.json")])
 def test_workflow_has_all_properties(kind: str, config: str, brains: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = brains if kind == "train" else brains / "test"
-    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), width=WIDTH)
-    assert isinstance(workflow.network_def, RefineGanGenerator)
+    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), **NETWORK)
+    assert isinstance(workflow.network_def, LightCascade)
 
 
 def test_train_and_inference_agree() -> None:
     train, inference = load("train.json"), load("inference.json")
-    for key in ("network_def", "mask", "width", "scaling", "mask_options", "mask_file", "noise_std"):
+    keys = ("network_def", "mask", "scaling", "mask_options", "mask_file", "noise_std", *NETWORK)
+    for key in keys:
         assert train[key] == inference[key], key
+    paper, inference_paper = load("paper.json"), load("inference_paper.json")
+    for key in ("network_def", "width", "scaling", "model_name"):
+        assert paper[key] == inference_paper[key], key
     assert inference["mask_family"] in train["mask_family"]
     assert inference["sampling_rate"] in train["sampling_rate"]
     assert train["validate"]["prepare_batch"] == inference["prepare_batch"]
@@ -692,7 +674,7 @@ def export_arguments(scratch: Path, filepath: Path) -> list[str]:
         ckpt_file=scratch / "models" / "model.pt",
         meta_file="configs/metadata.json",
         config_file="configs/inference.json",
-        width=WIDTH,
+        **NETWORK,
     )
 
 
@@ -702,7 +684,7 @@ def measurement(height: int, width: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([kspace.real * mask, kspace.imag * mask, mask])[None].astype(np.float32))
 
 
-def test_torchscript_gives_the_same_numbers(scratch: Path, network: RefineGanGenerator, python: WarmPython) -> None:
+def test_torchscript_gives_the_same_numbers(scratch: Path, network: LightCascade, python: WarmPython) -> None:
     done = python("monai.bundle", "ckpt_export", *export_arguments(scratch, scratch / "model.ts"), cwd=BUNDLE)
     assert done.status == 0, done.stderr
     exported = torch.jit.load(scratch / "model.ts").eval()
@@ -712,7 +694,7 @@ def test_torchscript_gives_the_same_numbers(scratch: Path, network: RefineGanGen
 
 
 @pytest.mark.slow
-def test_onnx_gives_the_same_numbers(scratch: Path, network: RefineGanGenerator, python: WarmPython) -> None:
+def test_onnx_gives_the_same_numbers(scratch: Path, network: LightCascade, python: WarmPython) -> None:
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     path = scratch / "model.onnx"
@@ -733,13 +715,20 @@ def tiny_copy(repository: Path) -> None:
     """The bundle with a small network, and one epoch of each phase, where a repository would have it."""
     bundle = repository / "bundles" / NAME
     shutil.copytree(BUNDLE, bundle, ignore=shutil.ignore_patterns("models", "eval", "__pycache__"))
-    save_weights(RefineGanGenerator(WIDTH), bundle / "models" / "model_radial_10.pt", half=True)
+    save_weights(RefineGanGenerator(4), bundle / "models" / "model_paper.pt", half=True)
     (repository / "tools").mkdir()
     shutil.copy(SCHEMA, repository / "tools")
     epochs = dict.fromkeys(load("train.json")["epochs"], 1)
     small = {"image_size": [32, 32], "batch_size": 2, "val_interval": 1, "epochs": epochs}
-    for name, changes in (("train.json", small), ("smoke.json", small), ("inference.json", {})):
-        config = {**load(name), "width": WIDTH, **changes}
+    papers = {"width": 4, "epochs": dict.fromkeys(load("paper.json")["epochs"], 1), "batch_size": 2}
+    for name, changes in (
+        ("train.json", {**NETWORK, **small}),
+        ("smoke.json", {**NETWORK, **small}),
+        ("inference.json", NETWORK),
+        ("paper.json", papers),
+        ("inference_paper.json", {"width": 4}),
+    ):
+        config = {**load(name), **changes}
         (bundle / "configs" / name).write_text(json.dumps(config), encoding="utf-8")
 
 

@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers import SMALL_CASCADE, small_cascade
 from html_page import check_page
 from PIL import Image
 from toy_comparison import BUNDLE, case, fake_run, toy_archive
 
 from common.handlers import save_weights
-from common.networks import RefineGanGenerator
 from common.operators import channels_to_complex, fft2c, pack_measurement
 from common.operators.masks import sampling_mask
 from common.panel_files import PanelIndex
@@ -46,15 +46,7 @@ def weights(tmp_path_factory):
     """Two files of random weights of one network, which change images visibly."""
     folder, paths = tmp_path_factory.mktemp("weights"), []
     for seed in (0, 1):
-        torch.manual_seed(seed)
-        network = RefineGanGenerator(width=WIDTH)
-        with torch.no_grad():
-            for module in network.modules():
-                if isinstance(module, torch.nn.BatchNorm2d):
-                    module.momentum = None  # statistics are the mean of all that was seen
-                if isinstance(module, torch.nn.Conv2d) and module.bias is not None:  # the heads
-                    module.weight.mul_(10)
-            network(torch.rand(4, 3, 32, 32))
+        network = small_cascade(seed)
         save_weights(network, folder / f"w{seed}.pt")
         paths.append(folder / f"w{seed}.pt")
     return paths
@@ -66,7 +58,11 @@ def compared(images, weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("compared") / "out"
     entries = f"tv:0.02,{BUNDLE}:{weights[0]},zero_filled,second={BUNDLE}:{weights[1]}"
     arguments = ["compare", images, "--entries", entries, "--reference", "zero_filled", "--n_cases", 2, "--out", out]
-    options = ["--sampling_rate", RATE, "--width", WIDTH]
+    options = [
+        "--sampling_rate",
+        RATE,
+        *(word for name, value in SMALL_CASCADE.items() for word in (f"--{name}", value)),
+    ]
     assert run_commands({"compare": compare}, "tools", [str(word) for word in [*arguments, *options]]) == 0
     return out
 
@@ -97,7 +93,7 @@ def reconstructed(images, weights):
     results = {}
     networks = []
     for path in weights:
-        network = RefineGanGenerator(width=WIDTH).eval()
+        network = small_cascade()
         network.load_state_dict({name: value.float() for name, value in torch.load(path, weights_only=True).items()})
         networks.append(network)
     for name in NAMES:
@@ -164,12 +160,12 @@ def test_pictures_show_all_methods_on_one_error_scale(compared, images, reconstr
 def test_comparison_tells_what_it_was_and_can_be_reported(compared, images, weights):
     said = Comparison.read(compared)
     assert said.reference == "zero_filled"
-    assert said.options == {"sampling_rate": RATE, "width": WIDTH}
+    assert said.options == {"sampling_rate": RATE, **SMALL_CASCADE}
     assert said.methods["second"]["checkpoint"] == str(weights[1])
     assert said.methods["second"]["bundle"] == BUNDLE
     page = check_page(report_results(compared, compared / "report.html", title="Comparison"))
     assert "difference (second - zero-filled)" in page.text
-    assert "--sampling_rate 0.3 --width 4" in page.text
+    assert "--sampling_rate 0.3 --n_stages 2" in page.text
 
 
 # -- a packaged bundle with a `common` of its own ------------------------------------------------------------------
@@ -202,7 +198,7 @@ def test_packaged_bundle_runs_with_its_own_common_and_measures_for_the_baselines
 def test_error_of_a_bundle_is_passed_on_and_the_older_results_stay(images, weights, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "comparison.json").write_text("older")
-    with pytest.raises(ValueError, match=rf"^{BUNDLE}:w0: .*w0\.pt: "):  # of width 4, the bundle's is 32
+    with pytest.raises(ValueError, match=rf"^{BUNDLE}:w0: .*w0\.pt: "):  # of two stages, the bundle's has six
         compare_entries(images, [f"{BUNDLE}:{weights[0]}"], tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.json"]

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers import SMALL_CASCADE, small_cascade
 
-from common.networks import RefineGanGenerator
 from tools.__main__ import commands
 from tools.command import run_commands
 from tools.tables.definition import read_definition
@@ -25,12 +25,12 @@ DEFINITION = {
     "runs": {
         "network": {
             "data": "heads",
-            "overrides": {"split": "test", "width": 4, "sampling_rate": "{rate}", "max_panels": 1},
+            "overrides": {"split": "test", **SMALL_CASCADE, "sampling_rate": "{rate}", "max_panels": 1},
         },
         "methods": {
             "data": "heads",
             "compare": {"entries": ["zero_filled", "net={bundle}"]},
-            "overrides": {"split": "test", "width": 4, "sampling_rate": "{rate}"},
+            "overrides": {"split": "test", **SMALL_CASCADE, "sampling_rate": "{rate}"},
         },
     },
     "tables": {
@@ -90,11 +90,7 @@ def test_a_table_from_weights_to_digits(tmp_path, capsys):
     bundle = tmp_path / "brain"
     shutil.copytree(BUNDLES / BRAIN, bundle, ignore=shutil.ignore_patterns("models", "eval", "__pycache__"))
     (bundle / "models").mkdir()
-    torch.manual_seed(0)
-    network = RefineGanGenerator(width=4)
-    with torch.no_grad():
-        for parameter in network.parameters():  # an untrained network gives the zero-filled image
-            parameter.add_(0.1 * torch.randn_like(parameter))
+    network = small_cascade()
     torch.save(network.state_dict(), bundle / "models" / "model.pt")
     (bundle / "docs" / "tables.json").write_text(json.dumps(DEFINITION))
     (bundle / "docs" / "README.md").write_text("<!-- table: rates -->\n<!-- /table -->\n")

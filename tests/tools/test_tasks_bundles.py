@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import SMALL_CASCADE
 from quick_bundle import write_list
 
 from common.data.synthetic import make_brain_set
@@ -114,8 +115,8 @@ def test_a_training_of_a_bundle_goes_on_after_a_kill(tmp_path):
     task = {
         "bundle": bundle,
         "config": {"train": ["train.json", "smoke.json"]},
-        "overrides": {"dataset_dir": "data", "width": 4},
-        "train": {"epochs#pixel": 4, "image_size": [32, 32], "cache": False},
+        "overrides": {"dataset_dir": "data", **SMALL_CASCADE, "batch_size": 2},
+        "train": {"epochs#small": 4, "epochs#full": 0, "image_size": [32, 32], "cache": False},
     }
     path = write_list(tmp_path / "list.yaml", [{"name": "one", **task}])
     parent = command(path)

@@ -48,7 +48,8 @@ def test_the_recipe_of_each_bundle_gives_what_it_ships(name, tmp_path, capsys):
     assert sum(line.startswith("step ") for line in lines) == len(recipe["steps"])
     assert sum(line.startswith("evaluation ") for line in lines) == len(recipe["evaluate"])
     given = {target for step in recipe["steps"] for target in step["yields"]} | set(recipe.get("copies", {}))
-    assert given == {f"models/{path.name}" for path in (BUNDLES / name / "models").glob("*.pt")}
+    # a recipe may also train a variant whose weights are not shipped yet
+    assert given >= {f"models/{path.name}" for path in (BUNDLES / name / "models").glob("*.pt")}
     assert not (tmp_path / "out").exists()
 
 

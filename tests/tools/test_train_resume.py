@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from helpers import same_state
+from helpers import SMALL_CASCADE, same_state
 
 from tools.__main__ import commands
 from tools.command import run_commands
@@ -12,7 +12,7 @@ from tools.tasks import process
 from tools.training.work import Progress, TimeLimitError
 
 BUNDLE = "brain_mri_refinegan_reconstruction"
-SMALL = {"width": 4, "image_size": [32, 32], "batch_size": 2, "val_interval": 10, "seed": 3}
+SMALL = {**SMALL_CASCADE, "image_size": [32, 32], "batch_size": 2, "val_interval": 10, "seed": 3}
 RECIPE = {
     "data": {"heads": {"make": "brain_mri", "options": {"n_train": 6, "n_valid": 1, "n_test": 0, "size": 32}}},
     "steps": [
@@ -20,12 +20,12 @@ RECIPE = {
             "name": "small",
             "config": ["train.json", "smoke.json"],
             "data": "heads",
-            "overrides": {**SMALL, "epochs": {"pixel": 20, "refine": 10, "gan": 20}},
+            "overrides": {**SMALL, "epochs": {"small": 20, "full": 10, "gan": 20}},
             "yields": {"models/model.pt": "model.pt"},
         }
     ],
     "evaluate": [
-        {"name": "seen", "data": "heads", "weights": {"checkpoint": "small/model.pt"}, "overrides": {"width": 4}}
+        {"name": "seen", "data": "heads", "weights": {"checkpoint": "small/model.pt"}, "overrides": SMALL_CASCADE}
     ],
 }
 

@@ -403,10 +403,8 @@ def test_two_versions_of_common_in_one_folder(tmp_path: Path) -> None:
     shutil.copy(ROOT / "LICENSE", changed_bundle.parent)
     with open(changed_bundle.parent / "common" / "__init__.py", "a", encoding="utf-8") as file:
         file.write('__version__ = "another"\n')
-    with open(changed_bundle.parent / "common" / "networks" / "refinegan.py", "a", encoding="utf-8") as file:
-        file.write(
-            "\n_f = RefineGanGenerator.forward\nRefineGanGenerator.forward = lambda self, x: 0.5 * _f(self, x)\n"
-        )
+    with open(changed_bundle.parent / "common" / "networks" / "light_cascade.py", "a", encoding="utf-8") as file:
+        file.write("\n_f = LightCascade.forward\nLightCascade.forward = lambda self, x: 0.5 * _f(self, x)\n")
     packages = [
         build_package(find_bundle(name), tmp_path / "dist"),
         build_package(changed_bundle, tmp_path / "dist", common=changed_bundle.parent / "common"),

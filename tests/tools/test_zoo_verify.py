@@ -68,7 +68,7 @@ def test_the_real_bundle_passes_the_quick_checks_and_json_is_all_that_is_printed
     checks = {check["name"]: check for check in result["checks"]}
     assert list(checks)[: len(FIRST)] == FIRST
     assert {check["status"] for name, check in checks.items() if name != "large files"} == {"pass"}
-    assert checks["weights fit"]["detail"] == "484 tensors"
+    assert checks["weights fit"]["detail"] == "224 tensors"
     assert checks["output size"]["detail"] == "33x45 to 33x45, 47x35 to 47x35"
     assert all(set(check) == {"name", "status", "detail", "seconds"} for check in checks.values())
 
