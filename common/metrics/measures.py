@@ -8,7 +8,6 @@ For the same reason this is not ``monai.metrics.SSIMMetric``, which casts to flo
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -84,28 +83,39 @@ def ssim(
     Raises:
         ValueError: if an image is smaller than the window.
     """
-    size = len(window)
-    axes = range(1, prediction.dim())
+    size, n_axes = len(window), prediction.dim() - 1
     if min(prediction.shape[1:]) < size:
         raise ValueError(
-            f"SSIM has a {' x '.join([str(size)] * len(axes))} window and needs images at least as large, got "
+            f"SSIM has a {' x '.join([str(size)] * n_axes)} window and needs images at least as large, got "
             f"{list(prediction.shape[1:])}; evaluate larger images, or leave out the metric ssim"
         )
-    weights = window.to(device=prediction.device, dtype=torch.float64).view(1, 1, size)
-
-    def local_mean(image: Tensor) -> Tensor:
-        for axis in axes:
-            lines = image.movedim(axis, -1)
-            means = F.conv1d(lines.reshape(-1, 1, lines.shape[-1]), weights)
-            image = means.reshape(*lines.shape[:-1], -1).movedim(-1, axis)
-        return image
-
-    prediction, target = prediction.double(), target.double()
-    mean_p, mean_t = local_mean(prediction), local_mean(target)
-    scale = size ** len(axes) / (size ** len(axes) - 1) if sample_covariance else 1.0
-    variances = scale * (local_mean(prediction.square() + target.square()) - mean_p.square() - mean_t.square())
-    covariance = scale * (local_mean(prediction * target) - mean_p * mean_t)
+    scale = size**n_axes / (size**n_axes - 1) if sample_covariance else 1.0
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    luminance = (2 * mean_p * mean_t + c1) / (mean_p.square() + mean_t.square() + c1)
-    structure = (2 * covariance + c2) / (variances + c2)
-    return (luminance * structure).flatten(1).mean(1)
+    weights = window.tolist()
+    # one image after the other: its moments stay in the processor's cache
+    return torch.stack(
+        [_ssim(p.double(), t.double(), weights, scale, c1, c2) for p, t in zip(prediction, target, strict=True)]
+    )
+
+
+def _ssim(
+    prediction: Tensor, target: Tensor, weights: list[float], scale: float, c1: float | Tensor, c2: float | Tensor
+) -> Tensor:
+    """Mean structural similarity of two images or volumes, a scalar."""
+    moments = torch.stack((prediction, target, prediction.square() + target.square(), prediction * target))
+    for axis in range(1, moments.dim()):
+        moments = _weighted_mean(moments, weights, axis)
+    mean_p, mean_t, mean_squares, mean_product = moments.unbind()
+    product, squares = mean_p * mean_t, mean_p.square() + mean_t.square()
+    luminance = (2 * product + c1) / (squares + c1)
+    structure = (2 * scale * (mean_product - product) + c2) / (scale * (mean_squares - squares) + c2)
+    return (luminance * structure).mean()
+
+
+def _weighted_mean(values: Tensor, weights: list[float], axis: int) -> Tensor:
+    """Weighted sum of shifted views along an axis, where the window lies inside: faster than a convolution here."""
+    length = values.shape[axis] - len(weights) + 1
+    total = weights[0] * values.narrow(axis, 0, length)
+    for shift, weight in enumerate(weights[1:], start=1):
+        total.add_(values.narrow(axis, shift, length), alpha=weight)
+    return total
