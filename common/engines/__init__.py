@@ -2,13 +2,12 @@
 
 from common.engines.checkpoint import TrainingCheckpoint, load_weights
 from common.engines.ema import exponential_average
-from common.engines.gan_trainer import GanTrainer, NonFiniteLossError
+from common.engines.gan_trainer import GanTrainer
 from common.engines.objective import Objective
 from common.engines.phases import Phase, PhaseSchedule
 
 __all__ = [
     "GanTrainer",
-    "NonFiniteLossError",
     "Objective",
     "Phase",
     "PhaseSchedule",

@@ -11,8 +11,8 @@ import torch
 from monai.networks import eval_mode
 from torch import Tensor, nn
 
-from common.data.errors import DataError
 from common.data.volumes import IntensityScale, VolumeSink, VolumeSource, disk_errors
+from common.errors import DataError
 from common.inferers.journal import Journal
 from common.inferers.progress import followed
 from common.inferers.record import OutputRecord

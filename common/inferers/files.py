@@ -10,8 +10,8 @@ import torch
 from monai.inferers import Inferer
 from torch import nn
 
-from common.data.errors import DataError
 from common.data.volumes import IntensityRange, split_name
+from common.errors import DataError
 from common.inferers.streaming import StreamingInferer
 from common.inferers.tile_network import TileNetwork
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from common.data.atomic import atomic_path
-from common.data.errors import DataError
+from common.errors import DataError
+from common.io.atomic import atomic_path
 
 
 class Journal:

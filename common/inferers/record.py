@@ -6,8 +6,8 @@ import json
 import logging
 from pathlib import Path
 
-from common.data.atomic import atomic_path
 from common.data.volumes.source import files_digest
+from common.io.atomic import atomic_path
 
 logger = logging.getLogger("recon")
 

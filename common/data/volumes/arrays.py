@@ -11,12 +11,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from common.data.errors import DataError, file_errors
 from common.data.volumes.flat import FlatArray
 from common.data.volumes.geometry import Geometry
 from common.data.volumes.sink import OneArraySink
 from common.data.volumes.source import VolumeSource
 from common.data.volumes.spec import Region, VolumeSpec
+from common.errors import DataError, file_errors
 
 _ELEMENT_SIZE = "element_size_um"  # attribute of a data set as ilastik and Fiji keep it: micrometers, slices first
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from common.data.dicom import DicomSeries, open_series
 from common.data.dicom_derived import DerivedSeries, values_digest
-from common.data.errors import DataError
 from common.data.volumes.encoded import EncodedSink
 from common.data.volumes.geometry import Geometry
 from common.data.volumes.source import RecentArrays, VolumeSource
 from common.data.volumes.spec import Region, VolumeSpec
+from common.errors import DataError
 
 _TO_NIFTI = np.diag([-1.0, -1.0, 1.0, 1.0])  # left, posterior, superior to right, anterior, superior
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from common.data.errors import DataError
 from common.data.stacks import to_dtype
+from common.errors import DataError
 
 if TYPE_CHECKING:
     from common.data.volumes.source import VolumeSource

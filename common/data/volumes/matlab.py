@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat, whosmat
 
-from common.data.errors import DataError, file_errors
 from common.data.volumes.geometry import Geometry
 from common.data.volumes.source import VolumeSource
 from common.data.volumes.spec import Region, VolumeSpec
+from common.errors import DataError, file_errors
 
 
 class MatlabSource(VolumeSource):

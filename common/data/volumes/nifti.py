@@ -13,12 +13,12 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from common.data.errors import DataError, file_errors
 from common.data.volumes.arrays import FlatSource
 from common.data.volumes.flat import FlatArray
 from common.data.volumes.geometry import Geometry, unit_name
 from common.data.volumes.sink import OneArraySink, disk_errors, removed_on_error
 from common.data.volumes.spec import VolumeSpec, checked_spec
+from common.errors import DataError, file_errors
 
 _UNITS = {"meter": "meter", "millimeter": "mm", "micrometer": "micron"}
 _NIFTI1_LONGEST = 2**15 - 1

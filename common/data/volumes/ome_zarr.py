@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from monai.utils import min_version, optional_import
 
-from common.data.errors import DataError, file_errors
 from common.data.stacks import to_dtype
 from common.data.volumes.flat import SLICES_FIRST
 from common.data.volumes.geometry import Geometry, unit_name
 from common.data.volumes.sink import VolumeSink
 from common.data.volumes.source import VolumeSource
 from common.data.volumes.spec import Region, VolumeSpec
+from common.errors import DataError, file_errors
 
 _CHUNK_SIDE = {2: 1024, 3: 128}
 _COARSE_ENOUGH = 256  # pixels: longer axes are halved for the next level of the pyramid

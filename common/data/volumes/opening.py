@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.errors import DataError
 from common.data.files import dicom_files, is_dicom, split_suffix
 from common.data.volumes.arrays import Hdf5Sink, Hdf5Source, NpySink, RawSink, open_npy, open_raw
 from common.data.volumes.dicom import DicomSink, DicomSource
@@ -22,6 +21,7 @@ from common.data.volumes.source import VolumeSource
 from common.data.volumes.spec import VolumeSpec
 from common.data.volumes.tiff_sink import TiffSink
 from common.data.volumes.tiff_source import open_tiff
+from common.errors import DataError
 
 _TIFF, _NIFTI, _HDF5 = (".tif", ".tiff", ".btf"), (".nii", ".nii.gz"), (".h5", ".hdf5")
 _WRITTEN = (*_TIFF, *_NIFTI, *_HDF5, ".npy", ".raw", ".png", ".dcm", ".zarr")

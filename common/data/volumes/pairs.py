@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from common.data.cached import CachedDataset
-from common.data.errors import DataError
 from common.data.files import POINT_TO_DATA, data_folder
 from common.data.volumes.finding import find_images
 from common.data.volumes.intensity import IntensityRange, find_range
 from common.data.volumes.opening import open_source, split_name
 from common.data.volumes.whole import read_whole
+from common.errors import DataError
 
 
 def find_pairs(

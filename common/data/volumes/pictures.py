@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.data.errors import DataError
 from common.data.files import find_files, split_suffix
 from common.data.images import PngStack, TiffStack
 from common.data.stacks import Stack
@@ -17,6 +16,7 @@ from common.data.volumes.encoded import EncodedSink
 from common.data.volumes.geometry import Geometry
 from common.data.volumes.source import RecentArrays, VolumeSource
 from common.data.volumes.spec import Region, VolumeSpec
+from common.errors import DataError
 
 SUFFIXES = (".png", ".tif", ".tiff")
 _LARGEST = 2**27  # pixels of a PNG, which is encoded as a whole

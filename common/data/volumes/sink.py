@@ -14,9 +14,9 @@ from types import TracebackType
 
 import numpy as np
 
-from common.data.errors import DataError, file_errors
 from common.data.volumes.flat import FlatArray, allocate
 from common.data.volumes.spec import Region, VolumeSpec, checked_spec
+from common.errors import DataError, file_errors
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

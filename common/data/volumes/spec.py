@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common.data.dicom import DicomSeries
-from common.data.errors import DataError
 from common.data.volumes.geometry import Geometry
+from common.errors import DataError
 
 Region = tuple[slice, ...]
 

@@ -13,13 +13,13 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from common.data.errors import file_errors
 from common.data.images import TiffStack
 from common.data.volumes.arrays import FlatSource
 from common.data.volumes.flat import FlatArray
 from common.data.volumes.geometry import Geometry, unit_name
 from common.data.volumes.source import RecentArrays, VolumeSource
 from common.data.volumes.spec import Region, VolumeSpec
+from common.errors import file_errors
 
 logger = logging.getLogger("recon")
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from common.data.cached import CachedDataset
-from common.data.errors import DataError
 from common.data.volumes.finding import find_images
 from common.data.volumes.intensity import IntensityRange, IntensityScale, find_range
 from common.data.volumes.opening import open_source
 from common.data.volumes.source import VolumeSource
+from common.errors import DataError
 
 
 def read_whole(source: VolumeSource, low: float, high: float) -> Tensor:

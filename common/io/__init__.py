@@ -1,0 +1,1 @@
+"""Files: every format behind one reader, `Source`, and one writer, `Sink`."""
