@@ -177,7 +177,7 @@ def find_range(source: Source, intensity_range: IntensityRange) -> tuple[float, 
             f"{source.name}: has values down to {low:g}; pass those which become 0 and 1, as in the network's "
             'training: intensity_range=[low, high], for example --intensity_range "[-1000, 2000]" for CT'
         )
-    if high > _OUTLIER * robust and intensity_range != "robust":
+    if high > max(_OUTLIER * robust, 0.0) and intensity_range != "robust":
         logger.warning(
             f"{source.name}: its maximum {high:g} is far above the value {robust:g} that 0.01 % of the pixels exceed; "
             'if that is a hot pixel, pass --intensity_range robust, or the two values as "[low, high]"'

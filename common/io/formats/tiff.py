@@ -221,9 +221,28 @@ class _OpenTiff:
             if not 0 <= self.index < len(full):
                 raise DataError(f"{path}: no image {image}, it holds {len(full)}; choose one from 0 to {len(full) - 1}")
             self.series: Any = full[self.index]
+            self._check_declared()
         except BaseException:
             self.close()
             raise
+
+    def _check_declared(self) -> None:
+        """Check that the pages which the metadata declare are in the file; tifffile drops the metadata else."""
+        declared = 1
+        if self.tiff.is_imagej:
+            declared = int((self.tiff.imagej_metadata or {}).get("images", 1))
+        elif self.tiff.is_ome and self.tiff.ome_metadata:
+            try:
+                pixels = ElementTree.fromstring(self.tiff.ome_metadata).findall(".//{*}Pixels")[self.index :]
+                declared = math.prod(int(pixels[0].get(f"Size{axis}", 1)) for axis in "ZCT") if pixels else 1
+            except (ElementTree.ParseError, ValueError):
+                return  # a warning says later that pixel sizes are unknown
+        found = math.prod(self.series.shape) // max(math.prod(self.series.keyframe.shape), 1)
+        if declared > found and self.series.keyframe.samplesperpixel == 1:
+            raise DataError(
+                f"{self.path}: expected {declared} images as its metadata declare, got {found}; the file is truncated, "
+                "or the others are in files beside it: copy it again, or save the image as one file"
+            )
 
     def page(self, index: int) -> Any:
         """One page of the image."""
