@@ -11,7 +11,6 @@ from common.io.intensity import (
     Intensity,
     IntensityRange,
     IntensityScale,
-    find_range,
     given_range,
     to_dtype,
 )
@@ -19,6 +18,7 @@ from common.io.opening import FORMATS, SUFFIXES, format_of, natural_key, open_si
 from common.io.sink import EncodedSink, FlatSink, OneArraySink, Sink
 from common.io.source import DecodedSource, RecentArrays, Source, files_digest
 from common.io.spec import AXES, Region, Spec
+from common.io.value_range import find_range
 
 __all__ = [
     "AXES",

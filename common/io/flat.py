@@ -94,14 +94,14 @@ class FlatSource(Source):
 
     Args:
         path: what the user calls it.
-        spec: see :class:`~common.io.Source`.
-        array: where the values are.
+        spec: description of the image.
+        array: place of the values.
         unpack: opens the file with the values, for formats that pack it; ``None``: ``path`` holds them.
-        name: see :class:`~common.io.Source`.
+        name: name for messages; "" is the path.
         values_path: the file with the values, where it is not ``path``.
-        files: see :class:`~common.io.Source`.
-        companions: see :class:`~common.io.Source`.
-        kind_of_file: see :class:`~common.io.Source`.
+        files: all files that the values depend on; empty: ``path``.
+        companions: other sources of the same pixels.
+        kind_of_file: the format, for errors, such as "a NIfTI image".
 
     Raises:
         DataError: if the file is too short.

@@ -99,7 +99,7 @@ class Geometry:
                 unknown, because files write 0 for that.
             unit: a unit of length in any spelling; ``None`` or another text: unknown.
             origin: position of the first centre for some of the axes.
-            frame_times_s: see the class.
+            frame_times_s: time of each frame.
         """
         spatial = tuple(axis for axis in axes if axis in SPATIAL)
         steps = tuple(_positive(spacing.get(axis)) for axis in spatial)

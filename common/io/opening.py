@@ -29,8 +29,8 @@ class Format:
         module: its name in ``common.io.formats``.
         title: for messages and documentation.
         suffixes: endings of file names, lower case; the first is that of outputs.
-        in_folders: whether a folder can be one image of the format.
-        any_name: whether files without a known suffix can be of the format.
+        in_folders: True if a folder can be one image of the format.
+        any_name: True if files without a known suffix can be of the format.
     """
 
     module: str
@@ -45,7 +45,7 @@ class Format:
 
     @property
     def is_written(self) -> bool:
-        """Whether the format can be written."""
+        """True if the format can be written."""
         return hasattr(self.load(), "open_sink")
 
 
@@ -115,7 +115,7 @@ def open_source(
         unit: unit of ``spacing``.
         frame: the frame to take from an image with axis t, which it loses.
         fill: value that replaces NaN and infinite ones, which are refused else.
-        options: of the format, see the function ``open_source`` of its module; ``None`` counts as not given.
+        options: keyword arguments of the function ``open_source`` of the format's module; ``None`` counts as not given.
 
     Raises:
         FileNotFoundError: no such file or folder.

@@ -23,7 +23,7 @@ def known_orientation(tag: object) -> int:
 
 
 def is_transposed(orientation: int) -> bool:
-    """Whether stored rows are shown as columns."""
+    """Return True if stored rows are shown as columns."""
     return _STEPS[orientation][0]
 
 

@@ -41,7 +41,7 @@ class Sink(ABC):
     Attributes:
         path: the file or folder to be.
         partial: ``<path>.partial``.
-        spec: of the image as stored, which may have another type than was asked for; values are written in this type.
+        spec: description of the image as stored, which may have another type than was asked for; values are written in this type.
         journal: which regions are written, if an identity was given.
 
     Raises:
@@ -96,7 +96,7 @@ class Sink(ABC):
             raise
 
     def _lacks_only_the_name(self) -> bool:
-        """Whether a run was killed after the output had got its name, before the journal was removed."""
+        """Return True if a run was killed after the output had got its name, before the journal was removed."""
         if self.partial.exists() or not self.path.exists():
             return False
         n_written = sum(
@@ -128,7 +128,7 @@ class Sink(ABC):
         return len(self.journal.done)
 
     def holds(self, region: Sequence[slice]) -> bool:
-        """Whether exactly this region has been written, by this process or an earlier one."""
+        """Return True if exactly this region has been written, by this process or an earlier one."""
         return self._is_named or region_text(self.spec.checked_region(region)) in self.journal.done
 
     def write(self, region: Sequence[slice], values: np.ndarray) -> None:
@@ -299,8 +299,8 @@ class EncodedSink(OneArraySink):
     folder `_entry_name`.
 
     Args:
-        path: see :class:`Sink`.
-        spec: see there.
+        path: the file or folder to be.
+        spec: description of the image.
         axis: the axis along which a folder has its files; "" for one file.
     """
 

@@ -52,11 +52,11 @@ class Source(ABC):
         fill: value that replaces NaN and infinite ones; ``None``: they are refused.
 
     Args:
-        path: see above.
-        spec: see above.
-        name: see above; "" is the path.
-        files: see above; empty: ``path``.
-        companions: see above.
+        path: the file or folder.
+        spec: axes, shape, type, geometry and intensity.
+        name: name for messages; "" is the path.
+        files: all files that the values depend on; empty: ``path``.
+        companions: other sources of the same pixels.
 
     Raises:
         DataError: if it is no image, see :func:`~common.io.spec.checked_spec`.
@@ -128,7 +128,7 @@ class Source(ABC):
 
     @property
     def _opened(self) -> Any:
-        """What `_open` returned in this process: opened at first use, closed by `close`, or when 64 others are."""
+        """Open file of this process, as `_open` returned it: opened at first use, closed by `close`, or when 64 others are."""
         if self._held is None or self._held[0] != os.getpid():  # a forked worker must not move its parent's position
             self._held = (os.getpid(), self._open())
         _note_use(self)
@@ -166,7 +166,7 @@ class Source(ABC):
         Example: ``source.select(t=0)`` is the first frame.
 
         Raises:
-            ValueError: see :meth:`Spec.region <common.io.Spec.region>`.
+            ValueError: for an axis that the image lacks, or a part outside of it.
         """
         return _Selection(self, parts)
 
@@ -204,11 +204,11 @@ class DecodedSource(Source):
     A format module writes `_decode`. Pieces last used are kept, up to 256 MiB in each source.
 
     Args:
-        path: see :class:`Source`, as the others.
-        spec: see there.
-        name: see there.
-        files: see there.
-        companions: see there.
+        path: the file or folder.
+        spec: axes, shape, type, geometry and intensity.
+        name: name for messages; "" is the path.
+        files: all files that the values depend on; empty: ``path``.
+        companions: other sources of the same pixels.
         axis: the axis along which pieces are counted; "" if the whole is one piece.
     """
 

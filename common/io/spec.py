@@ -29,12 +29,12 @@ class Spec:
         axes: names of the axes, some of `AXES` in that order; y and x are always there.
         shape: size along each axis.
         dtype: type of the stored values, native byte order; complex for k-space and complex images.
-        geometry: see :class:`~common.io.Geometry`. For k-space it is that of the image which the inverse Fourier
+        geometry: place of the pixels and frames. For k-space it is that of the image which the inverse Fourier
             transform of the whole matrix gives: field of view over matrix, both of the encoded space.
         kind: "image"; or "kspace": centred (DC at H//2, W//2), orthonormal.
         intensity: meaning of the stored values, see :class:`~common.io.Intensity`.
-        recon_shape: of k-space, (height, width) of the image that its header asks for, cropped at the centre from that
-            of the whole matrix; ``None``: the whole.
+        recon_shape: (height, width) of the image that the header of k-space asks for, cropped at the centre from
+            that of the whole matrix; ``None``: the whole.
         dataset: name inside of a file that holds several images.
         native: what only the same format can take over to an output, such as a NIfTI header or DICOM tags; an object
             of a class of the format's module, which other formats leave alone.

@@ -36,7 +36,7 @@ _PNG_BITS = 24  # place of the bit depth in a PNG
 
 @dataclass(frozen=True)
 class PictureNative:
-    """What a picture hands on to a picture made of it.
+    """Metadata that a picture passes to a picture made of it.
 
     Attributes:
         dpi: pixels per inch along x and y; a density for printing, and no pixel size.

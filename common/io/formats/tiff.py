@@ -72,7 +72,7 @@ def open_source(path: Path, *, channel: int | None = None, image: int | None = N
         image: the image to take from a file of several images, counted from 0.
 
     Raises:
-        DataError: see :class:`TiffSource`.
+        DataError: the file cannot be used; :class:`TiffSource` lists the reasons.
     """
     return TiffSource(path, channel, image)
 
