@@ -41,7 +41,8 @@ class Sink(ABC):
     Attributes:
         path: the file or folder to be.
         partial: ``<path>.partial``.
-        spec: description of the image as stored, which may have another type than was asked for; values are written in this type.
+        spec: description of the image as stored; its type, in which values are written, may be another than was asked
+            for.
         journal: which regions are written, if an identity was given.
 
     Raises:

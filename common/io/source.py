@@ -128,7 +128,7 @@ class Source(ABC):
 
     @property
     def _opened(self) -> Any:
-        """Open file of this process, as `_open` returned it: opened at first use, closed by `close`, or when 64 others are."""
+        """Open file of this process, as `_open` returned it; closed by `close`, or when 64 others are open."""
         if self._held is None or self._held[0] != os.getpid():  # a forked worker must not move its parent's position
             self._held = (os.getpid(), self._open())
         _note_use(self)
