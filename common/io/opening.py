@@ -54,6 +54,10 @@ class Format:
 FORMATS = (
     Format("tiff", "TIFF", (".tif", ".tiff", ".btf")),
     Format("picture", "picture", (".png", ".jpg", ".jpeg", ".bmp")),
+    Format("npy", "NumPy array", (".npy", ".npz")),
+    Format("raw", "raw values", (".raw",)),
+    Format("hdf5", "HDF5", (".h5", ".hdf5")),
+    Format("zarr", "OME-Zarr", (".zarr",), in_folders=True),
     Format("slices", "folder of slices", in_folders=True),
 )
 
