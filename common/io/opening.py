@@ -53,6 +53,7 @@ class Format:
 # the last one for a suffix takes the rest.
 FORMATS = (
     Format("tiff", "TIFF", (".tif", ".tiff", ".btf")),
+    Format("nifti", "NIfTI", (".nii", ".nii.gz")),
     Format("picture", "picture", (".png", ".jpg", ".jpeg", ".bmp")),
     Format("npy", "NumPy array", (".npy", ".npz")),
     Format("raw", "raw values", (".raw",)),
