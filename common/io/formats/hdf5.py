@@ -183,12 +183,11 @@ def mask_of(
         if not isinstance(item, h5py.Dataset):
             return None
         shape = tuple(item.shape or ())
-        if len(shape) not in _MASK_AXES or item.dtype.kind not in "buif" or (axes and len(axes) != len(shape)):
-            raise DataError(
-                f"{path}:{place}: expected a mask [W], [H, W] or [slices, H, W], got {list(shape)} {item.dtype}; "
-                "reshape it"
-            )
-        layout = Layout(axes or _MASK_AXES[len(shape)], shape)
+        names = axes or _MASK_AXES.get(len(shape), ())
+        if len(names) != len(shape) or item.dtype.kind not in "buif":
+            wanted = f"[{', '.join(axes)}]" if axes else "[W], [H, W] or [slices, H, W]"
+            raise DataError(f"{path}:{place}: expected a mask {wanted}, got {list(shape)} {item.dtype}; reshape it")
+        layout = Layout(names, shape)
         spec = Spec(layout.axes, layout.sizes, item.dtype, Geometry.unknown(layout.axes), dataset=place)
         return Mask(Hdf5Source(path, spec, layout, file), data, name)
 
