@@ -57,9 +57,12 @@ FORMATS = (
     Format("picture", "picture", (".png", ".jpg", ".jpeg", ".bmp")),
     Format("npy", "NumPy array", (".npy", ".npz")),
     Format("raw", "raw values", (".raw",)),
+    Format("ismrmrd", "ISMRMRD", (".mrd", ".h5", ".hdf5")),
     Format("cine_hdf5", "cine HDF5", (".h5", ".hdf5")),
     Format("fastmri", "fastMRI HDF5", (".h5", ".hdf5")),
     Format("hdf5", "HDF5", (".h5", ".hdf5")),
+    Format("matlab", "MATLAB", (".mat",)),
+    Format("bart", "BART", (".cfl",)),
     Format("zarr", "OME-Zarr", (".zarr",), in_folders=True),
     Format("slices", "folder of slices", in_folders=True),
 )

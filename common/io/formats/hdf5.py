@@ -114,8 +114,7 @@ def _source(
     shape, dtype, title = tuple(dataset.shape), dtype_of(dataset), f"{path}:{name}"
     attributes = {**attributes_of(file), **attributes_of(dataset)}
     interval = positive_number(attributes.get(INTERVAL))
-    is_matlab = "MATLAB_class" in attributes or path.suffix.lower() == ".mat"
-    if is_matlab:
+    if _is_matlab(path, dataset):
         layout = layout_of(shape[::-1], dtype, title, axes, channel, usual="y,x,z")
         layout = replace(layout, stored=layout.stored[::-1], shape=shape)
     else:
@@ -137,6 +136,11 @@ def _source(
     return Hdf5Source(path, spec, layout, file)
 
 
+def _is_matlab(path: Path, dataset: h5py.Dataset) -> bool:
+    """Whether MATLAB wrote a data set: it stores its axes in the opposite order, the first one fastest."""
+    return path.suffix.lower() == ".mat" or "MATLAB_class" in dataset.attrs
+
+
 def _labels(dataset: h5py.Dataset) -> list[str] | None:
     """Names of the axes as HDF5's dimension labels, if all have one that is known."""
     if "DIMENSION_LABELS" not in dataset.attrs:
@@ -156,10 +160,16 @@ def _geometry(attributes: dict[str, Any], layout: Layout, times: list[float] | N
 
 def _mask(path: Path, file: h5py.File, source: Source) -> Source | None:
     place = "/".join([*source.spec.dataset.split("/")[:-1], "mask"])
-    return mask_of(path, file, place, source.spec, source.name)
+    with file_errors(path, KIND):
+        item = find(file, place, path)
+        reversed_axes = None
+        if isinstance(item, h5py.Dataset) and _is_matlab(path, item):
+            reversed_axes = _MATLAB_MASK_AXES.get(item.ndim)
+    return mask_of(path, file, place, source.spec, source.name, reversed_axes)
 
 
 _MASK_AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
+_MATLAB_MASK_AXES = {2: ("x", "y"), 3: ("z", "x", "y")}
 
 
 def mask_of(

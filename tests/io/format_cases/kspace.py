@@ -7,8 +7,9 @@ from typing import Any
 
 import h5py
 import numpy as np
+from scipy.io import savemat
 
-from tests.io.mrd import header
+from tests.io.mrd import header, lines_of, write_mrd
 from tests.io.phantom import body, centred, coil_maps
 
 
@@ -36,4 +37,32 @@ def cine(path: Path) -> dict[str, Any]:
 
 
 CASES: list[Any] = []
-SAMPLES = {"fastmri.h5": fastmri, "cine.h5": cine}
+SAMPLES: dict[str, Any] = {"fastmri.h5": fastmri, "cine.h5": cine}
+
+
+def mrd(path: Path) -> dict[str, Any]:
+    xml = header((16, 12, 1), (320, 120, 5), (8, 12, 1), (160, 120, 5), (0, 11, 6))
+    lines: list[dict[str, Any]] = []
+    for n in range(2):
+        lines += lines_of(centred(body(16, 12, n, 2.0) * coil_maps(2, 16, 12)), range(0, 12, 2), slice=n)
+    write_mrd(path, xml, lines)
+    return {}
+
+
+def matlab(path: Path) -> dict[str, Any]:
+    savemat(path, {"kspace": centred(body(16, 12)), "x": 1.0, "text": "abc"}, do_compression=True)
+    return {}
+
+
+def matlab_flat(path: Path) -> dict[str, Any]:
+    savemat(path, {"volume": np.arange(16 * 12 * 5, dtype=np.uint16).reshape(16, 12, 5)})
+    return {}
+
+
+def bart(path: Path) -> dict[str, Any]:
+    path.with_suffix(".hdr").write_text("# Dimensions\n16 12 1 2 1\n")
+    path.write_bytes((centred(body(16, 12) * coil_maps(2, 16, 12)).transpose(0, 2, 1)).astype("<c8").tobytes())
+    return {"kind": "kspace"}
+
+
+SAMPLES |= {"scan.mrd": mrd, "small.mat": matlab, "flat.mat": matlab_flat, "ksp.cfl": bart}
