@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from quick_bundle import write_list
 
-from common.data.synthetic import make_brain_set
+from common.phantoms.synthetic import make_brain_set
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = '''"""A training that writes its gain, and an evaluation that measures it."""

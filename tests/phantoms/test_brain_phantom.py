@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data.brain_phantom import brain_phantom
-from common.data.canvas import Canvas, ellipse, path_distance
-from common.data.synthetic import make_brain_set
 from common.metrics import get_protocol
 from common.operators.fourier import fft2c, ifft2c
 from common.operators.masks import sampling_mask
+from common.phantoms.brain_phantom import brain_phantom
+from common.phantoms.canvas import Canvas, ellipse, path_distance
+from common.phantoms.synthetic import make_brain_set
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_failed_set_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr("common.data.synthetic.brain_phantom", fail)
+    monkeypatch.setattr("common.phantoms.synthetic.brain_phantom", fail)
     with pytest.raises(OSError, match="disk full"):
         make_brain_set(tmp_path / "set", **COUNTS)
     assert list(tmp_path.iterdir()) == []

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from common.data.canvas import Field, resolve, soft_cover
-from common.data.heart_chest import Chest, draw_chest, random_chest
-from common.data.heart_motion import HeartMotion, random_motion
-from common.data.heart_shape import N_ANGLES, Outlines, Section, Ventricles, heart_sections, random_ventricles
-from common.data.sections import SectionCanvas
+from common.phantoms.canvas import Field, resolve, soft_cover
+from common.phantoms.heart_chest import Chest, draw_chest, random_chest
+from common.phantoms.heart_motion import HeartMotion, random_motion
+from common.phantoms.heart_shape import N_ANGLES, Outlines, Section, Ventricles, heart_sections, random_ventricles
+from common.phantoms.sections import SectionCanvas
 
 MIN_RENDER_SIZE = 192
 """Smaller images are rendered at a multiple of their size, at least this large, and averaged down."""
@@ -56,9 +56,9 @@ def heart_phantom(seed: int, size: int = 96, n_frames: int = 16, n_slices: int =
 
     Every seed is another heart in another chest: size, shape, wall, ejection fraction (25 to 70 %), heart rate, moment
     at which the series begins, breath, fat, liver, signals, texture, coil shading, phase and noise. Blood and fat are
-    bright, muscle is dark. The outlines of :mod:`common.data.heart_shape` contract and thicken; texture and papillary
-    muscles move with the wall; blood swirls, and its speed is in the phase; what lies around follows the heart's
-    surface and the diaphragm. Fat is nearly opposed to water, so their border is a dark line. Sections are 2-D: nothing
+    bright, muscle is dark. The outlines of :mod:`common.phantoms.heart_shape` contract and thicken; texture and
+    papillary muscles move with the wall; blood swirls, and its speed is in the phase; what lies around follows the
+    heart's surface and the diaphragm. Fat is nearly opposed to water, so their border is a dark line. Sections are 2-D: nothing
     moves through them but by the change of the outlines. The same seed shows the same heart at every size; only the
     noise differs. No pixel is measured data.
 

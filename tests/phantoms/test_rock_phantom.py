@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from common.data.rock_phantom import rock_phantom
 from common.metrics.porous import pore_diameters, porosity, segment_pores, two_point_correlation
+from common.phantoms.rock_phantom import rock_phantom
 
 
 @pytest.mark.parametrize(("dims", "size"), [(2, 16), (2, 65), (2, 128), (3, 16), (3, 33)])

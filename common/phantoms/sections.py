@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from common.data.canvas import Canvas, Field
+from common.phantoms.canvas import Canvas, Field
 
 Points = NDArray[np.float64]
 """Corners of an outline, `(n, 2)`: x and y."""

@@ -10,8 +10,8 @@ import torch
 from helpers import numpy_ifft2c
 
 from common.data import SliceDataset, find_slices
-from common.data.knee_phantom import knee_phantom
-from common.data.knee_set import NOISE, knee_kspace, make_knee_set
+from common.phantoms.knee_phantom import knee_phantom
+from common.phantoms.knee_set import NOISE, knee_kspace, make_knee_set
 
 COUNTS = {"n_train": 2, "n_valid": 1, "n_test": 1, "n_slices": 2, "size": 32}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.data.sections import SectionCanvas, polygon_distance, smooth_outline
+from common.phantoms.sections import SectionCanvas, polygon_distance, smooth_outline
 
 
 def noise_at(z, size=128, **options):

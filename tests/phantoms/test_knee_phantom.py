@@ -6,11 +6,11 @@ import pytest
 import torch
 from helpers import numpy_fft2c, numpy_ifft2c
 
-from common.data.knee_phantom import knee_phantom
-from common.data.knee_set import knee_kspace
 from common.metrics import get_protocol
 from common.operators.fourier import fft2c, ifft2c
 from common.operators.masks import sampling_mask
+from common.phantoms.knee_phantom import knee_phantom
+from common.phantoms.knee_set import knee_kspace
 
 QUANTILES = (0.5, 0.8, 0.95, 0.99)
 RADII = ((8, 16), (32, 48), (80, 96))

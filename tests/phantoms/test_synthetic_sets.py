@@ -7,10 +7,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from common.data.ct_phantom import chest_ct_phantom
 from common.data.images import TiffStack
-from common.data.synthetic import make_chest_ct_set, make_rock_set, make_texture_set
-from common.data.texture_phantom import TEXTURES, texture_phantom
+from common.phantoms.ct_phantom import chest_ct_phantom
+from common.phantoms.synthetic import make_chest_ct_set, make_rock_set, make_texture_set
+from common.phantoms.texture_phantom import TEXTURES, texture_phantom
 
 COUNTS = {"n_train": 1, "n_valid": 1, "n_test": 1, "size": 32}
 

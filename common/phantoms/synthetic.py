@@ -12,12 +12,13 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.data.brain_phantom import brain_phantom
-from common.data.ct_phantom import WINDOW, chest_ct_phantom
-from common.data.rock_phantom import rock_phantom
-from common.data.set_folder import SetFile, check_counts, check_integers, make_set
-from common.data.texture_phantom import TEXTURES, texture_phantom
+from common.phantoms.brain_phantom import brain_phantom
+from common.phantoms.ct_phantom import WINDOW, chest_ct_phantom
+from common.phantoms.rock_phantom import rock_phantom
+from common.phantoms.set_folder import SetFile, check_counts, check_integers, make_set
+from common.phantoms.texture_phantom import TEXTURES, texture_phantom
 
+# the names stay: sets on disk are known by them
 GENERATOR = "common.data.brain_phantom, version 1"
 CHEST_GENERATOR = "common.data.ct_phantom, version 1"
 ROCK_GENERATOR = "common.data.rock_phantom, version 1"
@@ -151,7 +152,7 @@ def make_texture_set(
 ) -> bool:
     """Write random textures as 8-bit PNG images, those of a class in a folder: ``directory/train/cells/00001.png``.
 
-    The classes are those of `common.data.texture_phantom`. Arguments, result and errors are those of
+    The classes are those of `common.phantoms.texture_phantom`. Arguments, result and errors are those of
     `make_brain_set`, but that `n_train`, `n_valid` and `n_test` count the images of each class.
     """
     counts = check_counts(n_train, n_valid, n_test)

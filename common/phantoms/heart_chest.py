@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.canvas import Field, ellipse, path_distance, soft_cover
-from common.data.sections import SectionCanvas
+from common.phantoms.canvas import Field, ellipse, path_distance, soft_cover
+from common.phantoms.sections import SectionCanvas
 
 SIGNAL: dict[str, float] = {
     "blood": 0.60, "fat": 0.46, "muscle": 0.13, "myocardium": 0.18, "liver": 0.16, "lung": 0.075, "bone": 0.035,

@@ -9,9 +9,9 @@ from helpers import numpy_fft2c, numpy_ifft2c
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
-from common.data.heart_motion import random_motion
-from common.data.heart_phantom import ejection_fraction, heart_phantom
-from common.data.heart_shape import ANGLES, heart_sections, random_ventricles
+from common.phantoms.heart_motion import random_motion
+from common.phantoms.heart_phantom import ejection_fraction, heart_phantom
+from common.phantoms.heart_shape import ANGLES, heart_sections, random_ventricles
 
 REAL_SERIES = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "cine_acdc" / "cine_short_axis.h5"
 RINGS = ((4, 8), (12, 20), (28, 36), (40, 48))

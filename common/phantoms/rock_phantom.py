@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from common.data.canvas import Field
+from common.phantoms.canvas import Field
 
 MINERALS: dict[str, tuple[float, float, float]] = {
     "quartz": (0.925, 1.00, 0.012),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from common.data.canvas import Canvas, Field, ellipse, over, path_distance, resolve
+from common.phantoms.canvas import Canvas, Field, ellipse, over, path_distance, resolve
 
 FIELD_OF_VIEW = 400.0
 """Side of the square field of view in millimetres."""

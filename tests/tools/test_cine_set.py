@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from helpers import numpy_fft2c, numpy_ifft2c
 
-from common.data.cine_set import make_cine_set
-from common.data.heart_phantom import heart_phantom
-from common.data.set_folder import SetFile
 from common.operators.masks.kt import KtMasks
+from common.phantoms.heart_phantom import heart_phantom
+from common.phantoms.set_folder import SetFile
+from tools.cine_set import make_cine_set
 
 COUNTS = {"n_train": 2, "n_valid": 1, "n_test": 1, "n_slices": 2, "size": 32, "n_frames": 4}
 
@@ -98,7 +98,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
         return heart_phantom(seed, *numbers)
 
     failing.drawn = False
-    monkeypatch.setattr("common.data.cine_set.heart_phantom", failing)
+    monkeypatch.setattr("tools.cine_set.heart_phantom", failing)
     with pytest.raises(OSError, match="disk full"):
         make_cine_set(tmp_path / "set", **COUNTS)
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from scipy.spatial import cKDTree
 
-from common.data.canvas import Field, path_distance
+from common.phantoms.canvas import Field, path_distance
 
 
 def texture_phantom(seed: int, texture: str, size: int = 128) -> NDArray[np.float32]:

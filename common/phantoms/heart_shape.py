@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.heart_motion import HeartMotion
+from common.phantoms.heart_motion import HeartMotion
 
 Outlines = NDArray[np.float64]
 """Distance in millimetres from the middle of the left ventricle in each frame and direction, `(n_frames, N_ANGLES)`."""

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from common.data import knee_anatomy as anatomy
-from common.data.canvas import Field, ellipse, path_distance, resolve, soft_cover
-from common.data.knee_anatomy import Outline
-from common.data.sections import Points, SectionCanvas, polygon_distance, smooth_outline
+from common.phantoms import knee_anatomy as anatomy
+from common.phantoms.canvas import Field, ellipse, path_distance, resolve, soft_cover
+from common.phantoms.knee_anatomy import Outline
+from common.phantoms.sections import Points, SectionCanvas, polygon_distance, smooth_outline
 
 FIELD_OF_VIEW = 160.0
 """Side of the square field of view in millimetres."""
@@ -43,12 +43,12 @@ def knee_phantom(seed: int, size: int = 256, *, n_slices: int = 5) -> NDArray[np
     and lies off resonance, so that the phase jumps where it borders water. All that varies from point to point varies
     slowly from section to section. The same seed shows the same knee at every size. No pixel of it is measured data.
 
-    The outlines follow a few real fat-suppressed proton density slices by eye (:mod:`common.data.knee_anatomy`).
+    The outlines follow a few real fat-suppressed proton density slices by eye (:mod:`common.phantoms.knee_anatomy`).
     Signals, shading and texture were set by hand until these statistics came near those of 125 such slices
     (single-coil, 256 x 256, from mridata.org), whose values, as shares of a volume's maximum, are on average:
     quantiles 0.5, 0.8, 0.95 and 0.99 of 0.12, 0.26, 0.41 and 0.53; the energy of a sample of k-space at radius 12,
     40 and 88 of 10^-4.1, 10^-5.6 and 10^-6.6 of the total; in tissue, a median step of phase of 0.04 rad from pixel
-    to pixel. The real slices hold noise, which here :func:`common.data.knee_set.knee_kspace` adds. Their phase was
+    to pixel. The real slices hold noise, which here :func:`common.phantoms.knee_set.knee_kspace` adds. Their phase was
     folded into a quarter of the circle, so the slow course of the phase and its jumps at fat are not after them.
 
     Args:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.data.ct_phantom import WINDOW, chest_ct_phantom
+from common.phantoms.ct_phantom import WINDOW, chest_ct_phantom
 
 
 def hounsfield(chest):

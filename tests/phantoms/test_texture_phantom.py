@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.data.texture_phantom import TEXTURES, texture_phantom
+from common.phantoms.texture_phantom import TEXTURES, texture_phantom
 
 N_TRAIN, N_TEST = 16, 8
 

@@ -10,11 +10,12 @@ import h5py
 import numpy as np
 import torch
 
-from common.data.heart_phantom import heart_phantom
-from common.data.set_folder import SetFile, check_counts, check_integers, make_set
 from common.operators.masks.kt import KtMasks
+from common.phantoms.heart_phantom import heart_phantom
+from common.phantoms.set_folder import SetFile, check_counts, check_integers, make_set
 from common.transforms.acquire_cine import PrepareCine
 
+# the name stays: sets on disk are known by it
 GENERATOR = "common.data.cine_set, version 1"
 
 
