@@ -58,9 +58,9 @@ def heart_phantom(seed: int, size: int = 96, n_frames: int = 16, n_slices: int =
     at which the series begins, breath, fat, liver, signals, texture, coil shading, phase and noise. Blood and fat are
     bright, muscle is dark. The outlines of :mod:`common.phantoms.heart_shape` contract and thicken; texture and
     papillary muscles move with the wall; blood swirls, and its speed is in the phase; what lies around follows the
-    heart's surface and the diaphragm. Fat is nearly opposed to water, so their border is a dark line. Sections are 2-D: nothing
-    moves through them but by the change of the outlines. The same seed shows the same heart at every size; only the
-    noise differs. No pixel is measured data.
+    heart's surface and the diaphragm. Fat is nearly opposed to water, so their border is a dark line. Sections are 2-D:
+    nothing moves through them but by the change of the outlines. The same seed shows the same heart at every size; only
+    the noise differs. No pixel is measured data.
 
     Signals, texture and noise were set by hand near those of one public short-axis series.
 
