@@ -141,6 +141,38 @@ def _contents(path: Path, modified_ns: int, size: int) -> Contents:
     return Contents(shapes, frozenset(groups))
 
 
+_FLOATS = tuple(
+    getattr(h5py.h5t, f"IEEE_F{bits}{order}") for bits in (16, 32, 64) for order in ("LE", "BE")
+)  # fmt: skip
+
+
+def check_type(kind: Any, name: str) -> None:
+    """Check that a data type of a file, with all its parts, has numbers in common formats.
+
+    HDF5 can describe others, such as floating-point numbers of another exponent, and its library (2.0) writes beyond
+    its memory when it converts damaged ones.
+
+    Args:
+        kind: ``dataset.id.get_type()``.
+        name: for the error.
+
+    Raises:
+        DataError: for other types.
+    """
+    kinds = [kind]
+    while kinds:
+        one = kinds.pop()
+        code = one.get_class()
+        if code == h5py.h5t.COMPOUND:
+            kinds += [one.get_member_type(n) for n in range(one.get_nmembers())]
+        elif code in (h5py.h5t.VLEN, h5py.h5t.ARRAY, h5py.h5t.ENUM):
+            kinds.append(one.get_super())
+        elif (code == h5py.h5t.FLOAT and not any(one.equal(known) for known in _FLOATS)) or (
+            code == h5py.h5t.INTEGER and (one.get_precision(), one.get_offset()) != (8 * one.get_size(), 0)
+        ):
+            raise DataError(f"{name}: its numbers are in an uncommon format; the file is damaged, replace or remove it")
+
+
 def dtype_of(dataset: h5py.Dataset) -> np.dtype:
     """Type of the values as numbers: a compound of a real and an imaginary part is complex."""
     dtype = dataset.dtype
@@ -185,6 +217,18 @@ def positive_number(value: Any) -> float | None:
     return float(value) if 0 < value < np.inf else None
 
 
+def check_dataset(dataset: h5py.Dataset, name: str) -> None:
+    """Check the type of a data set, and that it is not larger than its stored bytes can be.
+
+    Raises:
+        DataError: see :func:`check_type` and :func:`~common.io.bounded.check_piece`.
+    """
+    check_type(dataset.id.get_type(), name)
+    stored = dataset.id.get_storage_size()
+    for shape in (dataset.shape, dataset.chunks or ()):
+        check_piece(n_bytes_of(shape, dataset.dtype, name), stored, name)
+
+
 class Hdf5Source(Source):
     """A data set of an HDF5 file, chunked and compressed or not.
 
@@ -213,10 +257,7 @@ class Hdf5Source(Source):
         dataset = find(file, spec.dataset, path)
         if not isinstance(dataset, h5py.Dataset):
             raise DataError(f"{name}: no such data set")
-        stored = dataset.id.get_storage_size()
-        check_piece(n_bytes_of(dataset.shape, dataset.dtype, name), stored, name)
-        if dataset.chunks is not None:
-            check_piece(n_bytes_of(dataset.chunks, dataset.dtype, name), stored, name)
+        check_dataset(dataset, name)
         super().__init__(path, spec, name=name, companions=companions)
         self._layout = layout
 

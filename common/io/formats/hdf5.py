@@ -119,7 +119,7 @@ def _source(
         layout = replace(layout, stored=layout.stored[::-1], shape=shape)
     else:
         usual = "z,y,x" if interval is None else "t,y,x"
-        layout = layout_of(shape, dtype, title, axes or _labels(dataset), channel, usual)
+        layout = layout_of(shape, dtype, title, axes or _labels(attributes, len(shape)), channel, usual)
     times = None
     if "t" in layout.axes and interval is not None:
         times = [n * interval for n in range(layout.sizes[layout.axes.index("t")])]
@@ -141,11 +141,12 @@ def _is_matlab(path: Path, dataset: h5py.Dataset) -> bool:
     return path.suffix.lower() == ".mat" or "MATLAB_class" in dataset.attrs
 
 
-def _labels(dataset: h5py.Dataset) -> list[str] | None:
+def _labels(attributes: dict[str, Any], n_axes: int) -> list[str] | None:
     """Names of the axes as HDF5's dimension labels, if all have one that is known."""
-    if "DIMENSION_LABELS" not in dataset.attrs:
+    stored = attributes.get("DIMENSION_LABELS")  # not by h5py's dims: that ends the process on damaged ones
+    if not isinstance(stored, np.ndarray) or stored.shape != (n_axes,):
         return None
-    labels = [dataset.dims[n].label for n in range(dataset.ndim)]
+    labels = [one.decode("ascii", "replace") if isinstance(one, bytes) else str(one) for one in stored]
     return labels if set(labels) <= {*AXES, CHANNEL} and {"y", "x"} <= set(labels) else None
 
 

@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 
 from common.errors import DataError, file_errors
-from common.io.bounded import check_piece, n_bytes_of
+from common.io.bounded import n_bytes_of
 from common.io.geometry import Geometry
-from common.io.hdf5_file import Hdf5Native, contents_of, find, open_hdf5, text_of
+from common.io.hdf5_file import Hdf5Native, check_dataset, contents_of, find, open_hdf5, text_of
 from common.io.ismrmrd_header import Encoding, parse_encoding
 from common.io.kspace import KspaceSource, crop_readout, known_companions, listed
 from common.io.source import RecentArrays, Source
@@ -196,10 +196,11 @@ class _IsmrmrdSource(Source):
         dataset = find(self._opened, f"{self._group}/data", self.path)
         if not isinstance(dataset, h5py.Dataset) or int(numbers[-1]) >= len(dataset):
             raise DataError(f"{self.name}: changed since it was opened; open it again")
+        expected = 2 * grid.n_coils * grid.n_samples
+        lengths = np.unique(_heads(dataset, numbers)["length"]).tolist()
+        if lengths != [expected]:
+            raise ValueError(f"expected {expected} numbers a line, got {listed(lengths)}")
         stored = dataset.fields("data")[numbers]
-        expected, lengths = 2 * grid.n_coils * grid.n_samples, {len(line) for line in stored}
-        if lengths != {expected}:
-            raise ValueError(f"expected {expected} numbers a line, got {listed(sorted(lengths))}")
         samples = np.stack(stored).astype(np.float32).view(np.complex64).reshape(len(stored), grid.n_coils, -1)
         columns = grid.columns[t, z]
         order = np.argsort(columns, kind="stable")
@@ -211,6 +212,40 @@ class _IsmrmrdSource(Source):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_recent": RecentArrays()}
+
+
+def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
+    """Headers of lines, ``head``, and how many numbers each line has, ``length``.
+
+    They are taken from the chunks as they lie in the file: the HDF5 library also looks up the samples, for which it
+    reserves whatever memory a damaged file says.
+
+    Args:
+        dataset: the acquisitions.
+        numbers: rising places of lines in it.
+
+    Raises:
+        ValueError: for lines in another layout than that of the ISMRMRD library.
+    """
+    if dataset.ndim != 1 or dataset.chunks is None or dataset.id.get_create_plist().get_nfilters():
+        raise ValueError("its lines are compressed or not in chunks; write it with the ISMRMRD library")
+    kind = dataset.id.get_type()
+    offsets = [kind.get_member_offset(kind.get_member_index(name)) for name in (b"head", b"data")]
+    record = np.dtype(
+        {
+            "names": ["head", "length"],
+            "formats": [dataset.dtype["head"], "<u4"],
+            "offsets": offsets,
+            "itemsize": kind.get_size(),
+        }
+    )
+    (n_lines,) = dataset.chunks
+    parts = []
+    for chunk in np.unique(numbers // n_lines).tolist():
+        data = dataset.id.read_direct_chunk((chunk * n_lines,))[1]
+        inside = numbers[numbers // n_lines == chunk] if n_lines > 1 else numbers[:1] * 0 + chunk
+        parts.append(np.frombuffer(data, record)[inside - chunk * n_lines])
+    return np.concatenate(parts)
 
 
 class _Sampling(Source):
@@ -253,11 +288,8 @@ def _sources(
     header: Any = find(file, f"{group}/xml", path)
     text = text_of(header)
     encoding = _checked(parse_encoding(text, path), name)
-    stored = data.id.get_storage_size()
-    check_piece(n_bytes_of(data.shape, data.dtype, name), stored, name)
-    if data.chunks is not None:
-        check_piece(n_bytes_of(data.chunks, data.dtype, name), stored, name)
-    heads = data.fields("head")[()]
+    check_dataset(data, name)
+    heads = _heads(data, np.arange(len(data)))["head"]
     numbers = np.flatnonzero(~_has(heads, *_SKIPPED))
     # Siemens flags the lines that serve both purposes as both
     is_reference = _has(heads[numbers], _REFERENCE) & ~_has(heads[numbers], _REFERENCE_AND_IMAGING)

@@ -179,14 +179,10 @@ def _dimension_names(array: Any) -> list[str] | None:
 
 
 def _without_ones(layout: Layout, is_ome: bool) -> Layout:
-    """OME names all five axes of any image: those of one time or slice are left out."""
+    """OME names all five axes of any image: time and channel of one entry are left out."""
     if not is_ome:
         return layout
-    ones = {
-        axis: 0
-        for axis, n in zip(layout.stored, layout.shape, strict=True)
-        if n == 1 and (axis in ("t", CHANNEL) or (axis == "z" and len(layout.shape) > 3))
-    }
+    ones = {axis: 0 for axis, n in zip(layout.stored, layout.shape, strict=True) if n == 1 and axis in ("t", CHANNEL)}
     return Layout(layout.stored, layout.shape, {**ones, **layout.taken})
 
 
