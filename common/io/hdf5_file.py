@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ class Hdf5Native:
 
     Attributes:
         dataset: name of the image in the output.
-        attributes: of the file.
+        path: the file whose attributes are handed over, when the output is written; ``None``: none.
         header: text of the ISMRMRD header, if there is one.
     """
 
     dataset: str
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
     header: bytes | None = None
 
 
@@ -195,15 +195,23 @@ def text_of(dataset: h5py.Dataset) -> bytes:
     return values.encode() if isinstance(values, str) else bytes(values)
 
 
-def attributes_of(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
-    """Small attributes of numbers and text; others, and damaged ones, are left out."""
-    found = {}
+def attributes_of(item: h5py.File | h5py.Dataset, *, texts: bool = False) -> dict[str, Any]:
+    """Small attributes; damaged ones are left out.
+
+    Args:
+        item: a file or a data set.
+        texts: whether to read values of variable length too, for which the HDF5 library may search a damaged file for
+            ever; a name whose value was left out is ``None``.
+    """
+    found: dict[str, Any] = {}
     for n, name in enumerate(item.attrs):
         if n >= _MOST_ENTRIES:
             break
         try:
             attribute = item.attrs.get_id(name)
-            if n_bytes_of(attribute.shape or (), attribute.dtype, name) <= _LARGEST_ATTRIBUTE:
+            if not texts and attribute.dtype.hasobject:
+                found[name] = None
+            elif n_bytes_of(attribute.shape or (), attribute.dtype, name) <= _LARGEST_ATTRIBUTE:
                 found[name] = item.attrs[name]
         except (OSError, TypeError, ValueError, KeyError, RuntimeError):
             continue

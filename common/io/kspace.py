@@ -61,9 +61,10 @@ class KspaceSource(Source):
             if values.shape[-2:] != self.spec.shape[-2:]:
                 first = tuple(slice(part.start, part.start + 1) for part in region[:-2])
                 whole = np.asarray(self._inner._read((*first, *(slice(0, n) for n in self.spec.shape[-2:]))))
-            self._is_checked = check_centre(whole, self.name)
-            if self._is_checked and not self._is_certain:
-                _check_spread(whole, self.name)
+            with np.errstate(all="ignore"):  # of values that are not finite, which `read` reports
+                self._is_checked = check_centre(whole, self.name)
+                if self._is_checked and not self._is_certain:
+                    _check_spread(whole, self.name)
         return values
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ def _sources(
         intensity=Intensity(declared_max=positive_number(attributes.get("max"))),
         recon_shape=None if encoding is None else (encoding.wanted(0, height), encoding.wanted(1, width)),
         dataset=KSPACE,
-        native=Hdf5Native("reconstruction", attributes, text),
+        native=Hdf5Native("reconstruction", path, text),
     )
     companion = None
     if reference is not None:

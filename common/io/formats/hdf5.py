@@ -34,6 +34,9 @@ from common.io.spec import AXES, Spec
 ELEMENT_SIZE = "element_size_um"
 """Attribute of a data set as ilastik and Fiji keep it: micrometers, in the order of the spatial axes."""
 
+AXES_ATTRIBUTE = "axes"
+"""Attribute of a data set: names of its axes, "z,y,x", of fixed length: the way to others may be endless if damaged."""
+
 INTERVAL = "frame_interval_s"
 """Attribute of a data set or a file: time from frame to frame."""
 
@@ -49,7 +52,7 @@ def open_source(
 ) -> Source:
     """Open a data set of an HDF5 file.
 
-    Axes are those of its dimension labels; else two are y, x and three of real values z, y, x (t, y, x if a frame
+    Axes are those of its attribute ``axes``; else two are y, x and three of real values z, y, x (t, y, x if a frame
     interval is given); others must be named. The pixel size is that of the attribute ``element_size_um``. A data set
     ``mask`` beside k-space is its mask.
 
@@ -119,7 +122,7 @@ def _source(
         layout = replace(layout, stored=layout.stored[::-1], shape=shape)
     else:
         usual = "z,y,x" if interval is None else "t,y,x"
-        layout = layout_of(shape, dtype, title, axes or _labels(attributes, len(shape)), channel, usual)
+        layout = layout_of(shape, dtype, title, axes or _labels(attributes), channel, usual)
     times = None
     if "t" in layout.axes and interval is not None:
         times = [n * interval for n in range(layout.sizes[layout.axes.index("t")])]
@@ -141,13 +144,11 @@ def _is_matlab(path: Path, dataset: h5py.Dataset) -> bool:
     return path.suffix.lower() == ".mat" or "MATLAB_class" in dataset.attrs
 
 
-def _labels(attributes: dict[str, Any], n_axes: int) -> list[str] | None:
-    """Names of the axes as HDF5's dimension labels, if all have one that is known."""
-    stored = attributes.get("DIMENSION_LABELS")  # not by h5py's dims: that ends the process on damaged ones
-    if not isinstance(stored, np.ndarray) or stored.shape != (n_axes,):
-        return None
-    labels = [one.decode("ascii", "replace") if isinstance(one, bytes) else str(one) for one in stored]
-    return labels if set(labels) <= {*AXES, CHANNEL} and {"y", "x"} <= set(labels) else None
+def _labels(attributes: dict[str, Any]) -> str | None:
+    """Names of the axes in the attribute ``axes`` of a data set, as this module writes them."""
+    stored = attributes.get(AXES_ATTRIBUTE)
+    names = stored.decode("ascii", "replace") if isinstance(stored, bytes) else ""
+    return names if {"y", "x"} <= set(names.split(",")) <= {*AXES, CHANNEL} else None
 
 
 def _geometry(attributes: dict[str, Any], layout: Layout, times: list[float] | None) -> Geometry:
@@ -213,7 +214,7 @@ def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> S
 
 
 class Hdf5Sink(OneArraySink):
-    """A contiguous data set of the name it came with, else ``image``; axes as dimension labels.
+    """A contiguous data set of the name it came with, else ``image``; its axes in the attribute ``axes``.
 
     The HDF5 library only lays the file out. Values are written to where the data set lies, so that a process which is
     killed leaves no open HDF5 file behind, whose tables might be lost.
@@ -235,8 +236,7 @@ class Hdf5Sink(OneArraySink):
         steps = spec.geometry.in_unit("millimeter").in_unit("micrometer").spacing
         with h5py.File(path, "w") as file:
             dataset = file.create_dataset(spec.dataset, **options)
-            for n, axis in enumerate(axes):
-                dataset.dims[n].label = axis
+            dataset.attrs[AXES_ATTRIBUTE] = np.bytes_(",".join(axes))
             if spec.geometry.unit is not None and None not in steps:
                 known = steps if spec.geometry.affine is None else [1e3 * (n or 0.0) for n in spec.geometry.spacing_mm]
                 dataset.attrs[ELEMENT_SIZE] = known
@@ -244,7 +244,9 @@ class Hdf5Sink(OneArraySink):
             if times is not None and len(times) > 1:
                 dataset.attrs[INTERVAL] = (times[-1] - times[0]) / (len(times) - 1)
             if native is not None:
-                file.attrs.update(native.attributes)
+                if native.path is not None:
+                    with open_hdf5(native.path) as given:
+                        file.attrs.update(attributes_of(given, texts=True))
                 if native.header is not None:
                     file["ismrmrd_header"] = native.header
 

@@ -206,9 +206,10 @@ class _IsmrmrdSource(Source):
         order = np.argsort(columns, kind="stable")
         filled, starts = np.unique(columns[order], return_index=True)
         counts = np.diff(starts, append=len(order)).astype(np.float32)
-        averaged = np.add.reduceat(samples[order], starts)[..., grid.used] / counts[:, None, None]
-        kspace[:, grid.rows[:, None], filled[None]] = averaged.transpose(1, 2, 0)
-        return crop_readout(kspace, grid.height)
+        with np.errstate(all="ignore"):  # values that are not finite are reported by `read`
+            averaged = np.add.reduceat(samples[order], starts)[..., grid.used] / counts[:, None, None]
+            kspace[:, grid.rows[:, None], filled[None]] = averaged.transpose(1, 2, 0)
+            return crop_readout(kspace, grid.height)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_recent": RecentArrays()}
@@ -323,7 +324,7 @@ def _sources(
             f"{name}: its header declares slices of {encoding.encoded[0]} x {encoding.encoded[1]} and {grid.n_coils} "
             "coils, of which the file holds little; it is damaged: replace or remove it"
         )
-    spec = _spec(grid, distance, Hdf5Native("reconstruction", {}, text), group)
+    spec = _spec(grid, distance, Hdf5Native("reconstruction", None, text), group)
     calibration = None
     if len(reference):
         own = _grid(heads, reference, encoding, order, name, frames=grid.shape[0])
