@@ -64,6 +64,7 @@ FORMATS = (
     Format("matlab", "MATLAB", (".mat",)),
     Format("bart", "BART", (".cfl",)),
     Format("zarr", "OME-Zarr", (".zarr",), in_folders=True),
+    Format("dicom", "DICOM", (".dcm",), in_folders=True, any_name=True),
     Format("slices", "folder of slices", in_folders=True),
 )
 

@@ -322,6 +322,10 @@ class EncodedSink(OneArraySink):
     def _encode(self, index: int, path: Path) -> None:
         """Write one entry, or everything, which is entry 0, to a file; `_entry` has its values."""
 
+    def _n_entries(self) -> int:
+        """Number of files of a folder."""
+        return self.spec.size(self._axis)
+
     def _entry_name(self, index: int) -> str:
         """File name of an entry of a folder."""
         raise NotImplementedError
@@ -340,7 +344,7 @@ class EncodedSink(OneArraySink):
             remove(encoded)
             if self._axis:
                 encoded.mkdir()
-                for index in range(self.spec.size(self._axis)):
+                for index in range(self._n_entries()):
                     self._encode(index, encoded / self._entry_name(index))
             else:
                 self._encode(0, encoded)
