@@ -197,9 +197,12 @@ class _IsmrmrdSource(Source):
         if not isinstance(dataset, h5py.Dataset) or int(numbers[-1]) >= len(dataset):
             raise DataError(f"{self.name}: changed since it was opened; open it again")
         expected = 2 * grid.n_coils * grid.n_samples
-        lengths = np.unique(_heads(dataset, numbers)["length"]).tolist()
+        records = _heads(dataset, numbers)
+        lengths = np.unique(records["length"]).tolist()
         if lengths != [expected]:
             raise ValueError(f"expected {expected} numbers a line, got {listed(lengths)}")
+        if 4 * int(records["trajectory"].max()) > self.path.stat().st_size:
+            raise ValueError("its trajectories are longer than the file")
         stored = dataset.fields("data")[numbers]
         samples = np.stack(stored).astype(np.float32).view(np.complex64).reshape(len(stored), grid.n_coils, -1)
         columns = grid.columns[t, z]
@@ -216,7 +219,7 @@ class _IsmrmrdSource(Source):
 
 
 def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
-    """Headers of lines, ``head``, and how many numbers each line has, ``length``.
+    """Headers of lines, ``head``, and how many numbers each line has, ``length``, and its ``trajectory``.
 
     They are taken from the chunks as they lie in the file: the HDF5 library also looks up the samples, for which it
     reserves whatever memory a damaged file says.
@@ -231,11 +234,11 @@ def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
     if dataset.ndim != 1 or dataset.chunks is None or dataset.id.get_create_plist().get_nfilters():
         raise ValueError("its lines are compressed or not in chunks; write it with the ISMRMRD library")
     kind = dataset.id.get_type()
-    offsets = [kind.get_member_offset(kind.get_member_index(name)) for name in (b"head", b"data")]
+    offsets = [kind.get_member_offset(kind.get_member_index(name)) for name in (b"head", b"data", b"traj")]
     record = np.dtype(
         {
-            "names": ["head", "length"],
-            "formats": [dataset.dtype["head"], "<u4"],
+            "names": ["head", "length", "trajectory"],
+            "formats": [dataset.dtype["head"], "<u4", "<u4"],
             "offsets": offsets,
             "itemsize": kind.get_size(),
         }
