@@ -13,9 +13,8 @@ import torch
 from dicom_series import write_series
 from PIL import Image
 
-from common.data import DataError, PairDataset, VolumeDataset, find_pairs, find_volumes, open_slices
+from common.data import DataError, PairDataset, VolumeDataset, find_pairs, find_volumes
 from common.data.loading import evaluation_loader, training_loader
-from common.data.volumes import find_range, open_source
 from common.transforms import PrepareSuperResolution
 
 
@@ -65,36 +64,18 @@ def test_a_range_of_values_and_a_cache(tmp_path: Path) -> None:
     assert VolumeDataset(data, intensity_range="measured")[0]["image"].max() == 1
     volume[1, 1, 1] = np.nan
     np.save(tmp_path / "a.npy", volume)
-    with pytest.raises(DataError, match=r"a.npy: has NaN or infinite values; replace them"):
+    with pytest.raises(DataError, match=r"a.npy: .* NaN or infinite"):
         VolumeDataset(data, intensity_range=[0, 1])[0]
 
 
 def test_an_image_is_no_volume(tmp_path: Path) -> None:
     save(tmp_path / "a.png", grey(6, 7))
-    with pytest.raises(DataError, match=r"a.png: expected a volume, got one image of \[6, 7\]; put the slices"):
+    with pytest.raises(DataError, match=r"a.png: expected a volume, got one image of 6 x 7 .*; put the slices"):
         find_volumes(tmp_path)
     (tmp_path / "a.png").unlink()
     (tmp_path / "b.raw").write_bytes(grey(3, 4, 5).tobytes())
     options: dict[str, Any] = {"shape": [3, 4, 5], "dtype": "uint8"}
     assert VolumeDataset(find_volumes(tmp_path, **options), **options)[0]["image"].shape == (1, 4, 5, 3)
-
-
-def test_matlab_arrays(tmp_path: Path) -> None:
-    volume = grey(4, 5, 6)
-    scipy.io.savemat(tmp_path / "a.mat", {"temp": volume, "voxel": 2.5, "name": "rock"})
-    with open_source(tmp_path / "a.mat") as source:
-        assert (source.spec.shape, source.spec.dtype, find_range(source, "auto")) == ((4, 5, 6), np.uint8, (0, 255))
-        np.testing.assert_array_equal(source.read((slice(1, 3), slice(0, 5), slice(2, 6))), volume[1:3, :, 2:])
-    scipy.io.savemat(tmp_path / "b.mat", {"x": volume, "y": volume[0]})
-    with pytest.raises(DataError, match=r"b.mat: expected one array .*, found x, y; pass dataset"):
-        open_source(tmp_path / "b.mat")
-    with open_source(tmp_path / "b.mat", dataset="y", spacing=[1, 2]) as source:
-        assert (source.spec.shape, source.spec.geometry.spacing) == ((5, 6), (1, 2))
-    with pytest.raises(DataError, match=r"b.mat: no array 'z', it holds x, y"):
-        open_source(tmp_path / "b.mat", dataset="z")
-    (tmp_path / "c.mat").write_bytes(b"hello" * 100)
-    with pytest.raises(DataError, match=r"c.mat: cannot be read as a MATLAB file up to version 7"):
-        open_source(tmp_path / "c.mat")
 
 
 # -- pairs -------------------------------------------------------------------------------------------------------------
@@ -138,13 +119,13 @@ def test_the_layout_of_deep_rock_sr(tmp_path: Path) -> None:
 
 def test_the_layout_of_deep_rock_sr_in_3d(tmp_path: Path) -> None:
     folder = tmp_path / "shuffled3D"
-    for name, side, ending in (("HR", 8, ""), ("LR_default_X2", 4, "x2")):
+    for name, side, ending in (("HR", 16, ""), ("LR_default_X2", 8, "x2")):
         place = folder / f"shuffled3D_test_{name}"
         place.mkdir(parents=True)
         scipy.io.savemat(place / f"0001{ending}.mat", {"temp": grey(side, side, side)})
     item = PairDataset(find_pairs(tmp_path, "test", 2, kind="default"))[0]
-    assert (item["image"].shape, item["label"].shape) == ((1, 4, 4, 4), (1, 8, 8, 8))
-    np.testing.assert_allclose(item["label"][0], grey(8, 8, 8) / 255, rtol=1e-6)
+    assert (item["image"].shape, item["label"].shape) == ((1, 8, 8, 8), (1, 16, 16, 16))
+    np.testing.assert_allclose(item["label"][0], grey(16, 16, 16) / 255, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("folder", "ending"), [("LR", ""), ("LR", "x2"), ("LR_x2", ""), ("LR_x2", "x2")])
@@ -233,8 +214,6 @@ def test_grey_stored_as_colour_is_grey_and_colours_are_refused_by_every_reader(t
         save(tmp_path / "slices" / "0.png", values)
         tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
         return [
-            lambda: open_slices(pair).read(0),
-            lambda: open_slices(tmp_path / "a.tif").read(0),
             lambda: PairDataset(find_pairs(tmp_path, "train", 4))[0]["label"][0].numpy(),
             lambda: VolumeDataset([{"path": tmp_path / "slices"}])[0]["image"][0, :, :, 0].numpy(),
             lambda: VolumeDataset([{"path": tmp_path / "a.tif"}])[0]["image"][0].numpy(),

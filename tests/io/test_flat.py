@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.data.volumes.flat import FlatArray, allocate
+from common.io import FlatArray
+from common.io.disk import allocate
 
 
 @st.composite

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from common.data.cached import CachedDataset
-from common.data.files import POINT_TO_DATA, data_folder
-from common.data.volumes.finding import find_images
-from common.data.volumes.intensity import IntensityRange, find_range
-from common.data.volumes.opening import open_source, split_name
-from common.data.volumes.whole import read_whole
+from common.data.finding import POINT_TO_DATA, data_folder, find_files
+from common.data.volumes import one_image, read_whole
 from common.errors import DataError
+from common.io import IntensityRange, find_range, open_source, split_suffix
 
 
 def find_pairs(
@@ -36,7 +34,7 @@ def find_pairs(
         dataset_dir: the folder.
         split: "train", "valid" or "test".
         upscale: ratio of the resolutions.
-        hint: the way out, appended to errors about missing folders.
+        hint: what to do, appended to errors about missing folders.
         kind: of DeepRockSR's low-resolution images: "default" (bicubic) or "unknown" (random kernels).
 
     Returns:
@@ -48,8 +46,8 @@ def find_pairs(
     """
     folder = data_folder(dataset_dir, None, hint or POINT_TO_DATA)
     hr_folder, lr_folder = _folders(folder, split, upscale, kind, hint or POINT_TO_DATA)
-    hr_paths = _by_stem(find_images(hr_folder, hint=hint))
-    lr_paths = _by_stem(find_images(lr_folder, hint=hint))
+    hr_paths = _by_stem(find_files(hr_folder, hint=hint))
+    lr_paths = _by_stem(find_files(lr_folder, hint=hint))
     ending, partners = f"x{upscale}", dict[str, Path]()
     strays = []
     for stem, path in lr_paths.items():
@@ -96,11 +94,10 @@ def _folders(folder: Path, split: str, upscale: int, kind: str, hint: str) -> tu
     )
 
 
-def _by_stem(items: list[dict[str, str]]) -> dict[str, Path]:
+def _by_stem(files: list[Path]) -> dict[str, Path]:
     paths: dict[str, Path] = {}
-    for item in items:
-        path = Path(item["path"])
-        stem = split_name(path)[0]
+    for path in files:
+        stem = split_suffix(path)[0]
         if stem in paths:
             raise DataError(f"{path} and {paths[stem].name}: two images of one name; remove or rename one")
         paths[stem] = path
@@ -124,9 +121,9 @@ class PairDataset(CachedDataset):
         data: see :func:`find_pairs`.
         transform: applied to an item after reading.
         cache: whether to keep pairs in memory once read, before the transform.
-        intensity_range: what becomes [0, 1], see :func:`~common.data.volumes.find_range`: the same for both,
+        intensity_range: what becomes [0, 1], see :func:`~common.io.find_range`: the same for both,
             found in the high-resolution one; with "auto", in each if their types differ.
-        options: of :func:`~common.data.volumes.open_source`.
+        options: of :func:`~common.io.open_source`.
 
     Raises:
         DataError: at an item, naming both files, if their sizes do not match the scale.
@@ -146,7 +143,8 @@ class PairDataset(CachedDataset):
 
     def _read(self, entry: dict[str, Any]) -> dict[str, Any]:
         hr_path, lr_path, upscale = entry["path"], entry["lr_path"], entry["upscale"]
-        with open_source(hr_path, **self.options) as hr_source, open_source(lr_path, **self.options) as lr_source:
+        with open_source(hr_path, **self.options) as hr_file, open_source(lr_path, **self.options) as lr_file:
+            hr_source, lr_source = one_image(hr_file), one_image(lr_file)
             given, expected = hr_source.spec.shape, tuple(n * upscale for n in lr_source.spec.shape)
             if given != expected:
                 sizes = [" x ".join(map(str, shape)) for shape in (expected, lr_source.spec.shape, given)]
