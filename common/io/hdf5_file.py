@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -183,14 +184,54 @@ def dtype_of(dataset: h5py.Dataset) -> np.dtype:
     return dtype
 
 
+def check_heaps(path: Path, addresses: Iterable[int], base: int = 0) -> None:
+    """Check the collections in which values of variable length lie.
+
+    The HDF5 library (2.0) never returns from one with a free space of 0 bytes.
+
+    Args:
+        path: the file.
+        addresses: of the collections; 0 is none.
+        base: first byte of the HDF5 part of the file.
+
+    Raises:
+        ValueError: for a damaged collection.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        for address in set(addresses) - {0}:
+            place = base + address
+            file.seek(min(place, size))
+            head = file.read(16)
+            end = place + int.from_bytes(head[8:16], "little")
+            is_sound, place = head[:4] == b"GCOL" and end <= size, place + 16
+            while is_sound and place + 16 <= end:
+                file.seek(place)
+                index, length = struct.unpack("<H6xQ", file.read(16))
+                # index 0 is the free space at the end, whose length includes its header
+                is_sound = length >= 16 if index == 0 else length <= end - place
+                place += length if index == 0 else 16 + -(-length // 8) * 8
+            if not is_sound:
+                raise ValueError(f"its values of variable length at byte {base + address} are damaged")
+
+
 def text_of(dataset: h5py.Dataset) -> bytes:
     """Text that is kept as one string, or as an array of one.
 
     Raises:
-        ValueError: for anything else, or more than 16 MiB.
+        ValueError: for anything else, a damaged one, or more than 16 MiB.
     """
     if (dataset.size or 0) != 1 or dataset.id.get_storage_size() > 2**24 or dataset.dtype.kind not in "SO":
         raise ValueError(f"expected one text, got {dataset}")
+    if dataset.dtype.kind == "O" and not dataset.id.get_create_plist().get_nfilters():
+        path, base = Path(dataset.file.filename), dataset.file.userblock_size
+        if dataset.chunks is not None:
+            reference = dataset.id.read_direct_chunk((0,) * dataset.ndim)[1]
+        else:
+            with open(path, "rb") as file:
+                file.seek(dataset.id.get_offset() or 0)  # base is included
+                reference = file.read(16)
+        check_heaps(path, [int.from_bytes(reference[4:12], "little")], base)
     values = np.ravel(dataset[()])[0]
     return values.encode() if isinstance(values, str) else bytes(values)
 

@@ -18,7 +18,7 @@ import numpy as np
 from common.errors import DataError, file_errors
 from common.io.bounded import n_bytes_of
 from common.io.geometry import Geometry
-from common.io.hdf5_file import Hdf5Native, check_dataset, contents_of, find, open_hdf5, text_of
+from common.io.hdf5_file import Hdf5Native, check_dataset, check_heaps, contents_of, find, open_hdf5, text_of
 from common.io.ismrmrd_header import Encoding, parse_encoding
 from common.io.kspace import KspaceSource, crop_readout, known_companions, listed
 from common.io.source import RecentArrays, Source
@@ -203,6 +203,8 @@ class _IsmrmrdSource(Source):
             raise ValueError(f"expected {expected} numbers a line, got {listed(lengths)}")
         if 4 * int(records["trajectory"].max()) > self.path.stat().st_size:
             raise ValueError("its trajectories are longer than the file")
+        places = np.concatenate((records["place"], records["trajectory_place"])).tolist()
+        check_heaps(self.path, places, dataset.file.userblock_size)
         stored = dataset.fields("data")[numbers]
         samples = np.stack(stored).astype(np.float32).view(np.complex64).reshape(len(stored), grid.n_coils, -1)
         columns = grid.columns[t, z]
@@ -219,7 +221,7 @@ class _IsmrmrdSource(Source):
 
 
 def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
-    """Headers of lines, ``head``, and how many numbers each line has, ``length``, and its ``trajectory``.
+    """Headers of lines, ``head``, and how many numbers each line has, ``length``, its ``trajectory`` too.
 
     They are taken from the chunks as they lie in the file: the HDF5 library also looks up the samples, for which it
     reserves whatever memory a damaged file says.
@@ -237,9 +239,9 @@ def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
     offsets = [kind.get_member_offset(kind.get_member_index(name)) for name in (b"head", b"data", b"traj")]
     record = np.dtype(
         {
-            "names": ["head", "length", "trajectory"],
-            "formats": [dataset.dtype["head"], "<u4", "<u4"],
-            "offsets": offsets,
+            "names": ["head", "length", "trajectory", "place", "trajectory_place"],
+            "formats": [dataset.dtype["head"], "<u4", "<u4", "<u8", "<u8"],
+            "offsets": [*offsets, offsets[1] + 4, offsets[2] + 4],  # length, address and index
             "itemsize": kind.get_size(),
         }
     )
