@@ -16,7 +16,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from common.metrics import Protocol, get_protocol
 
 Image = np.ndarray | Tensor

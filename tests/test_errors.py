@@ -13,8 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import os, sys
 from monai.bundle import ConfigParser
-from common.engines import NonFiniteLossError
-from common.errors import report_errors_in_one_line
+from common.errors import NonFiniteLossError, report_errors_in_one_line
 
 def parse(expression):
     config = {"imports": ["$from common.data import find_slices, SliceDataset"], "dataset_dir": sys.argv[1],

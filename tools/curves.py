@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from tools.charts import WIDTH
 from tools.results import heading
 

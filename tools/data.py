@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.data.cine_set import make_cine_set
-from common.data.knee_set import make_knee_set
-from common.data.synthetic import make_brain_set, make_chest_ct_set, make_rock_set, make_texture_set
-from common.data.texture_phantom import TEXTURES
+from common.phantoms.knee_set import make_knee_set
+from common.phantoms.synthetic import make_brain_set, make_chest_ct_set, make_rock_set, make_texture_set
+from common.phantoms.texture_phantom import TEXTURES
+from tools.cine_set import make_cine_set
 from tools.command import command
 from tools.data_check import check
 

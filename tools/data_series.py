@@ -14,8 +14,8 @@ from common.data.cine.finding import INPUT, TRUTH
 from common.data.cine.hdf5 import KSPACE, RECON, SINGLE
 from common.data.cine.hdf5 import TRUTH as TRUE_IMAGES
 from common.data.cine.reader import HDF5_SUFFIXES, SUFFIXES
-from common.data.errors import file_errors
 from common.data.files import split_suffix
+from common.errors import file_errors
 
 
 def open_series(path: Path, truth_path: Path | None = None) -> CineReader | None:

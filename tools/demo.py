@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.data.synthetic import make_brain_set
+from common.phantoms.synthetic import make_brain_set
 from tools.command import command
 from tools.comparison.bundle_runs import failure
 from tools.results import read_metrics, shown

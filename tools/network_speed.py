@@ -15,8 +15,8 @@ import torch
 from monai.bundle import ConfigParser
 from torch import Tensor
 
-from common.data.atomic import atomic_path
 from common.engines import load_weights
+from common.io.atomic import atomic_path
 from tools.command import command
 from tools.progress import Progress
 from tools.tasks.configurations import find_config

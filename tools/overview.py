@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from tools.command import command
 from tools.network_speed import SPEC as NETWORKS
 from tools.network_speed import read_networks

@@ -12,7 +12,7 @@ from string import Template
 
 from matplotlib.figure import Figure
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 WIDE = 1000

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from common.metrics import PROTOCOLS, Summary, paired_difference, summarise
 
 N_EXTREMES = 3

@@ -9,9 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from common.data.errors import DataError, file_errors
 from common.data.ismrmrd_header import HEADER_KEY
 from common.data.stacks import Stack
+from common.errors import DataError, file_errors
 
 
 def _stack_shape(shape: tuple[int, ...], name: str, min_ndim: int) -> tuple[tuple[int, int, int], int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.errors import DataError
+from common.errors import DataError
 
 
 class VolumeAssembler:

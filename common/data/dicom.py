@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from monai.utils import min_version, optional_import
 
-from common.data.errors import DataError, file_errors
 from common.data.files import dicom_files
+from common.errors import DataError, file_errors
 
 _UNEVEN = 0.05  # of the distance of slices: by how much a place may be off
 _SAME_DIRECTION = 1e-3

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from common.data.dicom import DicomSeries, pydicom_for
-from common.data.errors import file_errors
+from common.errors import file_errors
 
 _LONG_STRING = 64  # characters of a SeriesDescription
 # true of the pixels that were, or of files that were

@@ -12,8 +12,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from common.data.errors import DataError, file_errors
 from common.data.stacks import Stack, to_dtype
+from common.errors import DataError, file_errors
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h5py
 
-from common.data.errors import DataError, file_errors
+from common.errors import DataError, file_errors
 
 HEADER_KEY = "ismrmrd_header"  # the data set with the header's XML in fastMRI's files
 

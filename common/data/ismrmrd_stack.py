@@ -12,10 +12,10 @@ import numpy as np
 from monai.utils import min_version, optional_import
 
 from common.data.arrays import write_reconstruction
-from common.data.errors import DataError, file_errors
 from common.data.ismrmrd_header import Encoding, parse_encoding
 from common.data.oversampling import crop_readout
 from common.data.stacks import Slices, Stack
+from common.errors import DataError, file_errors
 
 _GROUP = "dataset"  # where ISMRMRD keeps the acquisitions, "data", and the header, "xml"
 _SKIPPED = (  # flags of lines that are not of the image

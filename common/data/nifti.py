@@ -10,8 +10,8 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from common.data.errors import DataError, file_errors
 from common.data.stacks import Stack
+from common.errors import DataError, file_errors
 
 
 class NiftiStack(Stack):

@@ -13,7 +13,6 @@ import torch
 from common.data.arrays import Hdf5Stack, NpyStack, optional_dataset
 from common.data.coils import Coils, emulated_weights
 from common.data.dicom_stack import DicomStack
-from common.data.errors import DataError, file_errors
 from common.data.files import SUFFIXES, dicom_files, find_files, is_dicom, mask_path, split_suffix
 from common.data.images import PngStack, TiffStack
 from common.data.ismrmrd_header import HEADER_KEY, Encoding, hdf5_encoding
@@ -22,6 +21,7 @@ from common.data.nifti import NiftiStack
 from common.data.oversampling import central_rows, crop_readout
 from common.data.stacks import Slices, Stack
 from common.data.stored_masks import StoredMask
+from common.errors import DataError, file_errors
 from common.operators.coils import root_sum_of_squares
 from common.operators.fourier import ifft2c
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from common.data.cached import CachedDataset
-from common.data.errors import DataError
 from common.data.files import find_files
 from common.data.readers import SliceReader, list_slices, open_slices
+from common.errors import DataError
 from common.operators.fourier import ifft2c
 
 

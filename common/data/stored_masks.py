@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.data.errors import DataError, file_errors
 from common.data.stacks import Slices
+from common.errors import DataError, file_errors
 
 
 class StoredMask:

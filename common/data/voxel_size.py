@@ -8,9 +8,9 @@ from pathlib import Path
 
 import h5py
 
-from common.data.errors import file_errors
 from common.data.files import split_suffix
 from common.data.ismrmrd_header import HEADER_KEY
+from common.errors import file_errors
 
 _PLACES = (HEADER_KEY, "dataset/xml")  # fastMRI's files, and ISMRMRD raw files
 

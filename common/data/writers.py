@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.atomic import atomic_path
-from common.data.errors import DataError
 from common.data.files import split_suffix
 from common.data.readers import SliceReader
+from common.errors import DataError
+from common.io.atomic import atomic_path
 
 
 def output_path(path: Path | str, output_dir: Path | str) -> Path:

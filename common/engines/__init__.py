@@ -2,7 +2,7 @@
 
 from common.engines.checkpoint import TrainingCheckpoint, load_weights
 from common.engines.ema import exponential_average
-from common.engines.gan_trainer import GanTrainer, NonFiniteLossError
+from common.engines.gan_trainer import GanTrainer
 from common.engines.muon import Muon
 from common.engines.objective import Objective
 from common.engines.phases import Phase, PhaseSchedule
@@ -10,7 +10,6 @@ from common.engines.phases import Phase, PhaseSchedule
 __all__ = [
     "GanTrainer",
     "Muon",
-    "NonFiniteLossError",
     "Objective",
     "Phase",
     "PhaseSchedule",

@@ -13,9 +13,9 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
 
-from common.data.atomic import atomic_path
 from common.data.loading import ResumableSampler
 from common.engines.termination import Termination
+from common.io.atomic import atomic_path
 from common.networks.weights import read_weights
 
 if TYPE_CHECKING:

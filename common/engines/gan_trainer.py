@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from common.engines.objective import Objective
 from common.engines.phases import Phase, PhaseSchedule
 from common.engines.termination import STATUS
+from common.errors import NonFiniteLossError
 from common.losses.penalties import R1Penalty
 from common.networks.batch_norm import synchronise_batch_norm
 from common.networks.precision import Autocast, has_bfloat16_units, resolve_precision, set_memory_format
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from common.engines.checkpoint import TrainingCheckpoint
 
 logger = logging.getLogger("recon")
-
-
-class NonFiniteLossError(RuntimeError):
-    """A loss term became NaN or infinite; the weights and the checkpoints are as they were before the step."""
 
 
 class GanTrainer(SupervisedTrainer):

@@ -7,7 +7,7 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 
 
 class BestModel:

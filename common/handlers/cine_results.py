@@ -16,8 +16,8 @@ from torch import Tensor
 from common.data.cine import CineSource, open_cine
 from common.data.cine.nifti import write_nifti
 from common.data.cine.results import KeptSeries, write_results
-from common.data.errors import DataError
 from common.data.files import split_suffix
+from common.errors import DataError
 from common.operators.series import aliased_magnitude
 
 logger = logging.getLogger("recon")

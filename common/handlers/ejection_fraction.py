@@ -14,7 +14,7 @@ from monai.engines.workflow import Workflow
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.data.errors import DataError, file_errors
+from common.errors import DataError, file_errors
 from common.handlers.save_reconstructions import magnitude_array
 from common.handlers.volume_report import VolumeReport
 from common.metrics.ejection_fraction import ejection_fraction, pool_areas_mm2, segment_blood_pool

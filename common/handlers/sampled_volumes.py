@@ -10,13 +10,13 @@ import h5py
 import nibabel
 import numpy as np
 
-from common.data.atomic import atomic_path
-from common.data.errors import DataError
 from common.data.files import split_suffix
 from common.data.readers import SliceReader
 from common.data.voxel_size import header_voxel_size_mm
 from common.data.writers import write_volume
+from common.errors import DataError
 from common.handlers.save_reconstructions import SaveReconstructions, magnitude_array
+from common.io.atomic import atomic_path
 
 FORMATS = ("h5", "nifti")
 _RESIDUAL = "kspace_residual"

@@ -14,8 +14,8 @@ from monai.engines.workflow import Workflow
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from common.data.atomic import atomic_path
 from common.engines.gan_trainer import GanTrainer
+from common.io.atomic import atomic_path
 
 logger = logging.getLogger("recon")
 

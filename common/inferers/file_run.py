@@ -2,140 +2,110 @@
 
 from __future__ import annotations
 
-import logging
-import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
 from monai.networks import eval_mode
 from torch import Tensor, nn
 
-from common.data.errors import DataError
-from common.data.volumes import IntensityScale, VolumeSink, VolumeSource, disk_errors
-from common.inferers.journal import Journal
+from common.errors import DataError
 from common.inferers.progress import followed
-from common.inferers.record import OutputRecord
 from common.inferers.tile_network import TileNetwork
 from common.inferers.tiles import Tile, TilePlan
+from common.io import ClippedShare, IntensityScale, Sink, Source
 
-logger = logging.getLogger("recon")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class FileRun:
-    """Reads, enlarges and writes tile after tile, and keeps account of it.
+    """Reads, enlarges and writes tile after tile.
+
+    A network works in the range that becomes [0, 1]. What lies beyond it, such as metal above a CT window, is clipped
+    for the network and added to its result, repeated for each of the enlarged pixels. Pixels outside of the image
+    (`Intensity.padding`) keep the value that says so.
 
     Attributes:
-        source: what is read.
-        network: what enlarges, where it is.
+        source: image or volume with the axes (y, x) or (z, y, x).
+        network: network that enlarges, on its device.
         on_tile: the network, run for a tile.
-        sink: what is written.
-        plan: the tiles.
+        sink: output.
+        plan: tiles, with the axes of the network: (y, x), or (y, x, z) of a volume.
         by_slice: whether a 2-D network enlarges the slices of a volume.
-        to_unit: stored values of the source to [0, 1].
-        to_stored: [0, 1] to stored values of the sink.
-        record: of the output, if one is kept.
+        to_unit: scale from stored values of the source to [0, 1].
+        to_stored: scale from [0, 1] to stored values of the sink.
+        clipped: count of the values beyond the range.
     """
 
-    source: VolumeSource
+    source: Source
     network: nn.Module
     on_tile: TileNetwork
-    sink: VolumeSink
+    sink: Sink
     plan: TilePlan
     by_slice: bool
     to_unit: IntensityScale
     to_stored: IntensityScale
-    record: OutputRecord | None = None
+    clipped: ClippedShare = field(default_factory=ClippedShare)
 
-    def __call__(self, journal: Journal, identity: dict[str, str]) -> None:
-        """Do what the journal says is left, and give the output its name.
+    def __call__(self, identity: dict[str, str]) -> None:
+        """Enlarge what is left of an output and give it its name.
 
         Args:
-            journal: of this output; its file may be there.
-            identity: of this run: input, weights and options.
+            identity: what the values depend on: input, weights and options of this run.
         """
         sink = self.sink
-        with sink, disk_errors(sink.path, sink.spec.n_bytes), torch.inference_mode(), eval_mode(self.network):
-            if self._lacks_only_the_name(journal, identity):
-                self._end(journal, identity)
-                return
-            self._begin(journal, identity)
-            left = [index for index in range(len(self.plan)) if index not in journal.done]
-            for index in followed(left, done=len(journal.done), unit="tiles"):
-                tile = self.plan[index]
+        with sink, torch.inference_mode(), eval_mode(self.network):
+            sink.begin(identity)
+            left = [tile for tile in self.plan if not sink.holds(in_file_order(tile.written))]
+            for tile in followed(left, done=len(self.plan) - len(left), unit="tiles"):
                 try:
-                    block = self._enlarged(tile)
+                    values = self._enlarged(tile)
                 except DataError:
-                    if not journal.done:  # there is no work to keep
+                    if not sink.n_written:  # there is no work to keep
                         sink.discard()
-                        journal.remove()
                     raise
-                sink.write(tile.written, block)
-                journal.add(index, _checksum(block))
+                sink.write(in_file_order(tile.written), values)
             sink.finish()
-            self._end(journal, identity)
-
-    def _end(self, journal: Journal, identity: dict[str, str]) -> None:
-        if self.record is not None:
-            self.record.write(identity)
-        journal.remove()
-
-    def _lacks_only_the_name(self, journal: Journal, identity: dict[str, str]) -> bool:
-        """Whether a run was killed between giving the output its name and removing the journal."""
-        if not journal.path.exists() or self.sink.partial.exists() or not self.sink.path.exists():
-            return False
-        journal.resume(identity)
-        return len(journal.done) == len(self.plan)
-
-    def _begin(self, journal: Journal, identity: dict[str, str]) -> None:
-        if journal.path.exists():
-            journal.resume(identity)
-            if journal.done and self.sink.partial.exists():
-                self.sink.resume()
-                journal.begin(identity, self._verified(journal.done))
-                return
-        journal.begin(identity)
-        try:
-            self.sink.create()
-        except BaseException:
-            self.sink.discard()
-            journal.remove()
-            raise
-
-    def _verified(self, done: dict[int, int]) -> dict[int, int]:
-        """Those of the finished tiles whose values are the ones that were written."""
-        sound = {index: checksum for index, checksum in done.items() if self._found(index) == checksum}
-        lost = len(done) - len(sound)
-        logger.info(
-            f"{self.sink.path}: going on, {len(sound)} of {len(self.plan)} tiles are done"
-            + (f", {lost} had not reached the disk" if lost else "")
-        )
-        return sound
-
-    def _found(self, index: int) -> int | None:
-        try:
-            return _checksum(self.sink.read(self.plan[index].written))
-        except EOFError:
-            return None
 
     def _enlarged(self, tile: Tile) -> np.ndarray:
-        """Stored values of what a tile writes."""
-        where = " x ".join(f"{part.start}:{part.stop}" for part in tile.read)
-        stored = self.source.read(tile.read)
-        if not np.isfinite(stored).all():
-            raise DataError(f"{self.source.name}: has NaN or infinite values in [{where}]; replace them")
-        unit = self._run_network(torch.from_numpy(self.to_unit.to_unit(stored)), tile).numpy()
-        if not np.isfinite(unit).all():
+        """Stored values of the region that a tile writes, in the order of the file."""
+        region = in_file_order(tile.read)
+        stored = self.source.read(region)
+        try:
+            unit = self.to_unit.to_unit(stored)
+        except DataError as error:
+            raise DataError(f"{self.source.name}: {error}") from error
+        scale = in_file_order(self.plan.upscale)
+        inner = tuple(
+            slice(part.start // n, part.stop // n) for part, n in zip(in_file_order(tile.kept), scale, strict=True)
+        )
+        padding = self.source.spec.intensity.padding
+        outside = np.zeros(stored[inner].shape, bool) if padding is None else stored[inner] == padding
+        self.clipped.add(unit[inner][~outside])
+        window = np.clip(unit, 0.0, 1.0)
+        result = self._run_network(torch.from_numpy(window), tile).numpy()
+        if not np.isfinite(result).all():
+            where = " x ".join(f"{part.start}:{part.stop}" for part in region)
             raise DataError(f"{self.source.name}: the network makes NaN or infinite values of [{where}]; check it")
-        values = self.to_stored.to_stored(unit, self.sink.spec.dtype)
-        limits = self.sink.spec.limits
-        return values if limits is None else values.clip(*limits)
+        beyond = (unit - window)[inner]
+        if beyond.any():
+            result = result + _repeated(beyond, scale)
+        rule, dtype = self.sink.spec.intensity, self.sink.spec.dtype
+        values = self.to_stored.to_stored(result, dtype)
+        values = values if rule.limits is None else values.clip(*rule.limits)
+        if rule.padding is not None and outside.any():
+            values[_repeated(outside, scale)] = rule.padding
+        return values
 
     def _run_network(self, window: Tensor, tile: Tile) -> Tensor:
-        """``window`` and result (height, width[, depth])."""
-        batch = window.permute(2, 0, 1)[:, None] if self.by_slice else window[None, None]
-        kept = tile.kept[:2] if self.by_slice else tile.kept
+        """Result for a window, both in the order of the file: (height, width) or (depth, height, width)."""
+        if self.by_slice:
+            batch, kept = window[:, None], tile.kept[:2]
+        else:
+            batch, kept = window.permute(*([1, 2, 0] if window.ndim == 3 else [0, 1]))[None, None], tile.kept
         weights = next(self.network.parameters(), None)
         batch = batch.contiguous().to(None if weights is None else weights.device)
         try:
@@ -146,8 +116,18 @@ class FileRun:
         if part.shape[1] != 1:
             raise ValueError(f"expected a network of grey images, one channel, got {part.shape[1]}")
         part = part[:, 0].cpu()
-        return part.permute(1, 2, 0) if self.by_slice else part[0]
+        if self.by_slice:
+            return part
+        return part[0].permute(2, 0, 1) if part.ndim == 4 else part[0]
 
 
-def _checksum(block: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(block, block.dtype.newbyteorder("=")).data)
+def in_file_order(parts: Sequence[Item]) -> tuple[Item, ...]:
+    """Something for each axis, from the order of networks, (y, x[, z]), to that of files, ([z,] y, x)."""
+    return (*parts[2:], *parts[:2])
+
+
+def _repeated(values: np.ndarray, scale: Sequence[int]) -> np.ndarray:
+    """Each pixel repeated along each axis."""
+    for axis, factor in enumerate(scale):
+        values = values.repeat(factor, axis)
+    return values

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 from monai.inferers import Inferer
 from torch import nn
 
-from common.data.errors import DataError
-from common.data.volumes import IntensityRange, split_name
+from common.errors import DataError
 from common.inferers.streaming import StreamingInferer
 from common.inferers.tile_network import TileNetwork
+from common.io import DiskFullError, IntensityRange, format_of, split_suffix
+
+logger = logging.getLogger("recon")
 
 
 def prepare_file(
@@ -42,16 +47,17 @@ class FileInferer(Inferer):
     For a ``SupervisedEvaluator`` with :func:`prepare_file`, ``amp=False`` and ``decollate=False`` over a data set of
     :func:`~common.data.find_images`. The output of ``scan.nii.gz`` at upscale 4 is ``<output_dir>/scan_x4.nii.gz``.
 
-    A file that fails ends the run with one line that names it; the outputs before it stay. The same run again keeps
-    whole outputs of the same input, weights and options, goes on with an unfinished one, and makes all others anew;
-    a line of the log says which. Beside each output ``<output>.json`` keeps what it was made of. An output that is a
-    folder (Zarr, slices) is not replaced but refused.
+    A file that cannot be enlarged ends the run with one line that names it. As a handler of the evaluator too
+    (``"val_handlers": ["@inferer", ...]``) it logs the line, goes on with the next file, and ends the run with all of
+    them after the last one; a full disk ends it at once. The same run again keeps whole outputs of the same input,
+    weights and options, resumes an unfinished one, and makes all others anew; the log says which. Beside each output
+    ``<output>.json`` keeps what it was made of. An output that is a folder (Zarr, slices) is not replaced but refused.
 
     Args:
         output_dir: made if missing; not where the inputs are.
-        suffix: format of the outputs, one of ``common.data.volumes.SUFFIXES``; "" is a folder of slices; ``None``: the
-            format that came, a folder of DICOM or PNG slices for one of slices.
-        source_options: of :func:`~common.data.volumes.open_source`, such as ``shape`` and ``dtype`` of raw files.
+        suffix: format of the outputs, one of ``common.io.SUFFIXES`` that is written; "" is a folder of slices;
+            ``None``: the format of the input.
+        source_options: of :func:`~common.io.open_source`, such as ``shape`` and ``dtype`` of raw files.
         tile_size: see :class:`~common.inferers.StreamingInferer`, as the others.
         intensity_range: see there.
         halo: see there.
@@ -75,8 +81,16 @@ class FileInferer(Inferer):
         self.source_options = dict(source_options or {})
         self._enlarge = StreamingInferer(tile_size, intensity_range, halo, upscale, spatial_dims, record=True)
         self._made: dict[Path, Path] = {}
+        self._goes_on = False
+        self._errors: list[str] = []
 
-    def __call__(self, inputs: Path | str, network: nn.Module, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]
+    def attach(self, engine: Workflow) -> None:
+        """Register on the evaluator, to go on after a file that cannot be enlarged."""
+        self._goes_on = True
+        engine.add_event_handler(Events.STARTED, self._errors.clear)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def __call__(self, inputs: Path | str, network: nn.Module, *args: Any, **kwargs: Any) -> Path | None:  # type: ignore[override]
         """Enlarge one file.
 
         Args:
@@ -86,7 +100,7 @@ class FileInferer(Inferer):
             kwargs: none are known.
 
         Returns:
-            the path of the output.
+            the path of the output; ``None`` for a file that cannot be enlarged, of a run that goes on.
 
         Raises:
             DataError: naming the file, see :class:`~common.inferers.StreamingInferer`; two inputs of one output.
@@ -96,6 +110,18 @@ class FileInferer(Inferer):
         if args or kwargs:
             raise ValueError(f"expected no further arguments of the network, got {len(args) + len(kwargs)}")
         path = Path(inputs)
+        try:
+            return self._one(path, network)
+        except DiskFullError:
+            raise
+        except (DataError, FileNotFoundError) as error:
+            if not self._goes_on:
+                raise
+            logger.error(f"{error}")
+            self._errors.append(str(error))
+            return None
+
+    def _one(self, path: Path, network: nn.Module) -> Path:
         output = self.output_dir / self._name(path, network)
         self._check_place(path, output)
         try:
@@ -105,8 +131,16 @@ class FileInferer(Inferer):
                 raise
             raise type(error)(f"{path}: {error}") from error
 
+    def _finish(self, engine: Workflow) -> None:
+        if len(self._errors) == 1:
+            raise DataError(self._errors[0])
+        if self._errors:
+            raise DataError(f"{len(self._errors)} files could not be enlarged: {' | '.join(self._errors)}")
+
     def _name(self, path: Path, network: nn.Module) -> str:
-        stem, suffix = split_name(path)
+        stem, suffix = split_suffix(path)
+        if path.is_dir() and not suffix and (found := format_of(path)) and found.suffixes == (".zarr",):
+            suffix = ".zarr"
         upscale = TileNetwork(network, self._enlarge.upscale, self._enlarge.halo).upscale
         return f"{stem}_x{upscale}{suffix if self.suffix is None else self.suffix}"
 
@@ -119,4 +153,4 @@ class FileInferer(Inferer):
             )
         other = self._made.setdefault(output, path)
         if other != path:
-            raise DataError(f"{path} and {other}: both would become {output}; rename one, or leave suffix out")
+            raise DataError(f"{path} and {other}: both would become {output}; rename one, or leave --output_suffix out")

@@ -6,8 +6,8 @@ import json
 import logging
 from pathlib import Path
 
-from common.data.atomic import atomic_path
-from common.data.volumes.source import files_digest
+from common.io import files_digest
+from common.io.atomic import atomic_path
 
 logger = logging.getLogger("recon")
 
@@ -35,7 +35,7 @@ class OutputRecord:
             before = json.loads(self.path.read_text(encoding="utf-8"))
         except ValueError:
             before = {}
-        now = {**identity, "output": files_digest(self.output)}
+        now = {**identity, "output": files_digest([self.output])}
         differ = [key for key, value in now.items() if before.get(key) != value]
         if differ:
             logger.info(f"{self.output}: is there, but of a run that differs in {', '.join(differ)}")
@@ -45,6 +45,6 @@ class OutputRecord:
 
     def write(self, identity: dict[str, str]) -> None:
         """Of the output that is there now."""
-        said = {**identity, "output": files_digest(self.output)}
+        said = {**identity, "output": files_digest([self.output])}
         with atomic_path(self.path) as temporary:
             temporary.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from common.data.volumes import (
-    IntensityRange,
-    IntensityScale,
-    VolumeSource,
-    disk_errors,
-    find_range,
-    open_sink,
-    open_source,
-)
-from common.inferers.file_run import FileRun
-from common.inferers.journal import Journal
+from common.data.volumes import one_image
+from common.errors import DataError
+from common.inferers.file_run import FileRun, in_file_order
 from common.inferers.progress import duration
 from common.inferers.record import OutputRecord
 from common.inferers.tile_network import TileNetwork, network_digest
 from common.inferers.tiles import TilePlan
+from common.io import IntensityRange, IntensityScale, Source, find_range, open_sink, open_source
 
 logger = logging.getLogger("recon")
 
@@ -33,17 +26,17 @@ class StreamingInferer:
     """Enlarges a file into another one, tile by tile; one tile and what the network makes of it are in memory.
 
     The values are those that the network gives for the whole image, to rounding, see
-    :class:`~common.inferers.TilePlan`, in the type of the input. Formats, geometry and intensities:
-    :func:`~common.data.volumes.open_source`, :func:`~common.data.volumes.open_sink`,
-    :func:`~common.data.volumes.find_range`.
+    :class:`~common.inferers.TilePlan`, in the type of the input. Values beyond the intensity range are clipped for the
+    network and added back after it, and their share is logged. Formats, geometry and intensities:
+    :func:`~common.io.open_source`, :func:`~common.io.open_sink`, :func:`~common.io.find_range`.
 
-    A 2-D network enlarges each slice of a volume, and leaves their number. A 3-D network sees a volume as (height,
+    A 2-D network enlarges each slice of a volume, and keeps their number. A 3-D network sees a volume as (height,
     width, depth).
 
-    Until the output is whole it is called ``<output>.partial``, and ``<output>.journal`` beside it keeps which tiles
-    are done. After a kill, a full disk or a crash the same call goes on behind the last finished tile and gives the
-    same bytes as a run in one go. It refuses to go on with another input, other weights or other options; another
-    kind of device or version of torch is the caller's to avoid, and so are two runs of one output at a time.
+    An unfinished output is called ``<output>.partial``, see :class:`~common.io.Sink`. After a kill, a full disk or a
+    crash the same call resumes after the last finished tile and gives the same bytes as a run in one go. It refuses to
+    resume with another input, other weights or other options. The caller has to avoid another kind of device or
+    version of torch, and two runs of one output at a time.
 
     Memory: the feature maps of one tile, see :class:`~common.inferers.TileNetwork`; a tile and its result beside them
     are small. Measured with the default tiles, 64 feature maps and upscale 4: 0.25 GiB (EDSR) and 0.45 GiB (RRDB) in
@@ -52,12 +45,12 @@ class StreamingInferer:
     Args:
         tile_size: longest side of a tile in input pixels, halo included; one number, or one for each spatial axis of
             the network; ``None``: see :meth:`~common.inferers.TileNetwork.default_tile_size`.
-        intensity_range: see :func:`~common.data.volumes.find_range`.
+        intensity_range: see :func:`~common.io.find_range`.
         halo: see :class:`~common.inferers.TilePlan`; ``None`` asks the network (``network.halo()``).
         upscale: enlargement; ``None`` asks the network (``network.upscale``).
         spatial_dims: 2 or 3; ``None`` asks the network (``network.spatial_dims``).
         record: whether ``<output>.json`` keeps what a whole output was made of. The same run again then leaves the
-            output as it is; with another input, other weights or options, or an output that was changed, it says so
+            output as it is; with another input, other weights or options, or an output that was changed, it logs that
             and makes a file anew, while a folder is not replaced.
     """
 
@@ -77,42 +70,41 @@ class StreamingInferer:
         self.spatial_dims = spatial_dims
         self.record = record
 
-    def __call__(
-        self, source: VolumeSource | Path | str, network: nn.Module, output: Path | str, **options: Any
-    ) -> Path:
+    def __call__(self, source: Source | Path | str, network: nn.Module, output: Path | str, **options: Any) -> Path:
         """Enlarge one file.
 
         Args:
             source: a path, or an open source, which stays open.
             network: maps ``(batch, 1, *spatial)`` in [0, 1] to images ``upscale`` times as large; run where its
                 weights are, in evaluation mode.
-            output: the file or folder to be; its suffix says the format. A file of that name is replaced at the end.
-            options: of :func:`~common.data.volumes.open_source`.
+            output: the file or folder to be; its suffix chooses the format. A file of that name is replaced at the end.
+            options: of :func:`~common.io.open_source`.
 
         Returns:
             ``output``.
 
         Raises:
-            DataError: for an input that cannot be read, an output that cannot be written (DiskFullError for a full
-                disk), an unfinished output of another run, or values that are not finite.
+            DataError: for an input that cannot be read or is no image, an output that cannot be written
+                (DiskFullError for a full disk), an unfinished output of another run, or values that are not finite.
             ValueError: for options that do not fit the network or the image.
         """
-        output = Path(output)
-        if isinstance(source, VolumeSource):
-            return self._enlarge(source, network, output)
-        with disk_errors(output, 0):
-            output.parent.mkdir(parents=True, exist_ok=True)
-        with open_source(source, scratch_dir=output.parent, **options) as opened:
-            return self._enlarge(opened, network, output)
+        if isinstance(source, Source):
+            return self._enlarge(source, network, Path(output))
+        with open_source(source, **options) as opened:
+            return self._enlarge(opened, network, Path(output), options)
 
-    def _enlarge(self, source: VolumeSource, network: nn.Module, output: Path) -> Path:
+    def _enlarge(
+        self, source: Source, network: nn.Module, output: Path, options: Mapping[str, Any] | None = None
+    ) -> Path:
         if output.exists() and output.samefile(source.path):
             raise ValueError(f"{output}: the output would replace its input; choose another one")
+        source = one_image(source)
         on_tile = TileNetwork(network, self.upscale, self.halo)
         dims = self._spatial_dims(source, network)
         plan = self._plan(source.spec.shape, dims, on_tile)
         low, high = find_range(source, self.intensity_range)
-        sink = open_sink(output, source.spec.enlarged(plan.upscale), plan.block)
+        scale = dict(zip(source.spec.axes, in_file_order(plan.upscale), strict=True))
+        sink = open_sink(output, source.spec.enlarged(scale), in_file_order(plan.block))
         run = FileRun(
             source=source,
             network=network,
@@ -120,33 +112,35 @@ class StreamingInferer:
             plan=plan,
             on_tile=on_tile,
             by_slice=len(source.spec.shape) > dims,
-            to_unit=IntensityScale.between(low, high, source.spec.rescale),
-            to_stored=IntensityScale.between(low, high, sink.spec.rescale),
-            record=OutputRecord(output) if self.record else None,
+            to_unit=IntensityScale.between(low, high, source.spec.intensity),
+            to_stored=IntensityScale.between(low, high, sink.spec.intensity),
         )
-        identity = self._identity(run, low, high)
-        if run.record is not None and run.record.holds(identity):
+        identity = {**self._identity(run, low, high), "options": _text(options or {})}
+        record = OutputRecord(output) if self.record else None
+        if record is not None and record.holds(identity):
             return output
         start = time.monotonic()
-        run(Journal(output.with_name(f"{output.name}.journal")), identity)
-        height, width, depth = (*sink.spec.shape, None)[:3]
-        size = f"{height} x {width}" + (f", {depth} slices" if depth else "")
-        logger.info(f"{output}: {size}, {sink.spec.dtype.name}, in {duration(time.monotonic() - start)}")
+        run(identity)
+        if record is not None:
+            record.write(identity)
+        run.clipped.warn(source.name, low, high)
+        logger.info(f"{output}: {sink.spec}, in {duration(time.monotonic() - start)}")
         return output
 
-    def _spatial_dims(self, source: VolumeSource, network: nn.Module) -> int:
+    def _spatial_dims(self, source: Source, network: nn.Module) -> int:
         dims = self.spatial_dims or getattr(network, "spatial_dims", None)
         if dims not in (2, 3):
             raise ValueError(f"{type(network).__name__} does not say its spatial_dims, 2 or 3; pass spatial_dims=...")
         if len(source.spec.shape) < dims:
-            raise ValueError(
+            raise DataError(
                 f"{source.name}: expected a volume for a network of 3 spatial dimensions, got one image of "
-                f"{list(source.spec.shape)}; take a network of 2"
+                f"{source.spec}; take a network of 2"
             )
         return int(dims)
 
-    def _plan(self, size: Sequence[int], dims: int, on_tile: TileNetwork) -> TilePlan:
-        """Tiles of the source; of a volume for a 2-D network one slice deep."""
+    def _plan(self, shape: Sequence[int], dims: int, on_tile: TileNetwork) -> TilePlan:
+        """Tiles of an image of ``shape`` (z, y, x) or (y, x); of a volume for a 2-D network one slice deep."""
+        size = (*shape[-2:], *shape[:-2])
         halo, upscale = on_tile.halo, on_tile.upscale
         tile_size = on_tile.default_tile_size(dims) if self.tile_size is None else self.tile_size
         if len(size) == dims:
@@ -165,5 +159,9 @@ class StreamingInferer:
             "tiles": f"{len(plan)} of {list(plan.tile_shape)}",
             "intensity_range": f"[{low!r}, {high!r}]",
             "pixel_size": f"{spec.geometry.spacing} {spec.geometry.unit}",
-            "values": f"{list(spec.shape)} {spec.dtype.str} {spec.rescale}",
+            "values": f"{spec} {spec.intensity.slope} {spec.intensity.intercept}",
         }
+
+
+def _text(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={options[name]!r}" for name in sorted(options) if options[name] is not None)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.data.volumes.spec import Region
+from common.io import Region
 from common.networks.receptive_field import receptive_halo
 from common.networks.sr_blocks import check_image
 from common.networks.super_resolution import SrGenerator

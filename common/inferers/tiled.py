@@ -10,9 +10,9 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor
 
-from common.data.volumes.geometry import enlargement_matrix
 from common.inferers.tile_network import TileNetwork
 from common.inferers.tiles import TilePlan
+from common.io import enlargement_matrix
 
 
 class TiledInferer(Inferer):

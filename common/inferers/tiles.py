@@ -8,7 +8,7 @@ from typing import overload
 
 import numpy as np
 
-from common.data.volumes.spec import Region
+from common.io import Region
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from common.data.errors import DataError
+from common.errors import DataError
 from common.operators.degradation import Degradation
 from common.transforms.crops import PhaseValue, cropped, draw_generator, random_corners
 

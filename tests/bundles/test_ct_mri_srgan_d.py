@@ -31,11 +31,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from common.data.brain_phantom import brain_phantom
 from common.engines import load_weights
 from common.handlers import save_weights
 from common.networks import RrdbGenerator, Vgg19Features
 from common.operators.degradation import degradation, resize
+from common.phantoms.brain_phantom import brain_phantom
 
 NAME = "ct_mri_srgan_d_super_resolution"
 BUNDLE = ROOT / "bundles" / NAME

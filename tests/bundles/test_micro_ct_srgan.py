@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.filters import threshold_otsu
 
-from common.data.rock_phantom import rock_phantom
 from common.engines import load_weights
 from common.handlers import save_weights
 from common.networks import EdsrGenerator, FlatteningDiscriminator, Vgg19Classifier
+from common.phantoms.rock_phantom import rock_phantom
 from tools.data import make_tiny_set
 from tools.zoo.export import export_bundle
 

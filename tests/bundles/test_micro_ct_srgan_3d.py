@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.filters import threshold_otsu
 
-from common.data.volumes import open_source
 from common.engines import load_weights
 from common.handlers import save_weights
+from common.io import open_source
 from common.networks import EdsrGenerator, FullyConvolutionalDiscriminator
 from common.networks.sr_blocks import check_image
 from tools.data import make_tiny_set
@@ -67,8 +67,9 @@ def run(python: WarmPython, config: str, data: Path, folder: Path, models: Path,
 
 
 def read_volume(path: Path) -> NDArray:
+    """Values ``[height, width, depth]``, as networks see them."""
     with open_source(path) as source:
-        return source.read(tuple(slice(0, n) for n in source.spec.shape))
+        return source.read().transpose(1, 2, 0)
 
 
 def enlarged(network: EdsrGenerator, volume: NDArray) -> NDArray[np.float64]:
@@ -174,7 +175,7 @@ def test_images_are_no_volumes(tmp_path: Path, scratch: Path, network: EdsrGener
     done = run(python, TRAIN, tmp_path / "data", tmp_path, tmp_path)
     assert done.status == 1
     (line,) = done.errors
-    assert "a.png: expected a volume, got one image of [64, 64]" in line
+    assert "a.png: expected a volume, got one image of 64 x 64" in line
 
 
 # -- exports -----------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from bundle_commands import ROOT
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from common.data.texture_phantom import TEXTURES, texture_phantom
 from common.losses import PerceptualLoss
 from common.networks import Vgg19Classifier, Vgg19Features
+from common.phantoms.texture_phantom import TEXTURES, texture_phantom
 
 WEIGHTS = ROOT / "bundles" / "ct_mri_srgan_d_super_resolution" / "models" / "vgg19_textures.pt"
 WIDTH = 32

@@ -11,9 +11,9 @@ import pytest
 import torch
 from bundle_commands import ROOT, Result, WarmPython, overrides
 
-from common.data.synthetic import make_texture_set
-from common.data.texture_phantom import TEXTURES
 from common.networks import Vgg19Classifier, Vgg19Features
+from common.phantoms.synthetic import make_texture_set
+from common.phantoms.texture_phantom import TEXTURES
 
 BUNDLE = ROOT / "bundles" / "ct_mri_srgan_d_super_resolution"
 WIDTH = 4

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from common.data import ClassDataset, count_classes, find_classes
-from common.data.errors import DataError
+from common.errors import DataError
 
 
 def picture(path, shape=(8, 8), seed=0, **options):

@@ -14,7 +14,8 @@ from torch import nn
 from torch.optim import SGD
 from toy_gan import WEIGHTS, ToyDiscriminator, ToyGenerator, ToyObjective, toy_data, toy_generator, toy_trainer
 
-from common.engines import GanTrainer, NonFiniteLossError, Objective, Phase, TrainingCheckpoint, exponential_average
+from common.engines import GanTrainer, Objective, Phase, TrainingCheckpoint, exponential_average
+from common.errors import NonFiniteLossError
 from common.losses import GradientPenalty, R1Penalty
 
 PIXEL = [Phase("pixel", 1, adversarial=False)]

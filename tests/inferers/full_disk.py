@@ -12,8 +12,8 @@ import torch
 from dicom_series import write_series
 
 from common.data import DataError
-from common.data.volumes import DiskFullError
 from common.inferers import StreamingInferer
+from common.io import DiskFullError
 from common.networks import EdsrGenerator
 
 UPSCALE = 2

@@ -32,8 +32,8 @@ class Nearest(nn.Module):
         return image
 
 
-def enlarge_files(folder: Path, inferer: FileInferer, network: nn.Module) -> list[Path]:
-    """What a bundle's ``inference.json`` does."""
+def enlarge_files(folder: Path, inferer: FileInferer, network: nn.Module, handlers: list | None = None) -> list[Path]:
+    """Run what a bundle's ``inference.json`` does."""
     outputs: list[Path] = []
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
@@ -41,6 +41,7 @@ def enlarge_files(folder: Path, inferer: FileInferer, network: nn.Module) -> lis
         network=network,
         prepare_batch=prepare_file,
         inferer=inferer,
+        val_handlers=handlers,
         decollate=False,
     )
     evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output["pred"]))

@@ -80,7 +80,7 @@ def test_options_reach_the_reader(tmp_path: Path) -> None:
     (output,) = enlarge_files(source, FileInferer(tmp_path / "out", source_options={"dataset": "second"}), Nearest(2))
     with h5py.File(output) as file:
         np.testing.assert_array_equal(file["second"][()], enlarged(image[::-1], 2))
-    with pytest.raises(DataError, match=r"scan.h5: expected one data set .* first, second; pass dataset"):
+    with pytest.raises(DataError, match=r"scan.h5: .*first.*second.*--source_options"):
         enlarge_files(source, FileInferer(tmp_path / "out"), Nearest(2))
 
 
@@ -168,6 +168,62 @@ def test_one_bad_file_is_named_and_earlier_outputs_stay(tmp_path: Path) -> None:
     np.save(source / "b.npy", values(9, 9))
     with pytest.raises(ValueError, match=r"in/a.npy: tile_size must be more than twice the halo"):
         enlarge_files(source, FileInferer(out, tile_size=6, halo=4), Nearest(2))
+
+
+def test_a_handler_goes_on_after_bad_files_and_names_them_at_the_end(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "a.tif").write_bytes(b"II*\0not a picture")
+    np.save(source / "b.npy", values(20, 20))
+    (source / "c.png").write_bytes(b"hello")
+    inferer = FileInferer(out)
+    with pytest.raises(DataError, match=r"2 files could not be enlarged: .*in/a.tif: .*in/c.png: ") as caught:
+        enlarge_files(source, inferer, Nearest(2), [inferer])
+    assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(np.load(out / "b_x2.npy"), enlarged(values(20, 20), 2))
+    for name in ("a.tif", "c.png"):
+        (source / name).unlink()
+    assert enlarge_files(source, inferer, Nearest(2), [inferer]) == [out / "b_x2.npy"]
+
+
+class Limited(Nearest):
+    """Keeps to [0, 1], as networks do that were trained on it."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        assert 0 <= image.min() <= image.max() <= 1
+        return super().forward(image)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_values_beyond_the_range_are_kept_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spatial_dims: int
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    volume = np.random.default_rng(0).integers(-1000, 2000, (3, 20, 16), dtype=np.int16)
+    volume[1, 2:4, 5:9], volume[2, 0, 0] = 3071, -1024  # metal, and air outside of the field of view: 1 of 960 values
+    np.save(source / "ct.npy", volume)
+    inferer = FileInferer(tmp_path / "out", tile_size=9, intensity_range=[-1000, 2000])
+    with caplog.at_level(logging.WARNING, logger="recon"):
+        (output,) = enlarge_files(source, inferer, Limited(2, spatial_dims))
+    expected = volume.repeat(2, 1).repeat(2, 2)
+    np.testing.assert_array_equal(np.load(output), expected.repeat(2, 0) if spatial_dims == 3 else expected)
+    assert "ct.npy: 0.104 % of the values lie below -1000 and 0.833 % of the values lie above 2000" in caplog.text
+
+
+def test_what_is_no_image_of_one_frame_is_refused_with_the_option(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    series = values(4, 20, 16)
+    tifffile.imwrite(source / "a.tif", series, metadata={"axes": "TYX"}, ome=True)
+    with pytest.raises(DataError, match=r"a.tif: .* 4 frames .*--source_options \"\{'frame': 0\}\""):
+        enlarge_files(source, FileInferer(tmp_path / "out"), Nearest(2))
+    (output,) = enlarge_files(source, FileInferer(tmp_path / "out", source_options={"frame": 2}), Nearest(2))
+    np.testing.assert_array_equal(tifffile.imread(output), enlarged(series[2], 2))
+    (source / "a.tif").unlink()
+    np.save(source / "b.npy", (series[0] * 1j).astype(np.complex64))
+    with pytest.raises(DataError, match=r"b.npy: .*expected"):
+        enlarge_files(source, FileInferer(tmp_path / "out", source_options={"kind": "image"}), Nearest(2))
 
 
 def test_outputs_never_become_inputs(tmp_path: Path) -> None:

@@ -101,3 +101,25 @@ def test_a_nifti_volume(tmp_path: Path, dtype: str) -> None:
     enlargement[:3, 3] = -1 / 3
     np.testing.assert_allclose(written.affine, affine @ enlargement, atol=1e-5)
     assert nibabel.aff2axcodes(written.affine) == nibabel.aff2axcodes(affine)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_padding_of_a_dicom_series_stays_padding(tmp_path: Path, dims: int) -> None:
+    volume = ct(3, 12, 16).astype(np.int16)
+    volume[:, :, :4] = -2000  # outside of the scanner's circle
+    write_series(tmp_path / "in" / "head", volume, bits=16, PixelPaddingValue=-2000)
+    run = FileInferer(tmp_path / "out", tile_size=9, intensity_range=[0, 3071])
+    (output,) = enlarge_files(tmp_path / "in", run, Nearest(2, dims))
+    headers = [pydicom.dcmread(file) for file in sorted(output.iterdir())]
+    padding = [header.pixel_array == header.PixelPaddingValue for header in headers]
+    assert all(one[:, :8].all() and not one[:, 8:].any() for one in padding)
+
+
+def test_radiographs_of_one_folder_are_enlarged_one_by_one(tmp_path: Path) -> None:
+    for index in range(3):
+        write_series(tmp_path / "all" / str(index), ct(1, 12, 16), series=str(index))
+        (file,) = (tmp_path / "all" / str(index)).iterdir()
+        (tmp_path / "in").mkdir(exist_ok=True)
+        file.rename(tmp_path / "in" / f"chest{index}.dcm")
+    outputs = enlarge_files(tmp_path / "in", FileInferer(tmp_path / "out", intensity_range=3071), Nearest(2))
+    assert outputs == [tmp_path / "out" / f"chest{index}_x2.dcm" for index in range(3)]

@@ -41,7 +41,7 @@ def test_a_disk_that_is_too_small(results: dict[str, Any], name: str) -> None:
     assert result["kind"] == "DiskFullError"
     assert "\n" not in result["said"]
     assert f"{name}: the disk is full (No space left on device), the output needs up to 0.8 MiB and" in result["said"]
-    assert "make room and run the same again" in result["said"]
+    assert "make room and run the same command again" in result["said"]
     assert result["same"]
     assert result["at_the_end"] == [name]
 

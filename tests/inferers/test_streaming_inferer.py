@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from common.data import DataError
-from common.data.volumes import DiskFullError, open_sink, open_source
-from common.data.volumes.flat import FlatArray
 from common.inferers import StreamingInferer
+from common.io import DiskFullError, FlatArray, open_source
 from common.networks import EdsrGenerator
 
 PIECE = 20  # side of the tiles in these tests
@@ -45,11 +44,13 @@ def values(*shape: int, dtype: str = "uint16", seed: int = 1) -> np.ndarray:
 
 
 def enlarged(image: np.ndarray, generator: nn.Module, low: float, high: float) -> np.ndarray:
-    """The whole image at once, in the file's units; (height, width[, depth])."""
+    """The whole image at once, in the file's units; (height, width[, depth]); what is beyond the range added back."""
     unit = (image.astype(np.float64) - low) / (high - low)
+    inside = unit.clip(0, 1)
     with torch.inference_mode():
-        result = generator(torch.from_numpy(unit).float()[None, None])[0, 0].double().numpy()
-    return result * (high - low) + low
+        result = generator(torch.from_numpy(inside).float()[None, None])[0, 0].double().numpy()
+    scale = np.divide(result.shape, image.shape).astype(int)
+    return (result + np.kron(unit - inside, np.ones(scale))) * (high - low) + low
 
 
 def assert_stored(got: np.ndarray, expected: np.ndarray) -> None:
@@ -108,10 +109,10 @@ def test_values_behind_a_slope_are_scaled_by_what_they_stand_for(tmp_path: Path)
     run = StreamingInferer(intensity_range=[-20, 100])
     run(tmp_path / "in.nii.gz", network(3), tmp_path / "out.nii")
     run(tmp_path / "in.nii.gz", network(3), tmp_path / "out.npy")
-    expected = enlarged(stored * 0.5 - 20, network(3).eval(), -20, 100)
+    expected = enlarged(stored.transpose(1, 0, 2) * 0.5 - 20, network(3).eval(), -20, 100)
     written = nibabel.nifti1.Nifti1Image.from_filename(tmp_path / "out.nii")
     assert written.get_data_dtype() == np.uint8
-    np.testing.assert_allclose(written.get_fdata(), np.clip(expected, -20, 107.5), atol=0.26)
+    np.testing.assert_allclose(written.get_fdata().transpose(1, 0, 2), np.clip(expected, -20, 107.5), atol=0.26)
     others = np.load(tmp_path / "out.npy")
     assert others.dtype == np.float32  # no place for a slope
     np.testing.assert_allclose(others.transpose(1, 2, 0), expected, atol=2e-3)
@@ -213,11 +214,11 @@ def test_every_format_goes_on_where_it_stopped(tmp_path: Path, caplog: pytest.Lo
 
     with caplog.at_level(logging.INFO, logger="recon"):
         StreamingInferer(PIECE)(tmp_path / "in.npy", Counting(network(3), 10**6, _stop), output)
-    assert "4 of 8 tiles are done" in caplog.text
+    assert "resumed, 4 parts are written" in caplog.text
     assert len(calls) == 8 - 4
     options = {"shape": (60, 44, 46), "dtype": "uint16"} if name == "out.raw" else {}
     with open_source(output, **options) as source:
-        got = source.read(tuple(slice(0, n) for n in source.spec.shape))
+        got = source.read().transpose(1, 2, 0)
     assert_stored(got, enlarged(volume.transpose(1, 2, 0), network(3).eval(), 0, 65535))
 
 
@@ -265,10 +266,10 @@ def test_tiles_that_did_not_reach_the_disk_are_done_again(tmp_path: Path, caplog
         journal.write(b"17 123")  # cut off
     with caplog.at_level(logging.INFO, logger="recon"), pytest.raises(KeyboardInterrupt):
         StreamingInferer(PIECE)(source, Interrupted(network(), 4, _stop), output)
-    assert "1 of 20 tiles are done, 1 had not reached the disk" in caplog.text
+    assert "resumed, 1 parts are written, 1 had not reached the disk" in caplog.text
     with caplog.at_level(logging.INFO, logger="recon"):
         StreamingInferer(PIECE)(source, unstopped(), output)
-    assert "4 of 20 tiles are done\n" in caplog.text
+    assert "resumed, 4 parts are written\n" in caplog.text
     assert_stored(np.load(output), enlarged(values(50, 40), network().eval(), 0, 65535))
 
 
@@ -283,7 +284,8 @@ def test_a_partial_file_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
 def test_killed_after_the_output_had_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     np.save(tmp_path / "in.npy", values(2, 30, 40))
     with monkeypatch.context() as patched:
-        patched.setattr("common.inferers.journal.Journal.remove", lambda self: _stop())
+        named = tmp_path / name
+        patched.setattr("common.io.journal.Journal.remove", lambda self: _stop() if named.exists() else None)
         with pytest.raises(KeyboardInterrupt):
             StreamingInferer(PIECE)(tmp_path / "in.npy", unstopped(), tmp_path / name)
     assert (tmp_path / f"{name}.journal").exists()
@@ -296,7 +298,7 @@ def test_a_folder_in_the_way_is_left_alone(tmp_path: Path) -> None:
     np.save(tmp_path / "in.npy", values(2, 30, 40))
     (tmp_path / "slices").mkdir()
     (tmp_path / "slices" / "mine.txt").touch()
-    with pytest.raises(DataError, match=r"slices: is there already; remove it, or choose another output"):
+    with pytest.raises(DataError, match=r"slices: .*already; remove it"):
         StreamingInferer(PIECE)(tmp_path / "in.npy", Interrupted(network(), 1, _stop), tmp_path / "slices")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["in.npy", "mine.txt", "slices"]
 
@@ -340,7 +342,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(tmp_path: Path, mo
     with monkeypatch.context() as patched:
         patched.setattr(FlatArray, "write", full)
         with pytest.raises(
-            DiskFullError, match=r"out.npy: the disk is full .* needs up to 0.0 MiB .* goes on"
+            DiskFullError, match=r"out.npy: the disk is full .* needs up to 0.0 MiB .* resume"
         ) as caught:
             StreamingInferer(PIECE)(tmp_path / "in.npy", unstopped(), tmp_path / "out.npy")
     assert "\n" not in str(caught.value)
@@ -386,7 +388,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             tmp_path / "in.npy", nn.Conv2d(1, 2, 1), tmp_path / "a.npy"
         )
     np.save(tmp_path / "float.npy", np.linspace(-700, 1500, 81, dtype=np.float32).reshape(9, 9))
-    with pytest.raises(DataError, match=r"float.npy: has values down to -700; say which .*=\[low, high\]"):
+    with pytest.raises(DataError, match=r"float.npy: has values down to -700; .*=\[low, high\]"):
         run(tmp_path / "float.npy", network(), tmp_path / "out.npy")
 
 
@@ -396,13 +398,13 @@ def test_values_that_are_not_finite_are_refused_where_they_are(tmp_path: Path) -
     image[3, 3] = np.inf
     np.save(tmp_path / "in.npy", image)
     run = StreamingInferer(PIECE, intensity_range=[0, 1])
-    with pytest.raises(DataError, match=r"in.npy: has NaN or infinite values in \[0:\d+ x 0:\d+\]; replace them"):
+    with pytest.raises(DataError, match=r"in.npy: .* NaN or infinite in \[y 0:\d+, x 0:\d+\].*fill"):
         run(tmp_path / "in.npy", network(), tmp_path / "out.npy")
     image[3, 3] = 0
     np.save(tmp_path / "in.npy", image)  # nothing was done yet that another input would spoil
-    with pytest.raises(DataError, match=r"in.npy: has NaN or infinite values in \[\d+:50 x 0:\d+\]; replace them"):
+    with pytest.raises(DataError, match=r"in.npy: .* NaN or infinite in \[y \d+:50, x 0:\d+\]"):
         run(tmp_path / "in.npy", network(), tmp_path / "out.npy")
-    with pytest.raises(DataError, match=r"in.npy: has NaN or infinite values; replace them"):
+    with pytest.raises(DataError, match=r"in.npy: .* NaN or infinite"):
         StreamingInferer(PIECE, intensity_range="measured")(tmp_path / "in.npy", network(), tmp_path / "out.npy")
     np.save(tmp_path / "in.npy", np.zeros((50, 40), np.uint8))
     broken = network()
@@ -426,7 +428,4 @@ def test_an_open_source_stays_open(tmp_path: Path) -> None:
         for name in ("a.npy", "b.npy"):
             StreamingInferer(PIECE)(source, network(), tmp_path / name)
         source.read((slice(0, 2), slice(0, 2)))
-        sink = open_sink(tmp_path / "c.npy", source.spec, (20, 20))
-        with pytest.raises(ValueError, match=r"c.npy.partial: not open; create or resume it first"):
-            sink.read((slice(0, 2), slice(0, 2)))
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()

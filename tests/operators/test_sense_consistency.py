@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from common.data.brain_phantom import brain_phantom
 from common.operators import (
     HardDataConsistency,
     SenseAcquisition,
@@ -22,6 +21,7 @@ from common.operators import (
     simulated_sensitivity_maps,
     unpack_coils,
 )
+from common.phantoms.brain_phantom import brain_phantom
 
 sizes = {"height": st.integers(2, 17), "width": st.integers(2, 17), "seed": st.integers(0, 2**16)}
 AUTO = torch.export.Dim.AUTO

@@ -7,7 +7,6 @@ import pytest
 import torch
 from helpers import random_complex
 
-from common.data.brain_phantom import brain_phantom
 from common.operators import (
     SenseAcquisition,
     SenseDataConsistency,
@@ -17,6 +16,7 @@ from common.operators import (
     simulated_sensitivity_maps,
 )
 from common.operators.sensitivity import center_size
+from common.phantoms.brain_phantom import brain_phantom
 
 SIZE = 128
 

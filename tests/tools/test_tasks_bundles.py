@@ -13,7 +13,7 @@ import pytest
 from helpers import SMALL_CASCADE
 from quick_bundle import write_list
 
-from common.data.synthetic import make_brain_set
+from common.phantoms.synthetic import make_brain_set
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = '''"""A training that writes its gain, and an evaluation that measures it."""

@@ -6,7 +6,6 @@ from helpers import random_complex
 from monai.data import MetaTensor
 from torch import Tensor
 
-from common.data.brain_phantom import brain_phantom
 from common.operators import (
     channels_to_complex,
     estimate_sensitivity_maps,
@@ -19,6 +18,7 @@ from common.operators import (
     unpack_coils,
 )
 from common.operators.masks import MaskSampler
+from common.phantoms.brain_phantom import brain_phantom
 from common.transforms import PrepareCoilAcquisition, RandomFlips
 
 CPU = torch.device("cpu")

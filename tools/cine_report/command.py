@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from tools.cine_report.charts import Chart, frame_chart, hearts_chart, histogram
 from tools.cine_report.hearts import FILE, error_table, hearts_table, read_hearts
 from tools.cine_report.pictures import Moving, error_scale, moving, profile_row, profiles

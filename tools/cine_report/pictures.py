@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from common.data.errors import DataError
+from common.errors import DataError
 from common.handlers.ejection_fraction import read_contour
 from tools.cine_report.result_file import INPUT, RESULT, TRUTH, FloatArray, Series
 from tools.report import ReportImage

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.errors import DataError, file_errors
+from common.errors import DataError, file_errors
 
 FloatArray = NDArray[np.float32]
 

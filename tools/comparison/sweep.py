@@ -11,7 +11,7 @@ from typing import Any
 
 from fire.parser import DefaultParseValue
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from tools.comparison.summary import description, table
 from tools.results import Values, format_summary, heading, metrics_of, shown, summaries
 

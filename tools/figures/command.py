@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from tools.command import command
 from tools.figures.draw import draw
 from tools.figures.picture import difference, write_small

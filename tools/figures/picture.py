@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 
 COLOURS = 256
 WEIGHT_EXPONENT = 0.7

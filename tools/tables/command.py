@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from tools.command import command
 from tools.tables.definition import Definition, read_definition
 from tools.tables.difference import number_differences, table_differences

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 
 NETWORK_FILE = "network.csv"
 """In the folder of an evaluation's results."""

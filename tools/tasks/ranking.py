@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from common.metrics import PROTOCOLS, Summary
 from tools.comparison.summary import table
 from tools.results import DECIMALS, Case, Values, heading, metrics_of, read_metrics, shown, summaries

@@ -75,7 +75,7 @@ class Records:
             self._write()
 
     def _write(self) -> None:
-        # not `common.data.atomic`: its package takes PyTorch's seconds and memory, here for as long as the list runs
+        # not `common.io.atomic`: its package takes PyTorch's seconds and memory, here for as long as the list runs
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         content = {task: {kind: asdict(one) for kind, one in runs.items()} for task, runs in self._found.items()}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

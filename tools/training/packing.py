@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from common.networks.weights import read_weights
 from tools.curves import curves, read_column
 from tools.results import read_metrics, summaries

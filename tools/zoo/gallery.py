@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from tools.zoo.readme import ResultsTable, figure_caption, results_table
 from tools.zoo.release import Release
 from tools.zoo.usage import usage_steps

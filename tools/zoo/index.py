@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from tools.command import command
 from tools.zoo.archive import sha256_of
 from tools.zoo.gallery import write_gallery

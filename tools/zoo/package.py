@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 from tools.command import command
 from tools.zoo.archive import scratch_folder, sha256_of
 from tools.zoo.contents import left_files, own_files, read_source

@@ -10,7 +10,7 @@ import torch
 
 from common.data.cached import CachedDataset
 from common.data.cine.reader import CineReader, IntensityRange, open_cine
-from common.data.errors import DataError
+from common.errors import DataError
 
 PARTS = ("recon", "truth", "kspace", "mask")
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from common.data.cine.source import CineGeometry, CineSource, Part
 from common.data.dicom import DicomSeries, open_series, pydicom_for
-from common.data.errors import DataError, file_errors
 from common.data.files import dicom_files
+from common.errors import DataError, file_errors
 
 _TO_NIFTI = np.diag([-1.0, -1.0, 1.0, 1.0])  # left, posterior, superior to right, anterior, superior
 _PLACE_MM = 0.01  # images of one slice are this close

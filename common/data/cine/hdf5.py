@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from common.data.cine.source import CineGeometry, CineSource, Part
-from common.data.errors import DataError, file_errors
+from common.errors import DataError, file_errors
 
 RECON, TRUTH, PHASE, KSPACE, MASK = "imagesRecon", "imagesTrue", "phaseTrue", "kspace", "mask"
 SINGLE = "image"

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import nibabel
 import numpy as np
 
-from common.data.atomic import atomic_path
 from common.data.cine.source import CineGeometry, CineSource, Part
-from common.data.errors import DataError, file_errors
+from common.errors import DataError, file_errors
+from common.io.atomic import atomic_path
 
 Axes = Literal["xyzt", "xyt"]
 

@@ -14,9 +14,9 @@ from common.data.cine.dicom import DicomCine
 from common.data.cine.hdf5 import Hdf5Cine
 from common.data.cine.nifti import Axes, NiftiCine
 from common.data.cine.source import CineSource, Part
-from common.data.errors import DataError, file_errors
 from common.data.files import dicom_files, is_dicom, split_suffix
-from common.data.volumes.intensity import IntensityScale
+from common.errors import DataError, file_errors
+from common.io import IntensityScale
 from common.operators.coils import root_sum_of_squares
 from common.operators.fourier import ifft2c
 from common.operators.series import frames_to_batch

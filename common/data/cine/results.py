@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from common.data.atomic import atomic_path
+from common.io.atomic import atomic_path
 
 IMAGES = ("input", "result", "truth")
 

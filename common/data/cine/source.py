@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.data.errors import DataError
+from common.errors import DataError
 
 Part = Literal["recon", "truth", "phase", "kspace", "mask"]
 

@@ -1,0 +1,55 @@
+"""Files: every format behind one reader, `Source`, and one writer, `Sink`.
+
+`open_source` and `open_sink` choose the format; see ``docs/DATA.md`` for the formats and what is read of each.
+"""
+
+from common.io.disk import DiskFullError, disk_errors
+from common.io.flat import FlatArray, FlatSource
+from common.io.geometry import Geometry, enlargement_matrix
+from common.io.intensity import (
+    ClippedShare,
+    Intensity,
+    IntensityRange,
+    IntensityScale,
+    given_range,
+    to_dtype,
+)
+from common.io.opening import FORMATS, SUFFIXES, format_of, natural_key, open_sink, open_source, split_suffix
+from common.io.sink import EncodedSink, FlatSink, OneArraySink, Sink
+from common.io.source import DecodedSource, RecentArrays, Source, files_digest
+from common.io.spec import AXES, Region, Spec
+from common.io.value_range import find_range
+
+__all__ = [
+    "AXES",
+    "FORMATS",
+    "SUFFIXES",
+    "ClippedShare",
+    "DecodedSource",
+    "DiskFullError",
+    "EncodedSink",
+    "FlatArray",
+    "FlatSink",
+    "FlatSource",
+    "Geometry",
+    "Intensity",
+    "IntensityRange",
+    "IntensityScale",
+    "OneArraySink",
+    "RecentArrays",
+    "Region",
+    "Sink",
+    "Source",
+    "Spec",
+    "disk_errors",
+    "enlargement_matrix",
+    "files_digest",
+    "find_range",
+    "format_of",
+    "given_range",
+    "natural_key",
+    "open_sink",
+    "open_source",
+    "split_suffix",
+    "to_dtype",
+]

@@ -1,0 +1,1 @@
+"""One module for each file format; `common.io.opening` chooses among them."""

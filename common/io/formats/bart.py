@@ -1,0 +1,96 @@
+"""BART's arrays: sizes in ``.hdr``, complex values in ``.cfl``, the first axis fastest.
+
+Uecker et al. 2015, Berkeley Advanced Reconstruction Toolbox, Proc. ISMRM 23:2486; src/misc/mri.h for the axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import DataError, file_errors
+from common.io.bounded import n_bytes_of
+from common.io.flat import FlatArray
+from common.io.geometry import Geometry
+from common.io.kspace import as_kspace
+from common.io.layout import FlatLayoutSource, Layout, kind_of
+from common.io.source import Source
+from common.io.spec import Spec
+
+_KIND = "a BART array"
+_LARGEST_HEADER = 2**20
+_NAMES = (
+    *("y", "x", "phs2", "coil", "maps", "te", "coeff", "coeff2"),
+    *("iter", "cshift", "time", "time2", "level", "slice", "avg", "batch"),
+)
+_AXES = {"y": "y", "x": "x", "coil": "coil", "phs2": "z", "slice": "z", "time": "t", "time2": "t"}
+
+
+def open_source(
+    path: Path, *, kind: str | None = None, take: Mapping[str, int] | None = None, dc: str | None = None
+) -> Source:
+    """Open a BART array: readout is y, the first phase encoding x; the pixel size is unknown.
+
+    Slices (or, of an image, partitions) are z, time is t. An axis "maps", "te" or another one longer than 1 is chosen.
+
+    Args:
+        path: the file with the values, ``.cfl``.
+        kind: "image" or "kspace"; needed unless the name has "ksp" in it: the file does not say.
+        take: entry of other axes, such as ``{"maps": 0}``.
+        dc: see :class:`~common.io.kspace.KspaceSource`.
+    """
+    header = path.with_suffix(".hdr")
+    if not header.is_file():
+        raise DataError(f"{path}: expected its sizes in {header.name} beside it, found none; copy both files")
+    with file_errors(header, f"the header of {_KIND}"):
+        shape = _sizes(header)
+    n_bytes_of(shape, np.dtype(np.complex64), str(path))
+    found = kind_of(np.dtype(np.complex64), kind, str(path), path.stem)
+    layout = _layout(shape, dict(take or {}), found, path)
+    spec = Spec(layout.axes, layout.sizes, np.dtype("<c8"), Geometry.unknown(layout.axes), kind=found)
+    array = FlatArray(0, shape[::-1], np.dtype("<c8"), tuple(range(len(shape)))[::-1])
+    return as_kspace(FlatLayoutSource(path, spec, array, layout, files=[path, header], kind_of_file=_KIND), dc)
+
+
+def _layout(shape: tuple[int, ...], take: dict[str, int], kind: str, path: Path) -> Layout:
+    unknown = set(take) - set(_NAMES)
+    if unknown:
+        raise ValueError(f"{path}: take must name axes of {', '.join(_NAMES)}, got {', '.join(sorted(unknown))}")
+    stored: list[str] = []
+    taken: dict[str, int] = {}
+    for n, (name, size) in enumerate(zip(_NAMES, shape, strict=False)):
+        if name == "phs2" and kind == "kspace" and size > 1:
+            raise DataError(
+                f"{path}: expected 2-D slices, got a 3-D encoding of {size} partitions; transform them first: bart fft "
+                "-u -i 4"
+            )
+        axis = _AXES.get(name, "")
+        is_plane = axis in ("y", "x")
+        if axis and axis not in stored and name not in take and (is_plane or size > 1):
+            stored.append(axis)
+            continue
+        entry = take.get(name, 0 if size == 1 else -1)
+        if is_plane or not 0 <= entry < size:
+            raise DataError(
+                f"{path}: expected one entry of the axis {name} (number {n}), got {size}; choose one: "
+                f"--source_options \"{{'take': {{'{name}': 0}}}}\""
+            )
+        stored.append(f"{name} taken")
+        taken[f"{name} taken"] = entry
+    return Layout(tuple(stored), shape, taken)
+
+
+def _sizes(header: Path) -> tuple[int, ...]:
+    if header.stat().st_size > _LARGEST_HEADER:
+        raise ValueError(f"it has {header.stat().st_size} bytes")
+    lines = header.read_text().splitlines()
+    place = next(n for n, line in enumerate(lines) if line.strip() == "# Dimensions")
+    sizes = [int(n) for n in lines[place + 1].split()]
+    while len(sizes) > 2 and sizes[-1] == 1:
+        del sizes[-1]
+    sizes += [1] * (2 - len(sizes))
+    if len(sizes) > len(_NAMES) or min(sizes) < 1:
+        raise ValueError(f"expected up to {len(_NAMES)} positive sizes, got {sizes[:20]}")
+    return tuple(sizes)

@@ -1,0 +1,213 @@
+"""HDF5 files of cine series: aliased and true images, measured k-space, and the results of a reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from common.errors import DataError, file_errors
+from common.io.atomic import atomic_path
+from common.io.formats import hdf5
+from common.io.geometry import Geometry
+from common.io.hdf5_file import (
+    KIND,
+    Hdf5Source,
+    attributes_of,
+    contents_of,
+    dtype_of,
+    find,
+    open_hdf5,
+    positive_number,
+)
+from common.io.intensity import Intensity
+from common.io.kspace import KspaceSource, known_companions
+from common.io.layout import Layout
+from common.io.source import Source
+from common.io.spec import Spec
+
+RECON, TRUTH, PHASE, KSPACE, MASK = "imagesRecon", "imagesTrue", "phaseTrue", "kspace", "mask"
+IMAGES = ("input", "result", "truth")
+_SERIES = ("z", "y", "x", "t")
+
+
+def recognises(path: Path) -> bool:
+    """Return True for a file with ``imagesTrue`` or ``imagesRecon``, or k-space whose mask has its frames."""
+    shapes = contents_of(path).shapes
+    if TRUTH in shapes or RECON in shapes:
+        return True
+    kspace, mask = shapes.get(KSPACE, ()), shapes.get(MASK, ())
+    if len(kspace) not in (4, 5) or "ismrmrd_header" in shapes:
+        return False
+    series = kspace if len(kspace) == 4 else (kspace[0], *kspace[2:])
+    slices = (kspace[0], *kspace[2:])  # of fastMRI's mask [slices, height, width]
+    return mask == series or (len(mask) == 3 and mask == series[1:] and mask != slices)
+
+
+def open_source(path: Path, *, dataset: str | None = None, axes: str | None = None, dc: str | None = None) -> Source:
+    """Open the series of a file, each an entry of z.
+
+    ============  ==========================================================================================
+    imagesTrue    real ``[N, H, W, T]``: the truth; floating point is in [0, 1]
+    imagesRecon   likewise: the aliased input
+    phaseTrue     radians ``[N, H, W, T]``: the truth is ``imagesTrue * exp(i phaseTrue)``
+    kspace        complex ``[N, H, W, T]`` or ``[N, n_coils, H, W, T]``, centred, orthonormal
+    mask          0 or 1, ``[N, H, W, T]`` or ``[H, W, T]``: where ``kspace`` was sampled
+    ============  ==========================================================================================
+
+    The source is ``kspace`` where there is one, else ``imagesTrue``, else ``imagesRecon`` (``spec.dataset`` says
+    which); the others are its companions "target", "aliased", "phase" and "mask". Pixel size and frame times are the
+    attributes ``pixel_size_mm`` (rows, columns), ``slice_distance_mm`` and ``frame_interval_s``. One series
+    ``image [T, H, W]`` is a plain data set: ``axes="t,y,x"``, see :func:`common.io.formats.hdf5.open_source`.
+
+    Args:
+        path: the file.
+        dataset: a data set to read alone, as a plain one.
+        axes: its axes.
+        dc: see :class:`~common.io.kspace.KspaceSource`.
+    """
+    if dataset is not None and dataset not in (RECON, TRUTH, KSPACE):
+        return hdf5.open_source(path, dataset=dataset, axes=axes, dc=dc)
+    file = open_hdf5(path)
+    try:
+        with file_errors(path, KIND):
+            attributes = attributes_of(file)
+            found = {
+                key: source
+                for key in (KSPACE, TRUTH, RECON, PHASE)
+                if (source := _series(path, file, key, attributes)) is not None
+            }
+            main = found[next(key for key in ((dataset,) if dataset else (KSPACE, TRUTH, RECON)) if key in found)]
+            _check_alike(main, found)
+            main._keep(file)
+            others = {"target": TRUTH, "aliased": RECON, "phase": PHASE if TRUTH in found else ""}
+            companions: dict[Any, Source | None] = {
+                name: found.get(key) for name, key in others.items() if found.get(key) is not main
+            }
+            if main.spec.kind != "kspace":
+                main.companions.update(known_companions(companions))
+                return main
+            item = find(file, MASK, path)
+            shape = tuple(item.shape or ()) if isinstance(item, h5py.Dataset) else ()
+            mask_axes = _SERIES if len(shape) == 4 else _SERIES[1:]
+            companions["mask"] = hdf5.mask_of(path, file, MASK, main.spec, main.name, mask_axes)
+            if companions["mask"] is None:
+                raise DataError(
+                    f"{path}: no data set {MASK} beside {KSPACE}; add one, 1 where sampled, [series, height, width, "
+                    "frames]"
+                )
+            return KspaceSource(main, dc, companions=known_companions(companions))
+    except BaseException:
+        file.close()
+        raise
+
+
+def _series(path: Path, file: h5py.File, key: str, attributes: Mapping[str, Any]) -> Source | None:
+    item = find(file, key, path)
+    if not isinstance(item, h5py.Dataset):
+        return None
+    shape, dtype, is_kspace = tuple(item.shape or ()), dtype_of(item), key == KSPACE
+    name = f"{path}:{key}"
+    if len(shape) != 4 and not (is_kspace and len(shape) == 5):
+        raise DataError(f"{name}: expected [series, height, width, frames], got {list(shape)}; reshape it")
+    if dtype.kind not in ("c" if is_kspace else "uif"):
+        raise DataError(
+            f"{name}: expected {'complex k-space' if is_kspace else 'real numbers'}, got {dtype}; store such"
+        )
+    stored = _SERIES if len(shape) == 4 else ("z", "coil", *_SERIES[1:])
+    layout = Layout(stored, shape, {"coil": 0} if len(shape) == 5 and shape[1] == 1 else {})
+    if shape[-1] < 2:
+        raise DataError(
+            f"{name}: expected series of 2 frames or more, [series, height, width, frames], got {list(shape)}; give "
+            "the series with its frames"
+        )
+    # floating-point images are in [0, 1] by the convention of the format
+    declared = positive_number(attributes.get("max")) if is_kspace else (1.0 if dtype.kind == "f" else None)
+    spec = Spec(
+        layout.axes,
+        layout.sizes,
+        dtype,
+        _geometry(attributes, layout),
+        kind="kspace" if is_kspace else "image",
+        intensity=Intensity() if key == PHASE else Intensity(declared_max=declared),
+        dataset=key,
+    )
+    return Hdf5Source(path, spec, layout, file)
+
+
+def _check_alike(main: Source, found: Mapping[str, Source]) -> None:
+    for other in found.values():
+        one, two = ([s.spec.size(axis) for axis in ("z", "y", "x", "t")] for s in (main, other))
+        if one != two:
+            raise DataError(
+                f"{other.name}: expected {one} [series, height, width, frames] as {main.name} has, got {two}; give "
+                "data sets that belong together"
+            )
+
+
+def _geometry(attributes: Mapping[str, Any], layout: Layout) -> Geometry:
+    pixel = np.ravel(attributes.get("pixel_size_mm", ()))
+    steps = {"z": positive_number(attributes.get("slice_distance_mm"))}
+    if pixel.dtype.kind in "uif" and len(pixel) in (1, 2):
+        steps |= {"y": float(pixel[0]), "x": float(pixel[-1])}
+    interval = positive_number(attributes.get(hdf5.INTERVAL))
+    n_frames = layout.sizes[layout.axes.index("t")]
+    times = None if interval is None else [n * interval for n in range(n_frames)]
+    return Geometry.of_spacing(layout.axes, steps, "millimeter", frame_times_s=times)
+
+
+@dataclass(frozen=True)
+class ResultSeries:
+    """One reconstructed series.
+
+    Attributes:
+        images: returns "input", "result" and perhaps "truth", float32 ``[height, width, frames]`` in [0, 1].
+        source: the file that it comes from, and its number in it: "scan.h5:0".
+        intensity_range: the values in that file that are 0 and 1 here.
+        size: height, width, frames.
+        attributes: what the file says, such as ``pixel_size_mm`` and ``frame_interval_s``.
+    """
+
+    images: Callable[[], Mapping[str, np.ndarray]]
+    source: str
+    intensity_range: tuple[float, float]
+    size: tuple[int, int, int]
+    attributes: Mapping[str, Any]
+
+
+def write_results(path: Path, series: Sequence[ResultSeries]) -> None:
+    """Write series of one size to an HDF5 file, which appears whole or not at all.
+
+    ================  ==================================================================================
+    input             float32 ``[N, H, W, T]``, magnitudes, in [0, 1] as the network saw them
+    result, truth     likewise; ``truth`` where one series has it at least, NaN for the others
+    sources           ``"<file>:<number of the series in it>"``
+    intensity_range   float64 ``[N, 2]``: the values in the source file that are 0 and 1 here
+    ================  ==================================================================================
+
+    One chunk is one series. An attribute that all sources have is one of the result if they agree, and a data set of
+    its name, ``[N, ...]``, if they differ in numbers.
+
+    Args:
+        path: the file to be.
+        series: at least one.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        for n, one in enumerate(series):
+            for name, values in one.images().items():
+                if name not in file:
+                    shape, chunks = (len(series), *one.size), (1, *one.size)
+                    file.create_dataset(name, shape, np.float32, chunks=chunks, fillvalue=np.nan)
+                file[name][n] = values
+        file["sources"] = [one.source for one in series]
+        file["intensity_range"] = np.array([one.intensity_range for one in series], np.float64)
+        for name in sorted(set.intersection(*(set(one.attributes) for one in series)) - set(file)):
+            stored = [np.asarray(one.attributes[name]) for one in series]
+            if all(np.array_equal(stored[0], other) for other in stored):
+                file.attrs[name] = series[0].attributes[name]
+            elif len({(one.shape, one.dtype.kind) for one in stored}) == 1 and stored[0].dtype.kind in "biuf":
+                file[name] = np.stack(stored)

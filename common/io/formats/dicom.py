@@ -1,0 +1,154 @@
+"""DICOM: single images, series as volumes, series in time, and enhanced multi-frame objects.
+
+Needs the package pydicom; what that cannot decode, ITK decodes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import DataError
+from common.io.formats.dicom_derived import DerivedSink
+from common.io.formats.dicom_header import KIND, DicomFrame, is_dicom, read_frames
+from common.io.formats.dicom_order import DicomSeries, arrange
+from common.io.geometry import Geometry
+from common.io.intensity import Intensity
+from common.io.opening import natural_key, split_suffix
+from common.io.sink import Sink
+from common.io.source import RecentArrays, Source
+from common.io.spec import Region, Spec
+
+_SUFFIX = ".dcm"
+
+
+def recognises(path: Path) -> bool:
+    """Return True for a DICOM file of any name, and for a folder that holds one."""
+    return bool(_files(path)) if path.is_dir() else is_dicom(path)
+
+
+def series_of(path: Path) -> dict[str, tuple[Path, ...]]:
+    """The image files of each series in a folder, by ``SeriesInstanceUID``."""
+    found: dict[str, list[Path]] = {}
+    for file in _files(path):
+        for frame in read_frames(file)[:1]:
+            found.setdefault(frame.series, []).append(file)
+    return {uid: tuple(files) for uid, files in found.items()}
+
+
+def open_source(
+    path: Path,
+    *,
+    series: str | None = None,
+    part: str | None = None,
+    order: str | None = None,
+    axis: str | None = None,
+) -> Source:
+    """Open a DICOM file, or the one series in a folder.
+
+    A file of one image has the axes (y, x), a series (z, y, x), and a series with several images at each place, such
+    as a beating heart, (t, z, y, x). Slices are ordered by their places. Frames are ordered by trigger time, temporal
+    position, acquisition time, content time or instance number, the first of these that tells them apart; where
+    trusted ones contradict each other one must be chosen. Where each image has a slope of its own (PET), values are
+    float32 after slope and intercept.
+
+    Args:
+        path: the file or folder.
+        series: ``SeriesInstanceUID`` of the series to take from a folder of several.
+        part: "magnitude", "phase", "real" or "imaginary", of MR series with several.
+        order: the tag that orders frames in time, such as "TriggerTime".
+        axis: "t" or "z": the axis along which images without place and time are counted.
+
+    Raises:
+        DataError: see :func:`~common.io.formats.dicom_header.read_frames` and
+            :func:`~common.io.formats.dicom_order.arrange`.
+    """
+    files = _files(path) if path.is_dir() else [path]
+    frames = [frame for file in files for frame in read_frames(file)]
+    return DicomSource(path, arrange(path, frames, series, part, order, axis))
+
+
+def _files(folder: Path) -> list[Path]:
+    """The DICOM files directly inside a folder, in natural order; those of other known suffixes are passed over."""
+    found = []
+    for file in folder.iterdir():
+        suffix = split_suffix(file)[1].lower()
+        if file.name[0] != "." and file.is_file() and (suffix == _SUFFIX or (not suffix and is_dicom(file))):
+            found.append(file)
+    return sorted(found, key=natural_key)
+
+
+class DicomSource(Source):
+    """A series or an image. Images decoded last are kept, up to 256 MiB."""
+
+    kind_of_file = KIND
+
+    def __init__(self, path: Path, series: DicomSeries) -> None:
+        first = series.first
+        self._frames = series.frames
+        self._is_scaled = not series.has_one_rescale
+        n_times, n_slices = len(self._frames), len(self._frames[0])
+        is_image = first.n_in_file == 1 and path.is_file()
+        axes = ("y", "x") if is_image else ("z", "y", "x") if n_times == 1 else ("t", "z", "y", "x")
+        shape = (n_times, n_slices, *first.size)[-len(axes) :]
+        if series.affine is not None:
+            geometry = Geometry.of_affine(axes, series.affine, series.times)
+        else:
+            y, x = first.spacing or (None, None)
+            geometry = Geometry.of_spacing(axes, {"y": y, "x": x}, "millimeter", frame_times_s=series.times)
+        slope, intercept = (1.0, 0.0) if self._is_scaled else first.rescale
+        intensity = Intensity(
+            slope,
+            intercept,
+            limits=None if self._is_scaled else first.limits,
+            window=first.window,
+            padding=None if self._is_scaled else first.padding,
+            quantity=first.quantity,
+        )
+        spec = Spec(
+            axes,
+            shape,
+            np.dtype(np.float32) if self._is_scaled else first.dtype,
+            geometry,
+            intensity=intensity,
+            dataset=f"{first.series} {first.part}",
+            native=series,
+        )
+        files = dict.fromkeys(frame.file for frames in self._frames for frame in frames)
+        super().__init__(path, spec, files=tuple(files))
+        self._recent = RecentArrays()
+
+    def _read(self, region: Region) -> np.ndarray:
+        *leading, rows, columns = region
+        outer = [slice(0, 1)] * (2 - len(leading)) + leading
+        values = [
+            [self._load(t, z)[rows, columns] for z in range(outer[1].start, outer[1].stop)]
+            for t in range(outer[0].start, outer[0].stop)
+        ]
+        return np.array(values).reshape([part.stop - part.start for part in region])
+
+    def _load(self, t: int, z: int) -> np.ndarray:
+        return self._recent.get((t, z), lambda: self._decode(self._frames[t][z]))
+
+    def _decode(self, frame: DicomFrame) -> np.ndarray:
+        stored = frame.load()
+        if not self._is_scaled:
+            return stored
+        slope, intercept = frame.rescale
+        return (stored * slope + intercept).astype(np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_recent": RecentArrays()}
+
+
+def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
+    """Open a writer of a series that is derived from a DICOM input.
+
+    Raises:
+        DataError: if the input is not DICOM.
+    """
+    if not isinstance(spec.native, DicomSeries):
+        raise DataError(f"{path}: DICOM is written of DICOM alone, the input is none; choose another --output_suffix")
+    return DerivedSink(path, spec, spec.native)

@@ -1,0 +1,529 @@
+"""ISMRMRD raw data: the lines of a Cartesian 2-D scan put on a grid, slice by slice.
+
+Inati et al. 2017, ISMRM Raw data format: A proposed standard for MRI raw datasets, doi 10.1002/mrm.26089. Flags and
+counters are those of version 1 of the format; the file is HDF5, and read by h5py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from common.errors import DataError, file_errors
+from common.io.bounded import n_bytes_of
+from common.io.geometry import Geometry
+from common.io.hdf5_file import Hdf5Native, check_dataset, check_heaps, contents_of, find, open_hdf5, text_of
+from common.io.ismrmrd_header import Encoding, parse_encoding
+from common.io.kspace import KspaceSource, crop_readout, known_companions, listed
+from common.io.source import RecentArrays, Source
+from common.io.spec import AXES, Region, Spec
+
+logger = logging.getLogger("recon")
+
+_KIND = "ISMRMRD raw data"
+_REFERENCE, _REFERENCE_AND_IMAGING, _REVERSED = 20, 21, 22  # numbers of flags, from 1
+# noise, navigator, phase correction, feedback, dummy, surface coil correction, phase stabilisation and its reference
+_SKIPPED = (19, 23, 24, 26, 27, 28, 29, 30, 31)
+_ONE_SIZE = ("active_channels", "number_of_samples", "center_sample", "discard_pre", "discard_post")
+_CHOSEN = ("contrast", "repetition", "set")  # counters whose values are images of their own
+_SAME_PLACE = 1e-3  # mm: rounding must not sort slices of one position
+_LARGEST_GRID = 2**26  # bytes of a slice on its grid; larger ones must be plausible for the size of the file
+_SPARSEST = 100
+
+
+def recognises(path: Path) -> bool:
+    """Return True for an HDF5 file with a group of acquisitions, ``data`` beside ``xml``."""
+    groups = contents_of(path).groups
+    if not groups:
+        return False
+    with open_hdf5(path) as file, file_errors(path, _KIND):
+        return bool(_measurements(file, path))
+
+
+def open_source(
+    path: Path,
+    *,
+    measurement: str | None = None,
+    contrast: int | None = None,
+    repetition: int | None = None,
+    set: int | None = None,
+    average: int | None = None,
+    dc: str | None = None,
+) -> Source:
+    """Open Cartesian 2-D k-space; headers of the lines only.
+
+    - A line goes to the column that puts ``encodingLimits``' centre at ``width // 2`` of the encoded matrix, as
+      fastMRI pads. The lines of several averages are averaged. Noise, navigators and the like are left out.
+    - Rows are the readout. Its oversampling is removed: rows are cropped to the image's field of view. An asymmetric
+      echo is placed by its ``center_sample``; the missing samples are 0.
+    - Slices are in the order of their positions, and as far apart; the counter ``phase`` is t.
+    - GRAPPA's reference lines fill k-space where they lie between the imaging lines; those of a scan of their own are
+      the companion "calibration". Companion "mask", unless fully sampled.
+
+    Args:
+        path: the file.
+        measurement: the group to read of several, such as "dataset_2".
+        contrast: the echo to take of several.
+        repetition: the repetition to take of several.
+        set: the set to take of several.
+        average: one average of several; ``None``: their mean.
+        dc: see :class:`~common.io.kspace.KspaceSource`.
+
+    Raises:
+        DataError: for another trajectory, 3-D encoding, several images without a choice, lines of several sizes, or
+            none.
+    """
+    file = open_hdf5(path)
+    try:
+        with file_errors(path, _KIND):
+            group = _chosen_measurement(_measurements(file, path), measurement, path)
+            chosen = {"contrast": contrast, "repetition": repetition, "set": set}
+            main, calibration = _sources(file, path, group, chosen, average)
+            main._keep(file)
+            companions = known_companions({"mask": main.sampling(), "calibration": calibration})
+            return KspaceSource(main, dc, companions=companions)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _measurements(file: h5py.File, path: Path) -> list[str]:
+    groups = [key for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink)]
+    return [
+        key
+        for key in groups
+        if all(isinstance(find(file, f"{key}/{name}", path), h5py.Dataset) for name in ("data", "xml"))
+    ]
+
+
+def _chosen_measurement(found: list[str], wanted: str | None, path: Path) -> str:
+    if wanted is None and len(found) == 1:
+        return found[0]
+    if wanted is None or wanted not in found:
+        raise DataError(
+            f"{path}: expected one measurement, got {listed(found) or 'none'}"
+            + (f" and not {wanted!r}" if wanted else "")
+            + f"; choose one: --source_options \"{{'measurement': '{found[-1] if found else 'dataset'}'}}\""
+        )
+    return wanted
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """Where samples go.
+
+    Attributes:
+        encoding: of the header, with the readout as it was sampled.
+        n_coils: of all lines.
+        n_samples: samples of a line.
+        used: those that are used.
+        rows: rows of the encoded matrix to which they go.
+        height: rows of the image's field of view.
+        numbers: for each (frame, slice), the places of its lines in the file.
+        columns: for each of these lines, its column.
+        full: columns of which a fully sampled slice lacks none.
+        shape: number of frames and slices.
+    """
+
+    encoding: Encoding
+    n_coils: int
+    n_samples: int
+    used: slice
+    rows: np.ndarray
+    height: int
+    numbers: dict[tuple[int, int], np.ndarray]
+    columns: dict[tuple[int, int], np.ndarray]
+    full: frozenset[int]
+    shape: tuple[int, int]
+
+    def row_mask(self) -> np.ndarray:
+        """Rows with samples, bool ``[height]``, of the cropped readout, whose samples lie further apart."""
+        encoded = self.encoding.encoded[0]
+        places = np.rint((np.arange(self.height) - self.height // 2) * (encoded / self.height)).astype(int)
+        return np.isin((places + encoded // 2).clip(0, encoded - 1), self.rows)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every slice has all its samples."""
+        every = all(self.full <= {int(n) for n in columns} for columns in self.columns.values())
+        return every and bool(self.row_mask().all())
+
+
+class _IsmrmrdSource(Source):
+    """Lines of a file on a grid."""
+
+    kind_of_file = _KIND
+
+    def __init__(self, path: Path, spec: Spec, group: str, grid: _Grid) -> None:
+        super().__init__(path, spec, name=f"{path}:{group}")
+        self._group = group
+        self._grid = grid
+        self._recent = RecentArrays()
+
+    def sampling(self) -> Source | None:
+        """The mask of the measured samples; ``None`` if all are measured."""
+        return None if self._grid.is_full else _Sampling(self, self._grid)
+
+    def _open(self) -> h5py.File:
+        return h5py.File(self.path, "r")
+
+    def _read(self, region: Region) -> np.ndarray:
+        parts = dict(zip(self.spec.axes, region, strict=True))
+        coils, frames, slices = (parts.get(axis, slice(0, 1)) for axis in ("coil", "t", "z"))
+        sizes = [part.stop - part.start for part in (coils, frames, slices, parts["y"], parts["x"])]
+        values = np.empty(sizes, np.complex64)
+        for t in range(frames.start, frames.stop):
+            for z in range(slices.start, slices.stop):
+                whole = self._recent.get((t, z), lambda t=t, z=z: self._gridded(t, z))  # type: ignore[misc]
+                values[:, t - frames.start, z - slices.start] = whole[coils, parts["y"], parts["x"]]
+        dropped = tuple(n for n, axis in enumerate(AXES) if axis not in parts)
+        return values.squeeze(dropped)
+
+    def _gridded(self, t: int, z: int) -> np.ndarray:
+        """All coils of one slice of one frame, complex64 ``[coils, height, width]``."""
+        grid = self._grid
+        rows, width = grid.encoding.encoded[:2]
+        kspace = np.zeros((grid.n_coils, rows, width), np.complex64)
+        numbers = grid.numbers.get((t, z), np.zeros(0, int))
+        if not len(numbers):
+            return kspace[:, : grid.height]
+        dataset = find(self._opened, f"{self._group}/data", self.path)
+        if not isinstance(dataset, h5py.Dataset) or int(numbers[-1]) >= len(dataset):
+            raise DataError(f"{self.name}: changed since it was opened; open it again")
+        expected = 2 * grid.n_coils * grid.n_samples
+        records = _heads(dataset, numbers)
+        lengths = np.unique(records["length"]).tolist()
+        if lengths != [expected]:
+            raise ValueError(f"expected {expected} numbers a line, got {listed(lengths)}")
+        if 4 * int(records["trajectory"].max()) > self.path.stat().st_size:
+            raise ValueError("its trajectories are longer than the file")
+        places = np.concatenate((records["place"], records["trajectory_place"])).tolist()
+        check_heaps(self.path, places, dataset.file.userblock_size)
+        stored = dataset.fields("data")[numbers]
+        samples = np.stack(stored).astype(np.float32).view(np.complex64).reshape(len(stored), grid.n_coils, -1)
+        columns = grid.columns[t, z]
+        order = np.argsort(columns, kind="stable")
+        filled, starts = np.unique(columns[order], return_index=True)
+        counts = np.diff(starts, append=len(order)).astype(np.float32)
+        with np.errstate(all="ignore"):  # values that are not finite are reported by `read`
+            averaged = np.add.reduceat(samples[order], starts)[..., grid.used] / counts[:, None, None]
+            kspace[:, grid.rows[:, None], filled[None]] = averaged.transpose(1, 2, 0)
+            return crop_readout(kspace, grid.height)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_recent": RecentArrays()}
+
+
+def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
+    """Headers of lines, ``head``, and how many numbers each line has, ``length``, its ``trajectory`` too.
+
+    They are taken from the chunks as they lie in the file: the HDF5 library also looks up the samples, for which it
+    reserves whatever memory a damaged file says.
+
+    Args:
+        dataset: the acquisitions.
+        numbers: rising places of lines in it.
+
+    Raises:
+        ValueError: for lines in another layout than that of the ISMRMRD library.
+    """
+    if dataset.ndim != 1 or dataset.chunks is None or dataset.id.get_create_plist().get_nfilters():
+        raise ValueError("its lines are compressed or not in chunks; write it with the ISMRMRD library")
+    kind = dataset.id.get_type()
+    offsets = [kind.get_member_offset(kind.get_member_index(name)) for name in (b"head", b"data", b"traj")]
+    record = np.dtype(
+        {
+            "names": ["head", "length", "trajectory", "place", "trajectory_place"],
+            "formats": [dataset.dtype["head"], "<u4", "<u4", "<u8", "<u8"],
+            "offsets": [*offsets, offsets[1] + 4, offsets[2] + 4],  # length, address and index
+            "itemsize": kind.get_size(),
+        }
+    )
+    (n_lines,) = dataset.chunks
+    parts = []
+    for chunk in np.unique(numbers // n_lines).tolist():
+        data = dataset.id.read_direct_chunk((chunk * n_lines,))[1]
+        inside = numbers[numbers // n_lines == chunk] if n_lines > 1 else numbers[:1] * 0 + chunk
+        parts.append(np.frombuffer(data, record)[inside - chunk * n_lines])
+    return np.concatenate(parts)
+
+
+class _Sampling(Source):
+    """Where a raw file has samples, bool ``[(t,) z, height, width]``; padding is not sampled."""
+
+    kind_of_file = _KIND
+
+    def __init__(self, source: _IsmrmrdSource, grid: _Grid) -> None:
+        spec = source.spec
+        kept = [n for n, axis in enumerate(spec.axes) if axis != "coil"]
+        own = replace(
+            spec,
+            axes=tuple(spec.axes[n] for n in kept),
+            shape=tuple(spec.shape[n] for n in kept),
+            dtype=np.dtype(bool),
+            kind="image",
+            native=None,
+            recon_shape=None,
+        )
+        super().__init__(source.path, own, name=f"{source.name} (sampling)")
+        self._grid = grid
+
+    def _read(self, region: Region) -> np.ndarray:
+        parts = dict(zip(self.spec.axes, region, strict=True))
+        frames, slices = (parts.get(axis, slice(0, 1)) for axis in ("t", "z"))
+        columns = np.zeros((frames.stop - frames.start, slices.stop - slices.start, 1, self.spec.size("x")), bool)
+        for t in range(frames.start, frames.stop):
+            for z in range(slices.start, slices.stop):
+                columns[t - frames.start, z - slices.start, 0, self._grid.columns[t, z]] = True
+        values = columns[..., parts["x"]] & self._grid.row_mask()[parts["y"], None]
+        return values if "t" in parts else values[0]
+
+
+def _sources(
+    file: h5py.File, path: Path, group: str, chosen: Mapping[str, int | None], average: int | None
+) -> tuple[_IsmrmrdSource, _IsmrmrdSource | None]:
+    """The scan, and its reference lines if they are a scan of their own."""
+    name = f"{path}:{group}"
+    data: Any = find(file, f"{group}/data", path)
+    header: Any = find(file, f"{group}/xml", path)
+    text = text_of(header)
+    encoding = _checked(parse_encoding(text, path), name)
+    check_dataset(data, name)
+    heads = _heads(data, np.arange(len(data)))["head"]
+    numbers = np.flatnonzero(~_has(heads, *_SKIPPED))
+    # Siemens flags the lines that serve both purposes as both
+    is_reference = _has(heads[numbers], _REFERENCE) & ~_has(heads[numbers], _REFERENCE_AND_IMAGING)
+    imaging, reference = numbers[~is_reference], numbers[is_reference]
+    if not len(imaging):
+        raise DataError(f"{name}: expected imaging lines, got none that is not noise, navigator or calibration")
+    for counter, value in {**chosen, **({} if average is None else {"average": average})}.items():
+        imaging = _with_counter(heads, imaging, counter, value, name)
+    for counter in chosen:
+        values = heads["idx"][counter]
+        same = values[reference] == values[imaging[0]]
+        reference = reference[same] if same.any() else reference
+    is_like = np.ones(len(reference), bool)
+    for counter in _ONE_SIZE:
+        is_like &= heads[counter][reference] == heads[counter][imaging[0]]
+    if not is_like.all():
+        logger.warning(
+            f"{name}: {int((~is_like).sum())} reference lines have another length than the imaging lines and are left "
+            "out; coil maps come from the imaging lines"
+        )
+        reference = reference[is_like]
+    if len(reference) and _is_integrated(heads, imaging, reference, encoding):
+        imaging, reference = np.sort(np.concatenate((imaging, reference))), reference[:0]
+    _check_lines(heads[imaging], name)
+    encoding = _sampled_readout(heads[imaging[0]], encoding, name)
+    order, distance = _slices_in_order(heads[imaging])
+    grid = _grid(heads, imaging, encoding, order, name)
+    n_bytes = n_bytes_of((grid.n_coils, *encoding.encoded[:2]), np.dtype(np.complex64), name)
+    if n_bytes > _LARGEST_GRID and n_bytes > _SPARSEST * path.stat().st_size:
+        raise DataError(
+            f"{name}: its header declares slices of {encoding.encoded[0]} x {encoding.encoded[1]} and {grid.n_coils} "
+            "coils, of which the file holds little; it is damaged: replace or remove it"
+        )
+    spec = _spec(grid, distance, Hdf5Native("reconstruction", None, text), group)
+    calibration = None
+    if len(reference):
+        own = _grid(heads, reference, encoding, order, name, frames=grid.shape[0])
+        calibration = _IsmrmrdSource(path, replace(spec, native=None), group, own)
+    return _IsmrmrdSource(path, spec, group, grid), calibration
+
+
+def _spec(grid: _Grid, distance: float | None, native: Hdf5Native, group: str) -> Spec:
+    n_frames, n_slices = grid.shape
+    rows, width = grid.encoding.encoded[:2]
+    sizes = {"coil": grid.n_coils, "t": n_frames, "z": n_slices, "y": grid.height, "x": width}
+    axes = tuple(axis for axis in AXES if axis not in ("coil", "t") or sizes[axis] > 1)
+    whole = grid.encoding.geometry(axes, rows, width, distance)
+    return Spec(
+        axes,
+        tuple(sizes[axis] for axis in axes),
+        np.dtype(np.complex64),
+        Geometry(whole.axes, whole.spacing, whole.unit),
+        kind="kspace",
+        recon_shape=(grid.height, grid.encoding.wanted(1, width)),
+        dataset=group,
+        native=native,
+    )
+
+
+def _has(heads: np.ndarray, *flags: int) -> np.ndarray:
+    bits = sum(1 << (flag - 1) for flag in flags)
+    return (heads["flags"] & np.uint64(bits)) != 0
+
+
+def _with_counter(heads: np.ndarray, lines: np.ndarray, counter: str, value: int | None, name: str) -> np.ndarray:
+    """The lines of one value of a counter, which must be chosen if there are several."""
+    values = heads["idx"][counter][lines]
+    found = np.unique(values)
+    if value is None and len(found) > 1:
+        raise DataError(
+            f"{name}: expected one {counter}, got {listed(found.tolist())}; choose one: --source_options "
+            f"\"{{'{counter}': {found[0]}}}\""
+        )
+    if value is not None and value not in found:
+        raise DataError(f"{name}: no {counter} {value}, it has {listed(found.tolist())}; choose one of them")
+    return lines if value is None else lines[values == value]
+
+
+def _is_integrated(heads: np.ndarray, imaging: np.ndarray, reference: np.ndarray, encoding: Encoding) -> bool:
+    """Whether reference lines are those that the accelerated scan left out, and not a scan of their own."""
+    if encoding.calibration in ("embedded", "interleaved"):
+        return True
+    counters = heads["idx"]
+    own = [np.unique(counters[name][imaging]).tolist() for name in _CHOSEN]
+    if encoding.calibration in ("separate", "external") or own != [
+        np.unique(counters[name][reference]).tolist() for name in _CHOSEN
+    ]:
+        return False
+
+    def places(lines: np.ndarray) -> set[tuple[int, ...]]:
+        names = ("slice", "phase", "kspace_encode_step_1")
+        return set(zip(*(counters[name][lines].tolist() for name in names), strict=True))
+
+    return places(imaging).isdisjoint(places(reference))
+
+
+def _checked(encoding: Encoding | None, name: str) -> Encoding:
+    if encoding is None:
+        raise DataError(f"{name}: expected an ISMRMRD header with an encoding, got none; convert the scan again")
+    if encoding.trajectory != "cartesian":
+        raise DataError(
+            f"{name}: expected a Cartesian trajectory, got {encoding.trajectory or 'none'!r}; grid the scan to "
+            "Cartesian k-space before, or give its reconstructed images"
+        )
+    if encoding.encoded[2] > 1:
+        raise DataError(
+            f"{name}: expected 2-D slices, got a 3-D encoding with {encoding.encoded[2]} partitions; transform them to "
+            "slices and write fastMRI's layout"
+        )
+    return encoding
+
+
+def _check_lines(heads: np.ndarray, name: str) -> None:
+    if _has(heads, _REVERSED).any():
+        raise DataError(f"{name}: expected lines read in one direction, got reversed ones (EPI); correct them before")
+    for counter in _ONE_SIZE:
+        found = np.unique(heads[counter])
+        if len(found) > 1:
+            raise DataError(
+                f"{name}: expected lines of one {counter}, got {listed(found.tolist())}; write a file for each"
+            )
+    if len(np.unique(heads["idx"]["kspace_encode_step_2"])) > 1:
+        raise DataError(f"{name}: expected 2-D slices, got lines of several kspace_encode_step_2; write slices")
+    if (found := np.unique(heads["encoding_space_ref"])).tolist() != [0]:
+        raise DataError(
+            f"{name}: expected lines of the first encoding, got {listed(found.tolist())}; write a file for each"
+        )
+
+
+def _sampled_readout(head: np.ndarray, encoding: Encoding, name: str) -> Encoding:
+    """The encoding with the readout as it was sampled.
+
+    Some headers give the encoded matrix at base resolution while lines keep their oversampling: lines of a whole
+    multiple of the matrix, centred, cover that multiple of the field of view.
+
+    Raises:
+        DataError: for centred lines as short as the image's, whose oversampling may have been removed or not.
+    """
+    n_samples, rows = int(head["number_of_samples"]), encoding.encoded[0]
+    is_centred = int(head["center_sample"]) == n_samples // 2
+    if n_samples > rows and n_samples % rows == 0 and is_centred:
+        factor = n_samples // rows
+        return replace(
+            encoding,
+            encoded=(n_samples, *encoding.encoded[1:]),
+            encoded_fov=(encoding.encoded_fov[0] * factor, *encoding.encoded_fov[1:]),
+            recon=encoding.recon or encoding.encoded,
+            recon_fov=encoding.recon_fov if encoding.recon else encoding.encoded_fov,
+        )
+    if encoding.recon is not None and is_centred and n_samples == encoding.recon[0] < rows:
+        raise DataError(
+            f"{name}: expected lines of {rows} samples as the encoded matrix has, got {n_samples} as the image has; "
+            f"write {n_samples} as encoded matrix if oversampling was removed, or fill the lines up"
+        )
+    return encoding
+
+
+def _grid(
+    heads: np.ndarray,
+    lines: np.ndarray,
+    encoding: Encoding,
+    order: list[int],
+    name: str,
+    frames: int | None = None,
+) -> _Grid:
+    """Places of lines; ``frames`` is the number of frames that reference lines of one frame are for."""
+    counters = heads["idx"][lines]
+    columns, full = _columns(counters["kspace_encode_step_1"].astype(int), encoding, name)
+    used, rows = _readout(heads[lines[0]], encoding, name)
+    phases = np.unique(counters["phase"]).tolist()
+    numbers, places = {}, {}
+    n_frames = len(phases) if frames is None else frames
+    for z, number in enumerate(order):
+        of_slice = counters["slice"] == number
+        for t in range(n_frames):
+            inside = of_slice & (counters["phase"] == phases[t]) if len(phases) == n_frames else of_slice
+            if not inside.any() and frames is None:
+                raise DataError(f"{name}: slice {number} has no lines of phase {phases[t]}; the scan is incomplete")
+            numbers[t, z], places[t, z] = lines[inside], columns[inside]
+    height = encoding.wanted(0, encoding.encoded[0])
+    n_coils, n_samples = (int(heads[field][lines[0]]) for field in ("active_channels", "number_of_samples"))
+    return _Grid(encoding, n_coils, n_samples, used, rows, height, numbers, places, full, (n_frames, len(order)))
+
+
+def _columns(steps: np.ndarray, encoding: Encoding, name: str) -> tuple[np.ndarray, frozenset[int]]:
+    """Columns of phase-encoding steps, and those that a fully sampled slice has."""
+    width = encoding.encoded[1]
+    low, high, centre = encoding.line_limits or (0, width - 1, width // 2)
+    columns = steps - centre + width // 2
+    if columns.min() < 0 or columns.max() >= width:
+        raise DataError(
+            f"{name}: expected phase-encoding lines {centre - width // 2} to {centre - width // 2 + width - 1} for an "
+            f"encoded matrix of {width} with its centre at {centre}, got {steps.min()} to {steps.max()}; correct the "
+            "header"
+        )
+    # padding is alike on both sides of the centre, up to one line; what is missing on one side only is undersampling
+    reach = min(max(centre - low, high - centre), 2 * width)
+    full = {*range(max(low, 0), min(high, low + 4 * width) + 1), *range(centre - reach + 1, centre + reach)}
+    return columns, frozenset(step - centre + width // 2 for step in full) & frozenset(range(width))
+
+
+def _readout(head: np.ndarray, encoding: Encoding, name: str) -> tuple[slice, np.ndarray]:
+    """The samples of a line that are used, and the rows ``[samples]`` to which they go."""
+    n_samples, rows = int(head["number_of_samples"]), encoding.encoded[0]
+    start, stop = int(head["discard_pre"]), n_samples - int(head["discard_post"])
+    first = 0 if n_samples == rows else rows // 2 - int(head["center_sample"])
+    places = np.arange(start, stop) + first
+    if not len(places) or places[0] < 0 or places[-1] >= rows:
+        raise DataError(
+            f"{name}: expected lines that fit an encoded matrix of {rows} along the readout, got {n_samples} samples "
+            f"with their centre at {int(head['center_sample'])}; correct the header"
+        )
+    return slice(start, stop), places
+
+
+def _slices_in_order(heads: np.ndarray) -> tuple[list[int], float | None]:
+    """Counters of the slices in the order of their positions, and their distance in mm.
+
+    The distance is ``None`` for one slice (then it is its thickness), and NaN where positions do not give it.
+    """
+    found, first = np.unique(heads["idx"]["slice"], return_index=True)
+    direction = heads["slice_dir"][0].astype(float)
+    along = np.nan_to_num(heads["position"][first].astype(float) @ direction)
+    along = np.round(along / _SAME_PLACE) * _SAME_PLACE
+    order = np.lexsort((found, along))
+    counters = [int(found[n]) for n in order]
+    if len(counters) == 1:
+        return counters, None
+    steps = np.diff(along[order]) / max(float(np.linalg.norm(direction)), 1e-6)
+    is_regular = steps.min() > 0 and steps.max() - steps.min() <= 0.01 * steps.max() + 2 * _SAME_PLACE
+    return counters, float(steps.mean()) if is_regular else float("nan")

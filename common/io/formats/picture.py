@@ -1,0 +1,157 @@
+"""Pictures: PNG, JPEG and BMP. Rows are the height and columns the width, as the picture is shown.
+
+Read: one grey picture of 1 to 16 bits, or a colour picture whose channels are equal. Written: PNG of 8 or 16 bits.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from common.errors import DataError, file_errors
+from common.io.bounded import check_piece, n_bytes_of
+from common.io.geometry import Geometry
+from common.io.grey import grey_channel
+from common.io.orientation import is_transposed, known_orientation, shown
+from common.io.sink import EncodedSink, Sink
+from common.io.source import DecodedSource, Source
+from common.io.spec import Spec
+
+LARGEST = 2**27
+"""Pixels of a written picture, which is encoded as a whole."""
+
+_READ = ("PNG", "JPEG", "BMP")
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
+_ORIENTATION = 274
+_PNG_BITS = 24  # place of the bit depth in a PNG
+
+
+@dataclass(frozen=True)
+class PictureNative:
+    """Metadata that a picture passes to a picture made of it.
+
+    Attributes:
+        dpi: pixels per inch along x and y; a density for printing, and no pixel size.
+    """
+
+    dpi: tuple[float, float] | None
+
+
+def open_source(path: Path) -> Source:
+    """Open a picture; its size and mode are read, not its pixels."""
+    return PictureSource(path)
+
+
+class PictureSource(DecodedSource):
+    """One picture, decoded as a whole at the first read.
+
+    1, 2 and 4 bit come as 8 bit. Whether a colour picture is really grey is seen when it is read.
+
+    Raises:
+        DataError: for animations, colour of 16 bit, and (when read) colours or transparent pixels.
+    """
+
+    kind_of_file = "a PNG, JPEG or BMP picture"
+
+    def __init__(self, path: Path) -> None:
+        with file_errors(path, self.kind_of_file), _any_size(), Image.open(path, formats=_READ) as image:
+            mode, (width, height) = image.mode, image.size
+            n_frames = getattr(image, "n_frames", 1)
+            self._orientation = known_orientation(image.getexif().get(_ORIENTATION))
+            dpi = image.info.get("dpi")
+            is_deep_colour = image.format == "PNG" and mode in ("RGB", "RGBA", "LA") and _png_bits(path) == 16
+        if n_frames != 1:
+            raise DataError(f"{path}: expected one picture, got an animation of {n_frames}; save them as one TIFF")
+        if is_deep_colour:
+            raise DataError(f"{path}: expected a grey image, got 16-bit colour; save it as 16-bit grey")
+        if mode not in (*_SIXTEEN_BITS, *_EIGHT_BITS):
+            raise DataError(f"{path}: expected grey pixels of 8 or 16 bits, got mode {mode}; save it as PNG of grey")
+        dtype = np.dtype(np.uint16 if mode in _SIXTEEN_BITS else np.uint8)
+        size = (width, height) if is_transposed(self._orientation) else (height, width)
+        check_piece(4 * n_bytes_of(size, dtype, str(path)), path.stat().st_size, str(path))
+        native = PictureNative(None if dpi is None else (float(dpi[0]), float(dpi[1])))
+        super().__init__(path, Spec(("y", "x"), size, dtype, Geometry.unknown("yx"), native=native))
+
+    def _decode(self, index: int) -> np.ndarray:
+        with _any_size(), Image.open(self.path, formats=_READ) as image:
+            if image.mode in ("P", "PA") or "transparency" in image.info:
+                values = np.asarray(image.convert("RGBA"))
+            elif image.mode == "1":
+                values = np.asarray(image.convert("L"))
+            else:
+                values = np.asarray(image.convert("RGB") if image.mode == "YCbCr" else image)
+        if values.ndim == 3:
+            values = grey_channel(values, self.name)
+        return np.ascontiguousarray(shown(values.astype(self.spec.dtype), self._orientation))
+
+
+def _png_bits(path: Path) -> int:
+    with open(path, "rb") as file:
+        return file.read(_PNG_BITS + 1)[_PNG_BITS]
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Leave the limit on sizes to `check_piece`: Pillow warns of any picture above 89 million pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
+    """Open a writer of a PNG."""
+    return PictureSink(path, spec.as_meant())
+
+
+class PictureSink(EncodedSink):
+    """A PNG of 8 or 16 bits, encoded when all values are written.
+
+    Raises:
+        DataError: for other types, more than one slice, another suffix, or more than 2^27 pixels.
+    """
+
+    suffix = ".png"
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        super().__init__(path, spec)
+        if path.suffix.lower() != ".png":
+            raise DataError(f"{path}: {path.suffix} is read and not written, as it loses values; choose a .png or .tif")
+        if len(spec.shape) != 2:
+            raise DataError(f"{path}: expected a folder, without a suffix, or a .tif for {spec}; choose one of them")
+        check_picture(path, spec)
+
+    def _encode(self, index: int, path: Path) -> None:
+        write_png(self._entry(0), path, self.spec.native)
+
+
+def check_picture(path: Path, spec: Spec) -> None:
+    """Check that slices of a spec can be PNGs.
+
+    Raises:
+        DataError: for other types than unsigned integers of 8 or 16 bits, or more than 2^27 pixels.
+    """
+    if spec.dtype.kind != "u" or spec.dtype.itemsize > 2:
+        raise DataError(
+            f"{path}: PNG holds integers of 8 or 16 bits, got {spec.dtype.name}; choose a TIFF: --output_suffix .tif"
+        )
+    height, width = spec.shape[-2:]
+    if height * width > LARGEST:
+        raise DataError(
+            f"{path}: {height} x {width} pixels are too many for a PNG; choose a TIFF, which is written in tiles: "
+            "--output_suffix .tif"
+        )
+
+
+def write_png(values: np.ndarray, path: Path, native: object = None) -> None:
+    """Write a grey picture ``[height, width]``, with the density of the picture that it was made of."""
+    dpi = native.dpi if isinstance(native, PictureNative) else None
+    options: dict[str, Any] = {"dpi": dpi} if dpi else {}
+    Image.fromarray(values).save(path, format="PNG", **options)

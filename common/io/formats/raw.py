@@ -1,0 +1,74 @@
+"""Files of nothing but values, described by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.io.flat import FlatArray
+from common.io.geometry import Geometry
+from common.io.kspace import as_kspace
+from common.io.layout import FlatLayoutSource, kind_of, layout_of
+from common.io.sink import OneArraySink, Sink
+from common.io.source import Source
+from common.io.spec import Spec
+
+
+def open_source(
+    path: Path,
+    *,
+    shape: Sequence[int] | None = None,
+    dtype: str | None = None,
+    offset: int = 0,
+    axes: str | None = None,
+    kind: str | None = None,
+    dc: str | None = None,
+) -> Source:
+    """Open raw values, the last axis fastest.
+
+    Args:
+        path: the file.
+        shape: sizes of the axes, ``[height, width]`` or ``[slices, height, width]``, or as ``axes`` says.
+        dtype: of the values, with the byte order, such as "<u2" for little-endian 16 bits.
+        offset: bytes before the first value.
+        axes: names of the axes, see :func:`~common.io.layout.layout_of`.
+        kind: "image" or "kspace", for complex values.
+        dc: see :class:`~common.io.kspace.KspaceSource`.
+
+    Raises:
+        ValueError: without shape and dtype, or for values of them that cannot be.
+    """
+    if shape is None or dtype is None:
+        raise ValueError(
+            f"{path}: raw values need a shape and a type: --source_options \"{{'shape': [12, 256, 256], 'dtype': "
+            "'<u2'}\""
+        )
+    try:
+        stored = np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(f"dtype must be a NumPy type such as 'uint8' or '<u2', got {dtype!r}") from error
+    sizes = tuple(int(n) for n in shape)
+    if offset < 0 or not sizes or min(sizes) < 1:
+        raise ValueError(f"shape must be positive and offset 0 or more bytes, got {list(sizes)} and {offset}")
+    layout = layout_of(sizes, stored, str(path), axes)
+    found = kind_of(stored, kind, str(path), "")
+    spec = Spec(layout.axes, layout.sizes, stored, Geometry.unknown(layout.axes), kind=found)
+    array = FlatArray(offset, sizes, stored)
+    return as_kspace(FlatLayoutSource(path, spec, array, layout, kind_of_file="raw values"), dc)
+
+
+def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
+    """Open a writer of raw values, axes in the order of the spec, native byte order; no slope."""
+    return RawSink(path, spec.as_meant())
+
+
+class RawSink(OneArraySink):
+    """Values one after the other."""
+
+    def _begin(self, path: Path) -> None:
+        path.touch()
+
+    def _layout(self, path: Path) -> FlatArray:
+        return FlatArray.of(self.spec)

@@ -1,0 +1,354 @@
+"""OME-Zarr and Zarr arrays, chunk by chunk; needs the package ``zarr``, version 3.
+
+Moore et al.: OME-Zarr: a cloud-optimized bioimaging file format. Histochem Cell Biol 160, 2023,
+doi 10.1007/s00418-023-02209-1; specification https://ngff.openmicroscopy.org, 0.5 (Zarr 3) written, 0.4 read too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import DataError, file_errors
+from common.io.bounded import UNCHECKED, check_piece, n_bytes_of
+from common.io.geometry import Geometry, unit_name
+from common.io.intensity import to_dtype
+from common.io.kspace import as_kspace, listed
+from common.io.layout import CHANNEL, Layout, kind_of, layout_of
+from common.io.packages import required
+from common.io.sink import Sink
+from common.io.source import Source
+from common.io.spec import Region, Spec
+
+_KIND = "a Zarr array"
+_CHUNK_SIDE = {2: 1024, 3: 128}
+_COARSE_ENOUGH = 256  # pixels: longer axes are halved for the next level of the pyramid
+_NAMES = {"c": CHANNEL, "t": "t", "z": "z", "y": "y", "x": "x"}
+_SECONDS = {"second": 1.0, "millisecond": 1e-3, "microsecond": 1e-6, "minute": 60.0, "hour": 3600.0}
+_METADATA = ("zarr.json", ".zgroup", ".zarray")
+_LARGEST_METADATA = 2**24
+
+
+def recognises(path: Path) -> bool:
+    """Return True for a folder that is a Zarr group or array, of format 2 or 3."""
+    return path.is_dir() and (path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in _METADATA))
+
+
+def open_source(
+    path: Path,
+    *,
+    image: str | None = None,
+    axes: str | None = None,
+    kind: str | None = None,
+    dc: str | None = None,
+    channel: int | None = None,
+) -> Source:
+    """Open the full resolution of an OME-Zarr image, its axes by their names, or a Zarr array.
+
+    Args:
+        path: the folder.
+        image: path of an image or array inside, for groups of several.
+        axes: names of the axes of an array without OME metadata, see :func:`~common.io.layout.layout_of`.
+        kind: "image" or "kspace", for complex values.
+        dc: see :class:`~common.io.kspace.KspaceSource`.
+        channel: the channel to take of several.
+    """
+    zarr = required("zarr", "3.0", path, "Zarr")
+    with file_errors(path, _KIND):
+        inside, array, metadata = _find(zarr, path, image)
+        name = f"{path}:{inside}" if inside else str(path)
+        _check_array(array, path, name)
+        dtype, shape = np.dtype(array.dtype), tuple(int(n) for n in array.shape)
+        given = _ome_axes(metadata, shape, name) if metadata else axes or _dimension_names(array)
+        layout = layout_of(shape, dtype, name, given, channel)
+        if CHANNEL in layout.stored and CHANNEL not in layout.taken and shape[layout.stored.index(CHANNEL)] > 1:
+            raise DataError(
+                f"{name}: expected one channel, got {shape[layout.stored.index(CHANNEL)]}; choose one: "
+                "--source_options \"{'channel': 0}\""
+            )
+        layout = _without_ones(layout, bool(metadata))
+        geometry = _geometry(metadata, layout) if metadata else Geometry.unknown(layout.axes)
+        found = kind_of(dtype, kind, name, inside, default="image" if metadata else None)
+        spec = Spec(layout.axes, layout.sizes, dtype, geometry, kind=found, dataset=inside or "image")
+    return as_kspace(ZarrSource(path, spec, layout, inside), dc)
+
+
+class ZarrSource(Source):
+    """A Zarr array; ``inside`` is its place in the folder."""
+
+    kind_of_file = _KIND
+
+    def __init__(self, path: Path, spec: Spec, layout: Layout, inside: str) -> None:
+        super().__init__(path, spec, name=f"{path}:{inside}" if inside else "")
+        self._layout = layout
+        self._inside = inside
+
+    def _open(self) -> _OpenArray:
+        return _OpenArray(required("zarr", "3.0", self.path, "Zarr").open(str(self.path), mode="r"), self._inside)
+
+    def _read(self, region: Region) -> np.ndarray:
+        return self._layout.shown(np.asarray(self._opened.array[self._layout.inside(region)]), self.name)
+
+
+class _OpenArray:
+    def __init__(self, opened: Any, inside: str) -> None:
+        self.array = opened[inside] if inside else opened
+
+    def close(self) -> None:
+        """Nothing is open between reads."""
+
+
+def _find(zarr: Any, path: Path, image: str | None) -> tuple[str, Any, dict[str, Any]]:
+    """Place of the array in the folder, the array, and the OME metadata of its image."""
+    for name in (*_METADATA, ".zattrs"):
+        file = path / (image or "") / name
+        if file.is_file() and file.stat().st_size > _LARGEST_METADATA:
+            raise ValueError(f"{name} has {file.stat().st_size} bytes")
+    opened = zarr.open(str(path), mode="r")
+    place = (image or "").strip("/")
+    found = opened[place] if place else opened
+    if not isinstance(found, zarr.Group):
+        return place, found, {}
+    attributes = found.attrs.asdict()
+    metadata = attributes.get("ome", attributes)
+    if not metadata.get("multiscales"):
+        names = sorted(str(name) for name, _ in found.members())
+        if "bioformats2raw.layout" in metadata and names and image is None:
+            images = [name for name in names if name.isdigit()]
+            if len(images) == 1:
+                return _find(zarr, path, images[0])
+            names = images
+        raise DataError(
+            f"{path}: expected an image (multiscales) or an array, got a group of {listed(names) or 'nothing'}; choose "
+            f"one: --source_options \"{{'image': '{names[0] if names else '0'}'}}\""
+        )
+    if len(metadata["multiscales"]) != 1:
+        raise DataError(f"{path}: expected one image in the group, got {len(metadata['multiscales'])}; give its array")
+    one = metadata["multiscales"][0]
+    inside = "/".join(part for part in (place, str(one["datasets"][0]["path"])) if part)
+    return inside, opened[inside], one
+
+
+def _check_array(array: Any, path: Path, name: str) -> None:
+    """Check sizes, and that no codec runs code that the file brings along."""
+    if "pickle" in json.dumps(array.metadata.to_dict(), default=str):
+        raise DataError(f"{name}: its values are pickled Python objects, which are not read; save numbers")
+    dtype = np.dtype(array.dtype)
+    for shape in (array.shape, array.chunks):
+        n_bytes = n_bytes_of(shape, dtype, name)
+        if n_bytes > UNCHECKED:
+            check_piece(n_bytes, _stored_bytes(path, n_bytes), name)
+    if math.prod(-(-n // max(chunk, 1)) for n, chunk in zip(array.shape, array.chunks, strict=True)) > 2**32:
+        raise DataError(
+            f"{name}: its header declares {list(array.shape)} in chunks of {list(array.chunks)}; replace it"
+        )
+
+
+def _stored_bytes(path: Path, enough: int) -> int:
+    """Size of the files of a folder; counting ends where it is plausible for ``enough`` bytes."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            total += (Path(folder) / name).stat().st_size
+            if total * 1000 > enough:
+                return total
+    return total
+
+
+def _ome_axes(image: Mapping[str, Any], shape: Sequence[int], name: str) -> list[str]:
+    """Axes of an OME image by their names, which 0.4 and later give in any order, 0.3 as text, older not at all."""
+    given = image.get("axes") or list("tczyx"[-len(shape) :])
+    names = [str(axis["name"] if isinstance(axis, dict) else axis).lower() for axis in given]
+    unknown = [axis for axis in names if axis not in _NAMES]
+    if unknown or len(names) != len(shape):
+        raise DataError(f"{name}: expected axes t, c, z, y, x for {list(shape)}, got {', '.join(names)}; rename them")
+    return [_NAMES[axis] for axis in names]
+
+
+def _dimension_names(array: Any) -> list[str] | None:
+    names = getattr(array.metadata, "dimension_names", None)
+    known = [_NAMES.get(str(name).lower(), str(name).lower()) for name in names or ()]
+    return known if known and {"y", "x"} <= set(known) <= {*_NAMES.values(), "coil"} else None
+
+
+def _without_ones(layout: Layout, is_ome: bool) -> Layout:
+    """OME names all five axes of any image: time and channel of one entry are left out."""
+    if not is_ome:
+        return layout
+    ones = {axis: 0 for axis, n in zip(layout.stored, layout.shape, strict=True) if n == 1 and axis in ("t", CHANNEL)}
+    return Layout(layout.stored, layout.shape, {**ones, **layout.taken})
+
+
+def _geometry(image: Mapping[str, Any], layout: Layout) -> Geometry:
+    """Scales of the first level, times those of the whole image, and translations; frame times from axis t."""
+    stored = [axis if isinstance(axis, dict) else {} for axis in image.get("axes", [])]
+    if len(stored) != len(layout.stored):
+        return Geometry.unknown(layout.axes)
+    scale, origin = np.ones(len(stored)), np.zeros(len(stored))
+    levels = image["datasets"][0].get("coordinateTransformations", [])
+    for step in [*levels, *image.get("coordinateTransformations", [])]:
+        if step.get("type") == "scale":
+            scale, origin = scale * step["scale"], origin * step["scale"]
+        elif step.get("type") == "translation":
+            origin = origin + step["translation"]
+    places = {axis: n for n, axis in enumerate(layout.stored)}
+    times = None
+    if "t" in layout.axes and (factor := _SECONDS.get(str(stored[places["t"]].get("unit")))):
+        first, interval = float(origin[places["t"]]) * factor, float(scale[places["t"]]) * factor
+        if 0 < interval < np.inf:
+            times = [first + n * interval for n in range(layout.shape[places["t"]])]
+    units = {axis: unit_name(stored[places[axis]].get("unit")) for axis in ("z", "y", "x") if axis in layout.axes}
+    common = next((unit for unit in units.values() if unit), None)
+    steps: dict[str, float | None] = {}
+    starts: dict[str, float] = {}
+    for axis, unit in units.items():
+        one = Geometry(("y", "x"), (float(scale[places[axis]]), None), unit, (float(origin[places[axis]]), 0.0))
+        one = one.in_unit(common or "meter")
+        steps[axis] = one.spacing[0] if unit else None
+        starts[axis] = one.origin[0] if unit and np.isfinite(one.origin[0]) else 0.0
+    return Geometry.of_spacing(layout.axes, steps, common, starts, times)
+
+
+def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
+    """Open a writer of an OME-Zarr image; values with a slope are written as what they stand for."""
+    return ZarrSink(path, spec.as_meant(), block or spec.shape)
+
+
+class ZarrSink(Sink):
+    """OME-Zarr 0.5, chunks compressed by Zarr's default (Zstandard), and a pyramid of halved levels.
+
+    Chunks are such that each lies in one block of ``block``: then no two writers share one, and a kill costs nothing
+    that was written before. The levels are means over 2 pixels along each spatial axis longer than 256, made when the
+    full resolution is whole. An orientation in space has no place in OME-Zarr 0.5.
+
+    Args:
+        path: the folder.
+        spec: see :class:`~common.io.Spec`.
+        block: shape of the regions that are written, counted from the corner of the image.
+    """
+
+    def __init__(self, path: Path, spec: Spec, block: Sequence[int]) -> None:
+        if "coil" in spec.axes:
+            raise DataError(f"{path}: OME-Zarr is written of images, got {spec}; choose .h5 or .npy")
+        self._zarr = required("zarr", "3.0", path, "Zarr")
+        super().__init__(path, spec)
+        side = _CHUNK_SIDE[len(spec.spatial_axes)]
+        self._chunks = tuple(
+            1 if axis == "t" else _chunk(n, part, side)
+            for axis, n, part in zip(spec.axes, spec.shape, block, strict=True)
+        )
+        self._levels: list[Any] = []
+
+    def _create(self) -> None:
+        shapes, factors = self._pyramid()
+        image: dict[str, Any] = {
+            "name": self.path.name,
+            "axes": self._axes(),
+            "datasets": [self._described(level, factor) for level, factor in enumerate(factors)],
+            "type": "mean",
+        }
+        metadata = {"ome": {"version": "0.5", "multiscales": [image]}}
+        group = self._zarr.create_group(str(self.partial), zarr_format=3, attributes=metadata)
+        for level, shape in enumerate(shapes):
+            group.create_array(
+                str(level),
+                shape=shape,
+                chunks=tuple(min(pair) for pair in zip(self._chunks, shape, strict=True)),
+                dtype=self.spec.dtype,
+                dimension_names=list(self.spec.axes),
+            )
+        self._resume()
+
+    def _resume(self) -> None:
+        group = self._zarr.open_group(str(self.partial), mode="r+")
+        self._levels = [group[str(level)] for level in range(len(self._pyramid()[0]))]
+
+    def _write(self, region: Region, values: np.ndarray) -> None:
+        self._levels[0][region] = np.ascontiguousarray(values)
+
+    def _read(self, region: Region) -> np.ndarray:
+        return np.asarray(self._levels[0][region])
+
+    def _release(self) -> None:
+        """Nothing is open between writes."""
+
+    def _finish(self) -> None:
+        for fine, coarse in zip(self._levels, self._levels[1:], strict=False):
+            _halve(fine, coarse)
+        for left in self.partial.rglob("*.partial"):  # of a chunk that was being written when the process was killed
+            left.unlink()
+        super()._finish()
+
+    def _axes(self) -> list[dict[str, str]]:
+        geometry = self.spec.geometry
+        known = dict(zip(geometry.axes, geometry.spacing, strict=True))
+        axes = []
+        for axis in self.spec.axes:
+            unit = geometry.unit if known.get(axis) is not None else None
+            if axis == "t":
+                unit = "second" if self._interval() else None
+            kind = "time" if axis == "t" else "space"
+            axes.append({"name": axis, "type": kind, **({"unit": unit} if unit else {})})
+        return axes
+
+    def _interval(self) -> float | None:
+        times = self.spec.geometry.frame_times_s
+        return (times[-1] - times[0]) / (len(times) - 1) if times is not None and len(times) > 1 else None
+
+    def _described(self, level: int, factor: Sequence[int]) -> dict[str, Any]:
+        """Path, pixel size and first centre of a level; its outer edges are those of the full resolution."""
+        geometry = self.spec.geometry
+        known = dict(zip(geometry.axes, geometry.spacing, strict=True))
+        first = dict(zip(geometry.axes, geometry.origin, strict=True))
+        first["t"] = geometry.frame_times_s[0] if geometry.frame_times_s else 0.0
+        known["t"] = self._interval()
+        steps = [known[axis] or 1.0 for axis in self.spec.axes]
+        starts = [first[axis] + step * (n - 1) / 2 for axis, step, n in zip(self.spec.axes, steps, factor, strict=True)]
+        scale = {"type": "scale", "scale": [step * n for step, n in zip(steps, factor, strict=True)]}
+        return {
+            "path": str(level),
+            "coordinateTransformations": [scale, {"type": "translation", "translation": starts}],
+        }
+
+    def _pyramid(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """Sizes of the levels, and how many pixels of the first one of each is."""
+        is_space = [axis != "t" for axis in self.spec.axes]
+        shapes, factors = [self.spec.shape], [(1,) * len(self.spec.shape)]
+        while max(n for n, space in zip(shapes[-1], is_space, strict=True) if space) > _COARSE_ENOUGH:
+            halved = [n > _COARSE_ENOUGH and space for n, space in zip(shapes[-1], is_space, strict=True)]
+            shapes.append(tuple(n // 2 if half else n for n, half in zip(shapes[-1], halved, strict=True)))
+            factors.append(tuple(n * 2 if half else n for n, half in zip(factors[-1], halved, strict=True)))
+        return shapes, factors
+
+
+def _chunk(size: int, block: int, side: int) -> int:
+    """Side of the chunks along an axis: at most ``side`` if the block can be cut so, whole chunks in each block."""
+    if block >= size:
+        return min(size, side)
+    parts = [n for n in range(1, 17) if block % n == 0]
+    return block // next((n for n in parts if block // n <= side), parts[-1])
+
+
+def _halve(fine: Any, coarse: Any) -> None:
+    """Means of neighbours, chunk by chunk; the last pixel of an odd axis is left out."""
+    factors = [a // b for a, b in zip(fine.shape, coarse.shape, strict=True)]
+    starts = [range(0, n, chunk) for n, chunk in zip(coarse.shape, coarse.chunks, strict=True)]
+    for corner in product(*starts):
+        target = [slice(a, min(a + chunk, n)) for a, chunk, n in zip(corner, coarse.chunks, coarse.shape, strict=True)]
+        source = tuple(slice(part.start * n, part.stop * n) for part, n in zip(target, factors, strict=True))
+        values = np.asarray(fine[source])
+        split = [n for part, factor in zip(target, factors, strict=True) for n in (part.stop - part.start, factor)]
+        if values.dtype.kind == "c":
+            mean = values.reshape(split).mean(axis=tuple(range(1, len(split), 2)), dtype=np.complex128)
+            coarse[tuple(target)] = mean.astype(values.dtype)
+            continue
+        kind = np.float64 if values.dtype.itemsize > 2 else np.float32
+        mean = values.reshape(split).mean(axis=tuple(range(1, len(split), 2)), dtype=kind)
+        coarse[tuple(target)] = to_dtype(mean, values.dtype)

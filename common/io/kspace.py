@@ -1,0 +1,292 @@
+"""K-space of any format: where its centre is, which samples are measured, and readout oversampling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from common.errors import DataError
+from common.io.source import Companion, Source
+from common.io.spec import Region, Spec
+
+_SMALLEST = 8  # rows and columns from which on the centre is looked for
+_MOST = 0.4  # share of the energy that a window around DC holds at least
+_RATIO = 4.0
+
+
+class KspaceSource(Source):
+    """K-space of another source, its centre checked at the first read, and moved if it lies in the corner.
+
+    Args:
+        source: k-space as stored.
+        dc: "centre": DC is at (H//2, W//2). "corner": the values are ``numpy.fft.fft2(image)``, DC at (0, 0); they
+            become ``fftshift(fft2(ifftshift(image)))``.
+        companions: see :class:`~common.io.Source`; those whose axes are those of k-space are moved with it.
+        is_certain: whether the values are known to be k-space, and not just complex.
+
+    Raises:
+        ValueError: for another ``dc``.
+        DataError: at a read, for k-space whose centre is elsewhere, or for an image.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        dc: str | None = None,
+        *,
+        companions: Mapping[Companion, Source] | None = None,
+        is_certain: bool = True,
+    ) -> None:
+        if dc not in (None, "centre", "center", "corner"):
+            raise ValueError(f"{source.name}: dc must be 'centre' or 'corner', got {dc!r}")
+        self._inner = source
+        self._is_moved = dc == "corner"
+        self._is_certain = is_certain
+        self._is_checked = dc is not None
+        self.kind_of_file = source.kind_of_file
+        others = dict(companions if companions is not None else source.companions)
+        if self._is_moved:
+            others.update({name: _Moved(other) for name, other in others.items() if name in ("mask", "calibration")})
+        super().__init__(source.path, source.spec, name=source.name, files=source.files, companions=others)
+
+    def _read(self, region: Region) -> np.ndarray:
+        if self._is_moved:
+            return _moved(self._inner, region)
+        values = np.asarray(self._inner._read(region))
+        if not self._is_checked:
+            whole = values
+            if values.shape[-2:] != self.spec.shape[-2:]:
+                first = tuple(slice(part.start, part.start + 1) for part in region[:-2])
+                whole = np.asarray(self._inner._read((*first, *(slice(0, n) for n in self.spec.shape[-2:]))))
+            with np.errstate(all="ignore"):  # of values that are not finite, which `read` reports
+                self._is_checked = check_centre(whole, self.name)
+                if self._is_checked and not self._is_certain:
+                    _check_spread(whole, self.name)
+        return values
+
+    def close(self) -> None:
+        """Release the file."""
+        super().close()
+        self._inner.close()
+
+    def identity(self) -> str:
+        """Text that changes when the file does, or the reading of its centre."""
+        return f"{self._inner.identity()} dc {'corner' if self._is_moved else 'centre'}"
+
+
+class _Moved(Source):
+    """A mask or reference lines that belong to k-space with DC in the corner."""
+
+    def __init__(self, source: Source) -> None:
+        self._inner = source
+        self.kind_of_file = source.kind_of_file
+        super().__init__(source.path, source.spec, name=source.name, files=source.files)
+
+    def _read(self, region: Region) -> np.ndarray:
+        return _moved(self._inner, region)
+
+    def close(self) -> None:
+        """Release the file."""
+        super().close()
+        self._inner.close()
+
+
+def _moved(source: Source, region: Region) -> np.ndarray:
+    """A region of k-space with DC at (H//2, W//2), of a source with DC at (0, 0)."""
+    *leading, rows, columns = region
+    height, width = source.spec.shape[-2:]
+    values = np.asarray(source._read((*leading, slice(0, height), slice(0, width))))
+    values = np.fft.fftshift(values, (-2, -1))
+    if values.dtype.kind == "c":
+        for axis, n in ((-2, height), (-1, width)):
+            # the image's own centre moves from pixel 0 to n // 2: a linear phase
+            phase = np.exp(2j * np.pi * (n // 2) * (np.arange(n) - n // 2) / n)
+            values = (values * (phase[:, None] if axis == -2 else phase)).astype(values.dtype)
+    return values[..., rows, columns]
+
+
+def check_centre(values: np.ndarray, name: str) -> bool:
+    """Check that the energy of k-space lies around its centre.
+
+    Args:
+        values: complex ``[..., height, width]``, whole slices.
+        name: for the error.
+
+    Returns:
+        whether there was anything to check: a blank slice says nothing.
+
+    Raises:
+        DataError: if a corner, or the middle of an edge, holds most of the energy.
+    """
+    energy = np.square(np.abs(values)).sum(axis=tuple(range(values.ndim - 2)), dtype=np.float64)
+    total = float(energy.sum())
+    if not 0 < total < np.inf:
+        return False
+    if min(energy.shape) < _SMALLEST:
+        return True
+    windows = {where: [_window(n, where) for n in energy.shape] for where in ("centre", "edge")}
+    shares = {
+        (rows, columns): float(energy[np.ix_(windows[rows][0], windows[columns][1])].sum()) / total
+        for rows in windows
+        for columns in windows
+    }
+    place = max(shares, key=lambda key: shares[key])
+    centre = shares["centre", "centre"]
+    if shares[place] > max(_MOST, _RATIO * centre):
+        height, width = energy.shape
+        found = [0 if where == "edge" else n // 2 for where, n in zip(place, (height, width), strict=True)]
+        hint = (
+            "if it was made by fft2 without a shift, pass --source_options \"{'dc': 'corner'}\""
+            if place == ("edge", "edge")
+            else "shift it along one axis"
+        )
+        raise DataError(
+            f"{name}: expected k-space with its centre at [{height // 2}, {width // 2}], got {shares[place]:.0%} of "
+            f"the energy around {found}; {hint} (if it is right as it is: \"{{'dc': 'centre'}}\")"
+        )
+    return True
+
+
+def _window(n: int, place: str) -> np.ndarray:
+    reach = max(n // 16, 1)
+    return (np.arange(-reach, reach + 1) + (n // 2 if place == "centre" else 0)) % n
+
+
+def _check_spread(values: np.ndarray, name: str) -> None:
+    """Check that values, which could be k-space or an image, are not an image: its transform is the sparser one."""
+    one = values.reshape(-1, *values.shape[-2:])[0]
+    if _n_effective(one) > _RATIO * _n_effective(np.fft.fft2(one)):
+        raise DataError(
+            f"{name}: complex values that look like an image, and would be read as k-space; say which they are: "
+            "--source_options \"{'kind': 'image'}\" or 'kspace'"
+        )
+
+
+def _n_effective(values: np.ndarray) -> float:
+    """Number of values that hold the energy: n for a constant, 1 for a single peak."""
+    energy = np.square(np.abs(values.astype(np.complex128)))
+    return float(energy.sum()) ** 2 / max(float(np.square(energy).sum()), 1e-300)
+
+
+class Mask(Source):
+    """Sampling mask, bool: True where one other value than 0 is stored.
+
+    Axes are some of (t, z, y, x); one entry stands for all of k-space.
+
+    Args:
+        source: the stored values.
+        data: the k-space to which it belongs.
+        name: of that, for the error.
+
+    Raises:
+        DataError: if the sizes do not fit; at a read, for several values, or none.
+    """
+
+    def __init__(self, source: Source, data: Spec, name: str) -> None:
+        own = source.spec
+        fits = all(own.size(axis) in (1, data.size(axis)) for axis in own.axes)
+        if not fits or (own.shape[-2:] == (1, 1) and data.shape[-2:] != (1, 1)) or "coil" in own.axes:
+            raise DataError(
+                f"image and mask of different size: {name} is {data}, {source.name} is {own}; give a mask of shape "
+                "[W], [H, W] or [slices, H, W]"
+            )
+        self._inner = source
+        self.kind_of_file = "a mask"
+        spec = replace(own, dtype=np.dtype(bool), kind="image")
+        super().__init__(source.path, spec, name=source.name, files=source.files)
+
+    def _read(self, region: Region) -> np.ndarray:
+        values = np.asarray(self._inner._read(region))
+        levels = np.unique(values)
+        if not np.isfinite(levels).all() or len(levels[levels != 0]) > 1:
+            raise DataError(
+                f"{self.name}: expected a mask of 0 and one other value, got {len(levels)} values from {levels[0]} to "
+                f"{levels[-1]}; write 0 and 1"
+            )
+        if values.shape[-2:] == self.spec.shape[-2:] and not levels.any():
+            raise DataError(f"{self.name}: the mask samples nothing; write 1 where sampled")
+        return values != 0
+
+    def close(self) -> None:
+        """Release the file."""
+        super().close()
+        self._inner.close()
+
+    def identity(self) -> str:
+        """Text that changes when the file does."""
+        return self._inner.identity()
+
+
+class MeasuredColumns(Source):
+    """Sampling mask of k-space that stores 0 where it is not sampled: columns with any value, ``[z, 1, width]``."""
+
+    def __init__(self, source: Source) -> None:
+        self._inner = source
+        data = source.spec
+        axes = tuple(axis for axis in data.axes if axis != "coil")
+        shape = tuple(1 if axis == "y" else data.size(axis) for axis in axes)
+        spec = replace(data, axes=axes, shape=shape, dtype=np.dtype(bool), kind="image", native=None)
+        super().__init__(source.path, spec, name=f"{source.name} (sampling)", files=source.files)
+
+    def _read(self, region: Region) -> np.ndarray:
+        parts = dict(zip(self.spec.axes, region, strict=True))
+        del parts["y"]
+        values = np.asarray(self._inner._read(self._inner.spec.region(**parts))) != 0
+        if "coil" in self._inner.spec.axes:
+            values = values.any(0)
+        return values.any(-2, keepdims=True)
+
+    def close(self) -> None:
+        """Release the file."""
+        super().close()
+        self._inner.close()
+
+
+def central(n: int, wanted: int) -> slice:
+    """The ``wanted`` of ``n`` entries whose centre ``wanted // 2`` lies at ``n // 2``."""
+    start = n // 2 - wanted // 2
+    return slice(start, start + wanted)
+
+
+def crop_readout(kspace: np.ndarray, height: int) -> np.ndarray:
+    """Return k-space of the central ``height`` rows of the image: oversampling along the readout removed.
+
+    Columns are independent of each other, so this is exact for data sampled along whole columns. The transforms are
+    orthonormal: pixels keep their values.
+
+    Args:
+        kspace: complex, ``[..., rows, columns]``, centred.
+        height: rows to keep.
+
+    Returns:
+        complex of the same precision, ``[..., height, columns]``.
+    """
+    if kspace.shape[-2] == height:
+        return kspace
+    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, -2), axis=-2, norm="ortho"), -2)
+    image = image[..., central(kspace.shape[-2], height), :]
+    cropped = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(image, -2), axis=-2, norm="ortho"), -2)
+    return cropped.astype(kspace.dtype)
+
+
+def known_companions(found: Mapping[Companion, Source | None]) -> dict[Companion, Source]:
+    """The companions that are there."""
+    return {name: source for name, source in found.items() if source is not None}
+
+
+def as_kspace(source: Source, dc: str | None, companions: Any = None, *, is_certain: bool = True) -> Source:
+    """Return a source with its centre checked if it is k-space; ``dc`` is refused for an image."""
+    if source.spec.kind == "kspace":
+        return KspaceSource(source, dc, companions=companions, is_certain=is_certain)
+    if dc is not None:
+        raise ValueError(f"{source.name}: dc is for k-space, and this is an image; leave it out")
+    return source
+
+
+def listed(values: Sequence[Any]) -> str:
+    """At most four values for a message."""
+    more = f" and {len(values) - 4} more" if len(values) > 4 else ""
+    return ", ".join(str(value) for value in values[:4]) + more

@@ -1,0 +1,127 @@
+"""The cine set: its files, the aliased images in them, and that it appears whole or not at all."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from helpers import numpy_fft2c, numpy_ifft2c
+
+from common.operators.masks.kt import KtMasks
+from common.phantoms.heart_phantom import heart_phantom
+from common.phantoms.set_folder import SetFile
+from tools.cine_set import make_cine_set
+
+COUNTS = {"n_train": 2, "n_valid": 1, "n_test": 1, "n_slices": 2, "size": 32, "n_frames": 4}
+
+
+def contents(directory):
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cine") / "set"
+    assert make_cine_set(folder, **COUNTS)
+    return folder
+
+
+def test_files_hold_series_and_the_truth_about_them(folder):
+    files = contents(folder)
+    names = ["test/00001.h5", "train/00001.h5", "train/00002.h5", "valid/00001.h5"]
+    assert sorted(files) == ["dataset.json", *names]
+    fractions = set()
+    for name in names:
+        with h5py.File(folder / name) as file:
+            series = {"imagesTrue", "phaseTrue", "imagesRecon"}
+            assert set(file) == {*series, "lv_area_mm2", "lv_center_px"}
+            assert {(file[key].shape, file[key].dtype.str) for key in series} == {((2, 32, 32, 4), "<f4")}
+            truth, phase = file["imagesTrue"][()], file["phaseTrue"][()]
+            assert 0 <= truth.min() < 0.05 < 0.8 < truth.max() <= 1
+            assert -3.1416 < phase.min() < phase.max() < 3.1416
+            area = file["lv_area_mm2"][()]
+            assert area.shape == (2, 4)
+            assert file["lv_center_px"].shape == (2, 4, 2)
+            volume = area.sum(axis=0) * file.attrs["slice_distance_mm"]
+            assert file.attrs["ejection_fraction"] == pytest.approx(1 - volume.min() / volume.max())
+            assert 255 / 32 <= file.attrs["pixel_size_mm"] <= 305 / 32
+            assert 0.6 / 4 <= file.attrs["frame_interval_s"] <= 1.56 / 4
+            assert bool(file.attrs["synthetic"]) is True
+            fractions.add(float(file.attrs["ejection_fraction"]))
+    assert len(fractions) == 4
+    description = json.loads(files["dataset.json"])
+    assert description["synthetic"] is True
+    assert "No measured data" in description["description"]
+    assert description["hearts"] == {"train": 2, "valid": 1, "test": 1}
+    assert [description[key] for key in ("n_slices", "size", "n_frames")] == [2, 32, 4]
+    assert "13" in description["aliased_by"]
+
+
+def test_a_file_is_the_phantom_of_its_seed(folder):
+    heart = heart_phantom(SetFile("valid", "", 0, ".h5").seed(0), 32, 4, 2)
+    with h5py.File(folder / "valid" / "00001.h5") as file:
+        series = file["imagesTrue"][()] * np.exp(1j * file["phaseTrue"][()])
+        np.testing.assert_allclose(series, heart.images, atol=1e-6)
+        np.testing.assert_array_equal(file["lv_center_px"][()], heart.lv_center_px)
+
+
+def test_aliased_images_are_those_of_the_mask_that_the_files_name_draws(folder):
+    with h5py.File(folder / "train" / "00002.h5") as file:
+        series = file["imagesTrue"][()] * np.exp(1j * file["phaseTrue"][()])
+        aliased = file["imagesRecon"][()]
+    seeds = ["00002.h5:0", "00002.h5:1"]
+    mask = KtMasks(family="radial_golden", n_spokes=13)((32, 32, 4), seeds, 2)[:, 0].numpy()
+    frames = numpy_ifft2c(numpy_fft2c(np.moveaxis(series, -1, 1)) * np.moveaxis(mask, -1, 1))
+    np.testing.assert_allclose(aliased, np.moveaxis(np.abs(frames), 1, -1), atol=1e-5)
+    assert np.abs(aliased - np.abs(series)).max() > 0.05
+
+
+def test_set_is_made_once_and_the_same_each_time(folder, tmp_path):
+    assert not make_cine_set(folder, **COUNTS)
+    assert make_cine_set(tmp_path / "again", **COUNTS)
+    files = contents(folder)
+    assert contents(tmp_path / "again") == files
+    with pytest.raises(FileExistsError, match="n_frames 4 instead of 5"):
+        make_cine_set(folder, **{**COUNTS, "n_frames": 5})
+    (tmp_path / "again" / "test" / "00001.h5").unlink()
+    with pytest.raises(FileExistsError, match=r"lacks 1 of its hearts, first test/00001\.h5"):
+        make_cine_set(tmp_path / "again", **COUNTS)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
+    def failing(seed, *numbers):
+        if failing.drawn:
+            raise OSError("disk full")
+        failing.drawn = True
+        return heart_phantom(seed, *numbers)
+
+    failing.drawn = False
+    monkeypatch.setattr("tools.cine_set.heart_phantom", failing)
+    with pytest.raises(OSError, match="disk full"):
+        make_cine_set(tmp_path / "set", **COUNTS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_workers_write_the_same_bytes(folder, tmp_path):
+    make_cine_set(tmp_path / "set", **COUNTS, workers=2)
+    assert contents(tmp_path / "set") == contents(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"n_slices": 0}, "n_slices must be an integer of 1 or more, got 0"),
+        ({"n_frames": 1}, "n_frames must be an integer of 2 or more, got 1"),
+        ({"size": 31}, "size must be an integer of 32 or more"),
+        ({"n_train": 0, "n_valid": 0, "n_test": 0}, "at least one heart"),
+        ({"seed": 0.5}, "seed must be an integer"),
+        ({"workers": -1}, "workers must be"),
+    ],
+)
+def test_bad_set_is_refused_before_anything_is_written(tmp_path, options, match):
+    with pytest.raises(ValueError, match=match):
+        make_cine_set(tmp_path / "set", **{**COUNTS, **options})
+    assert list(tmp_path.iterdir()) == []
