@@ -23,7 +23,7 @@ from skimage.metrics import structural_similarity
 
 from common.engines import load_weights
 from common.handlers import save_weights
-from common.networks import CineUNet, ConsistentCineUNet
+from common.networks import CineUNet, ConsistentCineUNet, LightCineCascade
 from common.operators.masks.kt import KtMasks
 
 NAME = "cardiac_cine_unet_reconstruction"
@@ -155,6 +155,19 @@ def test_other_networks_losses_and_regularisations_train(
     if "l2" in more:
         assert float(row["loss_weights"]) > 0
     assert (tmp_path / ("model_consistent.pt" if config else "model.pt")).is_file()
+
+
+def test_the_light_cascade_trains_and_reconstructs(hearts: Path, tmp_path: Path, python: WarmPython) -> None:
+    small = overrides(n_stages=2, widths=[4, 6])
+    config = ",'configs/cascade.json','configs/cascade_train.json'"
+    done = train(python, hearts, tmp_path, *small, *overrides(epochs=1), config=config)
+    assert done.status == 0, done.stderr
+    load_weights(LightCineCascade(2, [4, 6]), tmp_path / "model_cascade.pt")
+    options = [*small, *overrides(ckpt_dir=tmp_path)]
+    config = ",'configs/cascade.json','configs/evaluate.json'"
+    done = infer(python, tmp_path, hearts, tmp_path / "out", *options, config=config)
+    assert done.status == 0, done.stderr
+    assert (tmp_path / "out" / "metrics.csv").is_file()
 
 
 def test_training_stops_early(hearts: Path, tmp_path: Path, python: WarmPython) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
 from bundle_commands import ROOT, Result, WarmPython, cold_python, overrides
+from helpers import SMALL_CASCADE
 from monai.bundle import verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -24,7 +25,7 @@ from skimage.metrics import structural_similarity
 
 from common.engines import load_weights
 from common.handlers import save_weights
-from common.networks import ImageUNet, TextureUNets
+from common.networks import ImageUNet, LightCascade, TextureUNets
 from common.operators.masks import AccelerationMasks
 
 NAME = "knee_mri_texture_gan_reconstruction"
@@ -202,6 +203,19 @@ def test_textures_are_trained_alone(trained: Path, knees: Path, scratch: Path, p
     for name, value in before.items():
         torch.testing.assert_close(after[name.replace("blocks.1.", "texture_block.")], value, rtol=0, atol=2e-3)
     assert after["texture_block.network.bottom_injection.affine.weight"].abs().max() > 0
+
+
+def test_the_light_cascade_trains_and_reconstructs(knees: Path, tmp_path: Path, python: WarmPython) -> None:
+    where = overrides(dataset_dir=knees, output_dir=tmp_path, ckpt_dir=tmp_path, **SMALL_CASCADE)
+    short = overrides(strip_height=32, batch_size=2, val_interval=5, epochs__pixel=1)
+    config = "['configs/train.json','configs/cascade.json']"
+    done = python("monai.bundle", "run", "--config_file", config, *where, *short, cwd=BUNDLE)
+    assert done.status == 0, done.stderr
+    load_weights(LightCascade(**SMALL_CASCADE), tmp_path / "model_cascade.pt")
+    config = "['configs/inference.json','configs/evaluate.json','configs/inference_cascade.json']"
+    done = python("monai.bundle", "run", "--config_file", config, *where, cwd=BUNDLE)
+    assert done.status == 0, done.stderr
+    assert (tmp_path / "metrics.csv").is_file()
 
 
 def test_training_goes_on_where_it_stopped(trained: Path, knees: Path, scratch: Path, python: WarmPython) -> None:
