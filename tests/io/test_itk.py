@@ -141,6 +141,18 @@ def test_axes_are_an_option(tmp_path: Path) -> None:
         assert source.spec.axes == ("t", "y", "x")
 
 
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_damaged_compressed_values_are_noticed(tmp_path: Path, suffix: str, damage: str) -> None:
+    values = np.random.default_rng(0).integers(0, 1000, (3, 13, 17), np.int16)
+    path = tmp_path / f"a{suffix}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), str(path), useCompression=True)
+    content = path.read_bytes()
+    path.write_bytes(content[:-200] if damage == "cut" else content[:-300] + bytes(100) + content[-200:])
+    with open_source(path) as source, pytest.raises(DataError, match="cannot be read as a MetaImage or NRRD"):
+        source.read()
+
+
 def test_colours_are_refused(tmp_path: Path) -> None:
     image = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5, 3), np.uint8), isVector=True)
     for suffix in (".mha", ".nrrd"):

@@ -6,6 +6,7 @@ Read by ITK, as a whole. Written as one uncompressed array behind a header, .mha
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +74,7 @@ class ItkSource(DecodedSource):
 
     def __init__(self, path: Path, axes: str | None) -> None:
         with file_errors(path, _KIND):
-            fields = _fields(path)
+            fields, offset = _fields(path)
             data_file = _data_file(path, fields)
             with _image_io(path) as (io, _):
                 io.SetFileName(str(path))
@@ -91,15 +92,19 @@ class ItkSource(DecodedSource):
                 dtype = np.dtype(f"{kind}{io.GetComponentSize()}")
                 geometry = _geometry(path, fields, io, names)
             n_bytes = n_bytes_of(sizes, dtype, str(path))
-            stored = (data_file or path).stat().st_size
+            stored = data_file.stat().st_size if data_file else path.stat().st_size - offset
             check_piece(n_bytes, stored, str(path))
-            if _is_plain(path, fields) and n_bytes > stored:
+            encoding = _encoding(path, fields)
+            self._packed = (data_file or path, 0 if data_file else offset) if encoding == "gzip" else None
+            if encoding == "raw" and n_bytes > stored:
                 raise DataError(f"{data_file or path}: truncated, {stored} bytes of {n_bytes}; copy the file again")
         self._sizes = tuple(sizes[::-1])
         spec = Spec(tuple(names[::-1]), self._sizes[-len(names) :], dtype, geometry)
         super().__init__(path, spec, files=[path] if data_file is None else [path, data_file])
 
     def _decode(self, index: int) -> np.ndarray:
+        if self._packed is not None:
+            _check_packed(*self._packed, self.spec.n_bytes)
         with _image_io(self.path) as (io, itk):
             pixel = getattr(itk, _PIXELS[self.spec.dtype.str[1:]])
             image = itk.imread(str(self.path), pixel_type=pixel, imageio=io)
@@ -119,21 +124,18 @@ def _image_io(path: Path) -> Iterator[tuple[Any, Any]]:
             raise ValueError(str(error).split("ITK ERROR:")[-1].strip()) from error
 
 
-def _fields(path: Path) -> dict[str, str]:
-    """Fields of a header, names in lower case, as text."""
-    with open(path, "rb") as file:
-        text = file.read(_HEADER).decode("latin-1")
+def _fields(path: Path) -> tuple[dict[str, str], int]:
+    """Fields of a header as text, names in lower case, and the place of the byte after it."""
     is_meta = path.suffix.lower() in _META
-    fields = {}
-    for line in text.splitlines():
-        name, separator, value = line.partition("=" if is_meta else ":")
-        if not line.strip() and not is_meta:
-            break
-        if separator:
-            fields[name.strip().lower()] = value.lstrip("=").strip()
-        if is_meta and name.strip().lower() == "elementdatafile":
-            break
-    return fields
+    fields: dict[str, str] = {}
+    with open(path, "rb") as file:
+        while file.tell() < _HEADER and (line := file.readline(_HEADER).decode("latin-1")):
+            name, separator, value = line.partition("=" if is_meta else ":")
+            if separator:
+                fields[name.strip().lower()] = value.lstrip("=").strip()
+            if (is_meta and "elementdatafile" in fields) or not (is_meta or line.strip()):
+                break
+        return fields, file.tell()
 
 
 def _data_file(path: Path, fields: dict[str, str]) -> Path | None:
@@ -155,12 +157,28 @@ def _data_file(path: Path, fields: dict[str, str]) -> Path | None:
     return data_file
 
 
-def _is_plain(path: Path, fields: dict[str, str]) -> bool:
-    if path.suffix.lower() in _META:
-        return (
-            fields.get("compresseddata", "false").lower() != "true" and fields.get("binarydata", "").lower() != "false"
-        )
-    return fields.get("encoding", "").lower() == "raw"
+def _encoding(path: Path, fields: dict[str, str]) -> str:
+    """How the values are stored: "raw", "gzip" or another word."""
+    if path.suffix.lower() not in _META:
+        return {"gz": "gzip"}.get(fields.get("encoding", "").lower(), fields.get("encoding", "").lower())
+    if fields.get("binarydata", "").lower() == "false":
+        return "text"
+    return "gzip" if fields.get("compresseddata", "").lower() == "true" else "raw"
+
+
+def _check_packed(path: Path, offset: int, n_bytes: int) -> None:
+    """Check length and checksum of compressed values; ITK goes on with what it has if they are wrong.
+
+    Raises:
+        ValueError: if they are.
+    """
+    unpacker, found = zlib.decompressobj(wbits=47), 0  # zlib's header or gzip's
+    with open(path, "rb") as file:
+        file.seek(offset)
+        while not unpacker.eof and found <= n_bytes and (piece := unpacker.unconsumed_tail or file.read(2**20)):
+            found += len(unpacker.decompress(piece, 2**22))
+    if not unpacker.eof or found != n_bytes:
+        raise ValueError(f"its compressed values end after {found} bytes, expected {n_bytes}")
 
 
 def _named_axes(path: Path, sizes: list[int], axes: str | None) -> list[str]:
