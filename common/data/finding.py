@@ -6,12 +6,13 @@ from pathlib import Path
 
 from common.io import FORMATS, SUFFIXES, natural_key, split_suffix
 from common.io.formats import dicom, slices
+from common.io.masks import ENDING as MASK_ENDING
 
-MASK_ENDING = "_mask.npy"
 POINT_TO_DATA = "point dataset_dir to a folder of data files"
 PREVIEWS = (".jpg", ".jpeg", ".bmp")
 """Pictures that lie beside data to be looked at. They are read where they are named, and passed over in folders."""
 
+SPLITS = ("train", "valid", "validation", "test")
 DATA_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix not in PREVIEWS)
 _HEADERS = (".mhd", ".nhdr")  # of values in a file of their own, such as scan.raw
 
@@ -40,7 +41,8 @@ def find_files(dataset_dir: Path | str | None, split: str | None = None, *, hint
 
     - Each file of a known suffix (`DATA_SUFFIXES`) is one of them.
     - Each subfolder is one if it is a Zarr, holds DICOM files (one series), or pictures only (slices, PNG or TIFF).
-      Other subfolders are passed over, such as one of outputs of :class:`~common.inferers.FileInferer`.
+      Other subfolders are passed over, such as one of outputs of :class:`~common.inferers.FileInferer`, and pictures
+      in ``train``, ``valid`` (``validation``) and ``test``, which are the images of a split.
     - A folder that holds DICOM files directly is itself one series; if each file is a series of its own, as
       radiographs are, each is one. A file or a Zarr given in place of a folder is the only one.
     - Hidden and unfinished (``.partial``) entries, masks (``*_mask.npy``) and the values of a ``.mhd`` or ``.nhdr``
@@ -96,7 +98,7 @@ def _is_data(path: Path, headers: set[str]) -> bool:
     if path.is_dir():
         if any(path.joinpath(record.name.removesuffix(".json")).exists() for record in path.glob("*.json")):
             return _is_one_volume(path) and path.suffix.lower() == ".zarr"  # else outputs of an earlier run
-        return _is_one_volume(path) or slices.recognises(path)
+        return _is_one_volume(path) or (path.name not in SPLITS and slices.recognises(path))
     stem, suffix = split_suffix(path, DATA_SUFFIXES)
     is_values = suffix.lower() == ".raw" and stem in headers
     return bool(suffix) and not is_values and not path.name.lower().endswith(MASK_ENDING)
