@@ -43,7 +43,7 @@ def test_subfolders_of_slices_are_volumes_and_others_are_passed_over(tmp_path: P
 
 
 def test_pictures_of_a_split_are_no_volume(tmp_path: Path) -> None:
-    touch(tmp_path / "train" / "0.png", tmp_path / "test" / "0.png")
+    touch(tmp_path / "train" / "0.png", tmp_path / "test" / "0.png", tmp_path / "singlecoil_val" / "0.png")
     with pytest.raises(FileNotFoundError, match="dataset_dir: no image or volume"):
         find_files(tmp_path)
     assert find_files(tmp_path, "test") == [tmp_path / "test" / "0.png"]
