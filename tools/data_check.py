@@ -12,9 +12,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from common.data import SUFFIXES, DataError, find_files
+from common.data import DataError, find_files
 from common.data.cine.finding import Files, paired
-from common.data.files import MASK_ENDING, dicom_files, split_suffix
+from common.data.files import dicom_files
+from common.data.finding import DATA_SUFFIXES, MASK_ENDING
+from common.io import split_suffix
 from tools.command import command
 from tools.data_facts import FileFacts, read_facts
 from tools.data_fit import DataSet, bundle_needs, caution, commands, misfit
@@ -100,7 +102,7 @@ def _places(directory: Path) -> dict[str, list[Files]]:
         places = {name: _data_files(directory, name) for name in _data_folders(directory)}
     if not places:
         raise FileNotFoundError(
-            f"{directory}: no file of {', '.join(SUFFIXES)} in it or its subfolders; convert the data, or draw "
+            f"{directory}: no file of {', '.join(DATA_SUFFIXES)} in it or its subfolders; convert the data, or draw "
             "synthetic ones with `python -m tools data make brain_mri DIR`"
         )
     return {place: files for place, files in places.items() if files}
@@ -167,10 +169,12 @@ def _passed_over(folder: Path) -> Iterator[str]:
     for name in sorted(names):
         if name.lower().endswith(MASK_ENDING) and name[: -len(MASK_ENDING)] not in stems:
             yield f"{folder / name}: a mask without its data file"
-    unknown = Counter(Path(name).suffix.lower() or "no suffix" for name in names if not split_suffix(name)[1])
+    unknown = Counter(
+        Path(name).suffix.lower() or "no suffix" for name in names if not split_suffix(name, DATA_SUFFIXES)[1]
+    )
     if unknown:
         counts = ", ".join(f"{n} of {suffix}" for suffix, n in sorted(unknown.items()))
-        yield f"{folder}: passed over {counts}; readers know {', '.join(SUFFIXES)}"
+        yield f"{folder}: passed over {counts}; readers know {', '.join(DATA_SUFFIXES)}"
 
 
 def _fitting_bundles(report: Report) -> list[dict[str, Any]]:

@@ -6,18 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
-import h5py
-import nibabel
 import numpy as np
 import torch
 from torch import Tensor
 
 from common.data import DataError, SliceReader, open_slices
 from common.data.cine import CineReader
-from common.data.files import split_suffix
+from common.io import Geometry, split_suffix
 from common.operators import fft2c, ifft2c
 from common.operators.masks import MaskSampler
 from common.transforms import PrepareAcquisition
@@ -108,7 +104,7 @@ def _slice_facts(path: Path) -> FileFacts:
     digests = []
     for index in range(reader.n_slices):
         values, mask = reader.read(index), reader.mask(index)
-        reader.reference(index)  # for its errors
+        reader.target(index)  # for its errors
         shown = np.abs(values) if np.iscomplexobj(values) else values
         smallest, largest = float(shown.min()), float(shown.max())
         low, high = min(low, smallest), max(high, largest)
@@ -129,12 +125,12 @@ def _slice_facts(path: Path) -> FileFacts:
         n_slices=reader.n_slices,
         height=reader.height,
         width=reader.width,
-        dtype=str(reader.stack.dtype),
+        dtype=str(reader.source.spec.dtype),
         low=low,
         high=high,
-        spacing_mm=_spacing_mm(path),
+        spacing_mm=_spacing_mm(reader.source.spec.geometry),
         sampled=sampled or None,
-        has_reference=reader.reference(0) is not None,
+        has_reference=reader.target(0) is not None,
         two_valued=two_valued,
         is_complex=imaginary > IMAGINARY_NOISE,
         negative=negative,
@@ -229,34 +225,14 @@ def _imaginary_fraction(kspace: Tensor) -> float:
 def _warnings(reader: SliceReader, low: float, high: float, two_valued: bool, n_constant: int) -> Iterator[str]:
     if n_constant:
         yield f"{n_constant} of {reader.n_slices} slices are constant; leave them out if they are empty"
-    if low < 0 and reader.stack.dtype.kind != "c":
+    if low < 0 and reader.source.spec.dtype.kind != "c":
         yield f"values below 0, down to {low:g}; metrics compare magnitudes: shift the values if 0 is not their floor"
     if two_valued:
         yield f"two values, {low:g} and {high:g}: a mask rather than an image? give a sampling mask as `--mask_file`"
 
 
-def _spacing_mm(path: Path) -> tuple[float, ...] | None:
-    suffix = split_suffix(path)[1].lower()
-    if suffix in (".nii", ".nii.gz"):
-        header: Any = nibabel.load(path).header
-        factor = {"meter": 1e3, "micron": 1e-3}.get(header.get_xyzt_units()[0], 1.0)
-        return tuple(factor * float(size) for size in header.get_zooms()[:3])
-    if suffix in (".h5", ".hdf5"):
-        return _ismrmrd_spacing_mm(path)
-    return None
-
-
-def _ismrmrd_spacing_mm(path: Path) -> tuple[float, ...] | None:
-    """Field of view over matrix size, as an ISMRMRD header has them; None without a complete header."""
-    with h5py.File(path) as file:
-        header = file.get("ismrmrd_header")
-        text = header[()] if isinstance(header, h5py.Dataset) else b""
-    try:
-        root = ElementTree.fromstring(text)
-        field, matrix = (
-            [float(root.findtext(f".//{{*}}encodedSpace/{{*}}{name}/{{*}}{axis}", "")) for axis in "xyz"]
-            for name in ("fieldOfView_mm", "matrixSize")
-        )
-        return tuple(size / n for size, n in zip(field, matrix, strict=True))
-    except (ElementTree.ParseError, ValueError, TypeError, ZeroDivisionError):
-        return None
+def _spacing_mm(geometry: Geometry) -> tuple[float, ...] | None:
+    """Distance of rows, columns and slices, as far as the file gives them."""
+    steps = geometry.spacing_mm
+    known = [step for step in (*steps[-2:], *steps[:-2]) if step is not None]
+    return tuple(known) if None not in steps[-2:] else None
