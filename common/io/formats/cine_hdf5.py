@@ -185,7 +185,7 @@ def series_attributes(files: Sequence[Path], geometry: Geometry) -> dict[str, An
         if np.ptp(steps) > _UNEVEN * interval:
             found["frame_times_s"] = list(times)
         else:
-            found["frame_interval_s"] = interval
+            found["frame_interval_s"] = float(f"{interval:.9g}")  # times of day leave errors in the last digits
     for path in files:
         if path.suffix.lower() in SUFFIXES:
             with open_hdf5(path) as file:
