@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.data.files import split_suffix
 from common.figures import CaseImages, case_figure, save_figure
+from common.io import split_suffix
 from common.io.atomic import atomic_path
 
 INDEX = "panels.json"

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from common.data import SUFFIXES, DataError, find_files
-from common.data.cine.finding import Files, paired
-from common.data.files import MASK_ENDING, dicom_files, split_suffix
+from common.data import find_files
+from common.data.finding import DATA_SUFFIXES, MASK_ENDING, is_one_volume
+from common.data.series import INPUT, TRUTH, Files, paired
+from common.io import format_of, split_suffix
 from tools.command import command
 from tools.data_facts import FileFacts, read_facts
 from tools.data_fit import DataSet, bundle_needs, caution, commands, misfit
-from tools.data_series import split_of
 from tools.zoo.layout import BUNDLES, bundle_names
 
 SPLITS = ("train", "valid", "test")
@@ -36,22 +36,24 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     bundles: list[dict[str, Any]] = field(default_factory=list)
+    source_options: dict[str, Any] = field(default_factory=dict)
 
 
 @command
-def check(directory: str, json: bool = False) -> str:
-    """Read every file of DIRECTORY and of its train/, valid/ and test/: format, size, values, masks, duplicates.
+def check(directory: str, json: bool = False, source_options: dict[str, Any] | None = None) -> str:
+    """Read every file of DIRECTORY and of its train/, valid/ and test/ as inference does, and report what it finds.
 
-    Files are of slices, or of series of frames: HDF5 with imagesTrue or imagesRecon, NIfTI 4-D, DICOM cine.
-    Says which files cannot be used and why, which bundles take the data, and the commands that run them. Exit status
-    0 if all can be used, 1 otherwise.
+    Of each file: format, axes and size, pixel size, values and those that become 0 and 1, masks, frames, duplicates.
+    Files are of slices, or of series of frames. Reports which files cannot be used and why, which bundles take the
+    data, and the commands that run them. Exit status 0 if all can be used, 1 otherwise.
 
     Args:
         directory: folder with data files, or with train/, valid/ and test/ that hold some; of series also with
             input_train.h5 and truth_train.h5, and likewise validation and test.
         json: print everything as JSON, each file on its own.
+        source_options: options of the formats, such as "{'frame': 0}", as bundles take them.
     """
-    report = check_folder(Path(str(directory)))
+    report = check_folder(Path(str(directory)), source_options)
     text = as_json(report) if json else as_text(report)
     if not report.problems:
         return text
@@ -60,25 +62,29 @@ def check(directory: str, json: bool = False) -> str:
     raise ValueError(f"{directory}: {n} {'problem' if n == 1 else 'problems'}, listed above")
 
 
-def check_folder(directory: Path) -> Report:
+def check_folder(directory: Path, source_options: Mapping[str, Any] | None = None) -> Report:
     """Read a data set.
+
+    Args:
+        directory: the folder.
+        source_options: of :func:`~common.io.open_source`.
 
     Raises:
         OSError: there is no such folder, or no data file in it.
     """
-    report = Report(directory)
+    report = Report(directory, source_options=dict(source_options or {}))
     places = _places(directory)
     found = [(place, files) for place, all_files in places.items() for files in all_files]
     digests: dict[str, list[tuple[str, FileFacts]]] = defaultdict(list)
     # disable=None: a bar with the time to go on a terminal, silence elsewhere
-    for place, files in tqdm(found, desc="reading", unit="file", disable=None, leave=False):
+    for place, (path, truth_path) in tqdm(found, desc="reading", unit="file", disable=None, leave=False):
         try:
-            facts = read_facts(*files)
-        except (DataError, OSError) as error:
+            facts = read_facts(path, truth_path, report.source_options)
+        except (ValueError, OSError) as error:
             report.problems.append(str(error))
             continue
         if not place and facts.is_series:
-            place = split_of(facts.path)
+            place = _split_of(facts.path)
         report.files.setdefault(place, []).append(facts)
         report.warnings += [f"{facts.path}: {warning}" for warning in facts.warnings]
         for digest, _ in facts.digests:
@@ -100,7 +106,7 @@ def _places(directory: Path) -> dict[str, list[Files]]:
         places = {name: _data_files(directory, name) for name in _data_folders(directory)}
     if not places:
         raise FileNotFoundError(
-            f"{directory}: no file of {', '.join(SUFFIXES)} in it or its subfolders; convert the data, or draw "
+            f"{directory}: no file of {', '.join(DATA_SUFFIXES)} in it or its subfolders; convert the data, or draw "
             "synthetic ones with `python -m tools data make brain_mri DIR`"
         )
     return {place: files for place, files in places.items() if files}
@@ -118,7 +124,15 @@ def _data_files(directory: Path, place: str) -> list[Files]:
 def _data_folders(directory: Path) -> list[str]:
     """Names of the subfolders that hold data files, without hidden ones and series of DICOM images."""
     folders = [path.name for path in directory.iterdir() if path.is_dir() and path.name[0] != "."]
-    return sorted(name for name in folders if not dicom_files(directory / name) and _data_files(directory, name))
+    return sorted(name for name in folders if not is_one_volume(directory / name) and _data_files(directory, name))
+
+
+def _split_of(path: Path) -> str:
+    """The split that the name of a file of series gives, such as valid for `input_validation.h5`; empty if none."""
+    kind, _, split = split_suffix(path)[0].partition("_")
+    if f"{kind}_" not in (INPUT, TRUTH):
+        return ""
+    return {"train": "train", "validation": "valid", "valid": "valid", "test": "test"}.get(split, "")
 
 
 def _report_duplicates(report: Report, digests: dict[str, list[tuple[str, FileFacts]]]) -> None:
@@ -160,17 +174,22 @@ def _report_folders(report: Report, places: list[str]) -> None:
 
 def _passed_over(folder: Path) -> Iterator[str]:
     """Files that no reader takes, but their owner may think are data."""
-    dicom = dicom_files(folder)
     files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
-    names = [path.name for path in files if path not in dicom]
+    names = [path.name for path in files]
     stems = {split_suffix(name)[0] for name in names if not name.lower().endswith(MASK_ENDING)}
     for name in sorted(names):
         if name.lower().endswith(MASK_ENDING) and name[: -len(MASK_ENDING)] not in stems:
             yield f"{folder / name}: a mask without its data file"
-    unknown = Counter(Path(name).suffix.lower() or "no suffix" for name in names if not split_suffix(name)[1])
+    others = [path for path in files if not split_suffix(path, DATA_SUFFIXES)[1] and not _is_read(path)]
+    unknown = Counter(path.suffix.lower() or "no suffix" for path in others)
     if unknown:
         counts = ", ".join(f"{n} of {suffix}" for suffix, n in sorted(unknown.items()))
-        yield f"{folder}: passed over {counts}; readers know {', '.join(SUFFIXES)}"
+        yield f"{folder}: passed over {counts}; readers know {', '.join(DATA_SUFFIXES)}"
+
+
+def _is_read(path: Path) -> bool:
+    """Whether a file without a known suffix is read, as DICOM, or belongs to another, as the header of BART's .cfl."""
+    return path.with_suffix(".cfl").exists() or (not split_suffix(path)[1] and format_of(path) is not None)
 
 
 def _fitting_bundles(report: Report) -> list[dict[str, Any]]:
@@ -195,7 +214,7 @@ def _fitting_bundles(report: Report) -> list[dict[str, Any]]:
                     "folder": str(data.folder),
                     "misfit": reason,
                     "caution": "" if reason else caution(needs, data.all_files),
-                    "commands": {} if reason else commands(needs, data, Path.cwd()),
+                    "commands": {} if reason else commands(needs, data, Path.cwd(), report.source_options),
                 }
             )
     return found
@@ -265,12 +284,21 @@ def _groups(files: list[FileFacts]) -> list[str]:
             group[0].path.name if len(group) == 1 else f"{group[0].path.name} to {group[-1].path.name} ({len(group)})"
         )
         low, high = min(facts.low for facts in group), max(facts.high for facts in group)
-        lines.append(f"{name}: {likeness}, {low:.4g} to {high:.4g}")
+        lines.append(f"{name}: {likeness}, {low:.4g} to {high:.4g}{_scaled(group)}")
     rest = list(groups.values())[MAX_GROUPS:]
     if rest:
         n = sum(map(len, rest))
         lines.append(f"and {n} more files of {len(rest)} other shapes or types; --json has them all")
     return lines
+
+
+def _scaled(group: list[FileFacts]) -> str:
+    """The values that become 0 and 1, where they are those of all files and not just their ends."""
+    ranges = {facts.range for facts in group}
+    if len(ranges) > 1 or None in ranges:
+        return "" if None not in ranges else ", needs --intensity_range"
+    ((low, high),) = ranges  # type: ignore[misc]
+    return f", 0 to 1 is {low:.4g} to {high:.4g}"
 
 
 def _likeness(facts: FileFacts) -> str:
@@ -280,10 +308,12 @@ def _likeness(facts: FileFacts) -> str:
         f"{facts.format} {facts.kind}",
         f"{facts.n_slices} of {size}, {facts.n_frames} frames" if facts.is_series else f"{facts.n_slices} x {size}",
         *([" + ".join(facts.parts)] if facts.is_series else []),
+        *([f"{facts.n_coils} coils"] if facts.n_coils > 1 else []),
         facts.dtype,
     ]
     if facts.spacing_mm:
-        parts.append(f"spacing {' x '.join(f'{size:.3g}' for size in facts.spacing_mm)} mm")
+        oriented = " with orientation" if facts.is_oriented else ""
+        parts.append(f"spacing {' x '.join(f'{size:.3g}' for size in facts.spacing_mm)} mm{oriented}")
     if facts.frame_interval_s:
         parts.append(f"{1000 * facts.frame_interval_s:.3g} ms a frame")
     if facts.kind == "kspace" and facts.sampled is None:
@@ -292,6 +322,6 @@ def _likeness(facts: FileFacts) -> str:
         parts.append(f"mask of {facts.sampled:.1%}")
     if facts.is_complex and not facts.is_series:
         parts.append("complex image")
-    if facts.has_reference:
-        parts.append("with reference")
+    if facts.has_target:
+        parts.append("with target")
     return ", ".join(parts)

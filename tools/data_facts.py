@@ -1,30 +1,26 @@
-"""What a reader sees of one data file, slice by slice, or series by series."""
+"""What inference makes of one data file, slice by slice, or series by series."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-import h5py
-import nibabel
 import numpy as np
 import torch
-from torch import Tensor
 
 from common.data import DataError, SliceReader, open_slices
-from common.data.cine import CineReader
-from common.data.files import split_suffix
+from common.data.series_reader import CineReader, open_cine
+from common.io import Geometry, Spec, format_of, open_source, split_suffix
 from common.operators import fft2c, ifft2c
-from common.operators.masks import MaskSampler
-from common.transforms import PrepareAcquisition
-from tools.data_series import open_series
 
 IMAGINARY_NOISE = 0.01  # of the energy; rounding and aliasing of a real image stay below
-_PREPARE = PrepareAcquisition(MaskSampler("cartesian", 1.0), by_file=True, nonnegative=True)
+CT_RANGE = (-1000.0, 2000.0)
+"""Hounsfield units that become 0 and 1 where a CT file gives no display window: air to dense bone."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +28,22 @@ class FileFacts:
     """A readable file.
 
     Attributes:
-        path: the file, or the folder of a DICOM series.
-        format: its suffix, in lower case, or DICOM.
+        path: the file, or the folder of a volume or DICOM series.
+        format: its suffix, in lower case, or the name of the format.
         kind: image or kspace, of slices; or series, of frames.
         n_slices, height, width: as read; of series, how many there are, and the size of their frames.
+        n_coils: receive coils of k-space.
         dtype: of the stored values.
-        low, high: smallest and largest stored value; of complex ones, of their magnitudes.
-        spacing_mm: between rows, columns and slices, if the format has it.
+        low, high: smallest and largest value that the stored ones stand for; of complex ones, of their magnitudes.
+        spacing_mm: between rows, columns and slices, as far as the file gives it.
+        is_oriented: whether the file gives position and orientation.
+        range: the values that become 0 and 1 with ``--intensity_range auto``; None if that is refused.
+        advised_range: the two values to pass in place of "auto"; None if it needs none.
         sampled: fraction of k-space that a mask measures; None without a mask.
-        has_reference: whether the file holds its own reconstruction.
+        has_target: whether the file holds its own reconstruction.
         two_valued: whether the values of an image are just two, as a mask's are.
         is_complex: whether the image has an imaginary part that counts.
-        negative: whether networks that take images without negative parts refuse it.
-        warnings: what is odd about it, though it can be read.
+        warnings: what is odd about it, though it can be read; what inference would log.
         digests: of the values of each slice that is not constant, with the number of the slice.
         n_frames: of each series.
         frame_interval_s: from frame to frame, if the format has it.
@@ -57,15 +56,18 @@ class FileFacts:
     n_slices: int
     height: int
     width: int
+    n_coils: int
     dtype: str
     low: float
     high: float
     spacing_mm: tuple[float, ...] | None
+    is_oriented: bool
+    range: tuple[float, float] | None
+    advised_range: tuple[float, float] | None
     sampled: float | None
-    has_reference: bool
+    has_target: bool
     two_valued: bool
     is_complex: bool
-    negative: bool
     warnings: tuple[str, ...]
     digests: tuple[tuple[str, int], ...]
     n_frames: int | None = None
@@ -78,6 +80,11 @@ class FileFacts:
         return self.kind == "series"
 
     @property
+    def is_volume(self) -> bool:
+        """Whether it is an image of several slices."""
+        return self.kind == "image" and self.n_slices > 1
+
+    @property
     def has_truth(self) -> bool:
         """Whether it can be trained on: it has fully sampled slices, or the truth of its series."""
         return "truth" in self.parts if self.is_series else self.sampled is None
@@ -87,41 +94,97 @@ class FileFacts:
         return f"{n} series" if self.is_series else f"{n} {'slice' if n == 1 else 'slices'}"
 
 
-def read_facts(path: Path, truth_path: Path | None = None) -> FileFacts:
-    """Read a file once, one slice or series in memory at a time.
+def read_facts(
+    path: Path, truth_path: Path | None = None, source_options: Mapping[str, Any] | None = None
+) -> FileFacts:
+    """Read a file once for its values, one slice or series in memory at a time.
 
     Args:
-        path: of the file, or the folder of a DICOM series.
-        truth_path: of the truths of its series, if they have a file of their own.
+        path: the file or folder.
+        truth_path: the file of the truths of its series, if they have one of their own.
+        source_options: of :func:`~common.io.open_source`.
 
     Raises:
-        DataError: it cannot be used: it is damaged, not of the layout its suffix stands for, not finite, or constant.
+        DataError: it cannot be used: it is damaged, ambiguous, not of the layout its suffix stands for, not finite, or
+            constant.
     """
-    series = open_series(path, truth_path)
-    return _slice_facts(path) if series is None else _series_facts(series)
+    with _logged() as lines:
+        if truth_path is None:
+            with open_source(path, **dict(source_options or {})) as source:
+                has_frames, n_coils = source.spec.size("t") > 1, source.spec.size("coil")
+        if truth_path is not None or has_frames:
+            return _series_facts(open_cine(path, truth_path, source_options=source_options), lines)
+        coils = "multi" if n_coils > 1 else "single"
+        return _slice_facts(path, coils, source_options, lines)
 
 
-def _slice_facts(path: Path) -> FileFacts:
-    reader = open_slices(path, intensity_range=1.0)  # stored values
-    low, high, sampled, imaginary = np.inf, -np.inf, 0.0, 0.0
-    negative, two_valued = False, reader.kind == "image"
-    digests = []
+@contextmanager
+def _logged() -> Iterator[list[str]]:
+    """The warnings that are logged inside the block; they are not shown."""
+    lines: list[str] = []
+
+    class Kept(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            if record.levelno >= logging.WARNING:
+                lines.append(record.getMessage())
+            return False
+
+    kept, logger = Kept(), logging.getLogger("recon")
+    logger.addFilter(kept)
+    try:
+        yield lines
+    finally:
+        logger.removeFilter(kept)
+
+
+class _Tally:
+    """What is gathered of the values of a file, one slice or series after the other."""
+
+    def __init__(self, two_valued: bool, clipped_by: tuple[float, float] | None) -> None:
+        self.low, self.high, self.two_valued = np.inf, -np.inf, two_valued
+        self.digests: list[tuple[str, int]] = []
+        self.n = self._n_values = self._n_beyond = 0
+        self._ends = clipped_by
+
+    def add(self, values: np.ndarray, content: np.ndarray) -> None:
+        """Add real values, and what tells whether two files have the same content."""
+        smallest, largest = float(values.min()), float(values.max())
+        self.low, self.high = min(self.low, smallest), max(self.high, largest)
+        self.two_valued = self.two_valued and bool(((values == smallest) | (values == largest)).all())
+        if smallest < largest:
+            digest = hashlib.blake2b(str(content.shape).encode(), digest_size=16)
+            digest.update(np.ascontiguousarray(content).data)
+            self.digests.append((digest.hexdigest(), self.n))
+        if self._ends is not None:
+            self._n_beyond += int(((values < self._ends[0]) | (values > self._ends[1])).sum())
+        self._n_values += values.size
+        self.n += 1
+
+    @property
+    def beyond(self) -> float:
+        """Share of the values beyond the given range."""
+        return self._n_beyond / self._n_values
+
+
+def _slice_facts(path: Path, coils: Any, source_options: Mapping[str, Any] | None, logged: list[str]) -> FileFacts:
+    reader = open_slices(path, intensity_range=1.0, coils=coils, source_options=source_options)  # values as meant
+    spec = reader.source.spec
+    window = _window(spec)
+    tally, sampled, imaginary = _Tally(reader.kind == "image", window), 0.0, 0.0
     for index in range(reader.n_slices):
         values, mask = reader.read(index), reader.mask(index)
-        reader.reference(index)  # for its errors
-        shown = np.abs(values) if np.iscomplexobj(values) else values
-        smallest, largest = float(shown.min()), float(shown.max())
-        low, high = min(low, smallest), max(high, largest)
-        two_valued = two_valued and bool(((shown == smallest) | (shown == largest)).all())
-        if smallest < largest:
-            digests.append((_digest(values), index))
-        if np.iscomplexobj(values) or smallest < 0:
-            measured = _as_measured(reader.kind, values, mask)
-            negative = negative or _is_refused(path, *measured)
-            imaginary = max(imaginary, _imaginary_fraction(measured[0]))
+        reader.target(index)  # for its errors
+        is_complex = np.iscomplexobj(values)
+        tally.add(np.abs(values) if is_complex else values, values)
+        if is_complex:
+            imaginary = max(imaginary, _imaginary_fraction(reader.kind, values, mask))
         sampled += 0.0 if mask is None else float(mask.mean()) / reader.n_slices
-    if not digests:
-        raise DataError(f"{path}: every slice is constant (values from {low:g} to {high:g}); remove the file")
+    if not tally.digests:
+        raise DataError(
+            f"{path}: every slice is constant (values from {tally.low:g} to {tally.high:g}); remove the file"
+        )
+    auto = open_slices(path, coils=coils, source_options=source_options)
+    found, advised = _ranges(lambda: auto.range, tally, window)
     return FileFacts(
         path=path,
         format=_format(path),
@@ -129,134 +192,126 @@ def _slice_facts(path: Path) -> FileFacts:
         n_slices=reader.n_slices,
         height=reader.height,
         width=reader.width,
-        dtype=str(reader.stack.dtype),
-        low=low,
-        high=high,
-        spacing_mm=_spacing_mm(path),
+        n_coils=spec.size("coil"),
+        dtype=str(spec.dtype),
+        low=tally.low,
+        high=tally.high,
+        spacing_mm=_spacing_mm(spec.geometry),
+        is_oriented=spec.geometry.affine is not None,
+        range=found,
+        advised_range=advised,
         sampled=sampled or None,
-        has_reference=reader.reference(0) is not None,
-        two_valued=two_valued,
+        has_target=reader.target(0) is not None,
+        two_valued=tally.two_valued,
         is_complex=imaginary > IMAGINARY_NOISE,
-        negative=negative,
-        warnings=tuple(_warnings(reader, low, high, two_valued, reader.n_slices - len(digests))),
-        digests=tuple(digests),
+        warnings=(*_unnamed(path, logged), *_warnings(reader, tally, found, advised)),
+        digests=tuple(tally.digests),
     )
 
 
-def _series_facts(reader: CineReader) -> FileFacts:
-    source, geometry = reader.source, reader.source.geometry()
-    parts = tuple(source.dtypes)
+def _window(spec: Spec) -> tuple[float, float] | None:
+    """The two values to pass for an image whose values may lie below 0: for CT, or what a display window says."""
+    if spec.kind != "image" or spec.dtype.kind == "c":
+        return None
+    return CT_RANGE if spec.intensity.quantity == "HU" else spec.intensity.window
+
+
+def _ranges(
+    find: Any, tally: _Tally, window: tuple[float, float] | None
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """What "auto" finds, None if it is refused; and what is to be passed then."""
+    try:
+        return find(), None
+    except DataError:
+        return None, window or (tally.low, tally.high)
+
+
+def _series_facts(reader: CineReader, logged: list[str]) -> FileFacts:
+    geometry, parts = reader.geometry, tuple(reader.parts)
     shown_part = next(part for part in ("truth", "recon", "kspace") if part in parts)
-    scale, dtype = reader.intensity_range[1], source.dtypes[shown_part]
-    low, high, sampled, two_valued = np.inf, -np.inf, 0.0, shown_part != "kspace"
-    digests = []
-    for index in range(source.n_series):
+    (floor, top), spec = reader.intensity_range, reader.parts[shown_part].spec
+    is_whole = spec.dtype.kind not in "fc" and not spec.intensity.is_scaled
+    tally, sampled = _Tally(shown_part != "kspace", None), 0.0
+    for index in range(reader.n_series):
         item = reader.read(index)
         values = item[shown_part].numpy()
-        shown = scale * (np.abs(values) if np.iscomplexobj(values) else values).astype(np.float64)
-        shown = shown if dtype.kind in "fc" else np.rint(shown)  # stored values
-        smallest, largest = float(shown.min()), float(shown.max())
-        low, high = min(low, smallest), max(high, largest)
-        two_valued = two_valued and bool(((shown == smallest) | (shown == largest)).all())
-        if smallest < largest:
-            digests.append((_digest(shown.astype(np.float32)), index))
-        sampled += float(item["mask"].mean()) / source.n_series if "mask" in item else 0.0
-    if not digests:
-        raise DataError(f"{reader.path}: every series is constant (values from {low:g} to {high:g}); remove the file")
-    warnings = []
-    if n_constant := source.n_series - len(digests):
-        warnings.append(f"{n_constant} of {source.n_series} series are constant; leave them out if they are empty")
-    spacing = (*(geometry.pixel_size_mm or ()), geometry.slice_distance_mm)
+        shown = floor + (top - floor) * (np.abs(values) if np.iscomplexobj(values) else values).astype(np.float64)
+        shown = np.rint(shown) if is_whole else shown
+        tally.add(shown, shown.astype(np.float32))
+        sampled += float(item["mask"].mean()) / reader.n_series if "mask" in item else 0.0
+    if not tally.digests:
+        raise DataError(
+            f"{reader.path}: every series is constant (values from {tally.low:g} to {tally.high:g}); remove the file"
+        )
+    warnings = _unnamed(reader.path, logged)
+    if n_constant := reader.n_series - len(tally.digests):
+        warnings.append(f"{n_constant} of {reader.n_series} series are constant; leave them out if they are empty")
+    times = geometry.frame_times_s
     return FileFacts(
         path=reader.path,
         format=_format(reader.path),
         kind="series",
-        n_slices=source.n_series,
-        height=source.size[0],
-        width=source.size[1],
-        dtype=str(dtype),
-        low=low,
-        high=high,
-        spacing_mm=tuple(size for size in spacing if size is not None) if geometry.pixel_size_mm else None,
+        n_slices=reader.n_series,
+        height=reader.size[0],
+        width=reader.size[1],
+        n_coils=reader.parts[shown_part].spec.size("coil"),
+        dtype=str(spec.dtype),
+        low=tally.low,
+        high=tally.high,
+        spacing_mm=_spacing_mm(geometry),
+        is_oriented=geometry.affine is not None,
+        range=(floor, top),
+        advised_range=None,
         sampled=sampled or None,
-        has_reference=False,
-        two_valued=two_valued,
+        has_target=False,
+        two_valued=tally.two_valued,
         is_complex="phase" in parts,
-        negative=False,
         warnings=tuple(warnings),
-        digests=tuple(digests),
-        n_frames=source.size[2],
-        frame_interval_s=geometry.frame_interval_s,
+        digests=tuple(tally.digests),
+        n_frames=reader.size[2],
+        frame_interval_s=None if times is None else (times[-1] - times[0]) / (len(times) - 1),
         parts=parts,
     )
 
 
 def _format(path: Path) -> str:
-    return split_suffix(path)[1].lower() or "DICOM"
+    suffix = split_suffix(path)[1].lower()
+    found = None if suffix else format_of(path)
+    return suffix if found is None else found.title
 
 
-def _digest(values: np.ndarray) -> str:
-    content = hashlib.blake2b(str(values.shape).encode(), digest_size=16)
-    content.update(np.ascontiguousarray(values).data)
-    return content.hexdigest()
-
-
-def _as_measured(kind: str, values: np.ndarray, mask: np.ndarray | None) -> tuple[Tensor, Tensor]:
-    """Masked k-space and mask of a slice, ``(1, 1, height, width)``; of an image, all of its k-space."""
-    kspace = torch.from_numpy(values).to(torch.complex64)[None, None]
+def _imaginary_fraction(kind: str, values: np.ndarray, mask: np.ndarray | None) -> float:
+    """Energy in the imaginary part of the image of the measured samples over all its energy."""
+    kspace = torch.from_numpy(values).to(torch.complex64)
     if kind == "image":
         kspace = fft2c(kspace)
-    sampled = torch.ones(kspace.shape) if mask is None else torch.from_numpy(mask)[None, None].float()
-    return kspace * sampled, sampled
-
-
-def _is_refused(path: Path, kspace: Tensor, mask: Tensor) -> bool:
-    """Whether the bundles' own preparation refuses a slice where it is asked for images without negative parts."""
-    try:
-        _PREPARE({"kspace": kspace, "mask": mask, "path": [str(path)]}, torch.device("cpu"))
-    except ValueError:
-        return True
-    return False
-
-
-def _imaginary_fraction(kspace: Tensor) -> float:
-    """Energy in the imaginary part of the image over all its energy."""
-    image = ifft2c(kspace)
+    image = ifft2c(kspace if mask is None else kspace * torch.from_numpy(mask))
     energy = float(image.abs().square().sum())
     return float(image.imag.square().sum()) / energy if energy else 0.0
 
 
-def _warnings(reader: SliceReader, low: float, high: float, two_valued: bool, n_constant: int) -> Iterator[str]:
-    if n_constant:
+def _unnamed(path: Path, lines: list[str]) -> list[str]:
+    """Logged lines without the name of the file, which the report puts before them."""
+    return [line.removeprefix(f"{path}: ") for line in dict.fromkeys(lines)]
+
+
+def _warnings(
+    reader: SliceReader, tally: _Tally, found: tuple[float, float] | None, advised: tuple[float, float] | None
+) -> Iterator[str]:
+    if n_constant := reader.n_slices - len(tally.digests):
         yield f"{n_constant} of {reader.n_slices} slices are constant; leave them out if they are empty"
-    if low < 0 and reader.stack.dtype.kind != "c":
-        yield f"values below 0, down to {low:g}; metrics compare magnitudes: shift the values if 0 is not their floor"
-    if two_valued:
-        yield f"two values, {low:g} and {high:g}: a mask rather than an image? give a sampling mask as `--mask_file`"
+    if advised is not None:
+        ends = f"[{advised[0]:g}, {advised[1]:g}]"
+        beyond = f"; {tally.beyond:.2g} of the values lie beyond it" if advised == _window(reader.source.spec) else ""
+        yield f'values below 0, down to {tally.low:g}: pass which become 0 and 1, --intensity_range "{ends}"{beyond}'
+    elif tally.low < 0 and found is not None:
+        yield f"values below 0, down to {tally.low:g}; metrics compare magnitudes: shift them if 0 is not their floor"
+    if tally.two_valued:
+        yield f"two values, {tally.low:g} and {tally.high:g}: a mask rather than an image?"
 
 
-def _spacing_mm(path: Path) -> tuple[float, ...] | None:
-    suffix = split_suffix(path)[1].lower()
-    if suffix in (".nii", ".nii.gz"):
-        header: Any = nibabel.load(path).header
-        factor = {"meter": 1e3, "micron": 1e-3}.get(header.get_xyzt_units()[0], 1.0)
-        return tuple(factor * float(size) for size in header.get_zooms()[:3])
-    if suffix in (".h5", ".hdf5"):
-        return _ismrmrd_spacing_mm(path)
-    return None
-
-
-def _ismrmrd_spacing_mm(path: Path) -> tuple[float, ...] | None:
-    """Field of view over matrix size, as an ISMRMRD header has them; None without a complete header."""
-    with h5py.File(path) as file:
-        header = file.get("ismrmrd_header")
-        text = header[()] if isinstance(header, h5py.Dataset) else b""
-    try:
-        root = ElementTree.fromstring(text)
-        field, matrix = (
-            [float(root.findtext(f".//{{*}}encodedSpace/{{*}}{name}/{{*}}{axis}", "")) for axis in "xyz"]
-            for name in ("fieldOfView_mm", "matrixSize")
-        )
-        return tuple(size / n for size, n in zip(field, matrix, strict=True))
-    except (ElementTree.ParseError, ValueError, TypeError, ZeroDivisionError):
-        return None
+def _spacing_mm(geometry: Geometry) -> tuple[float, ...] | None:
+    """Distance of rows, columns and slices, as far as the file gives them."""
+    steps = geometry.spacing_mm
+    known = [step for step in (*steps[-2:], *steps[:-2]) if step is not None]
+    return tuple(known) if None not in steps[-2:] else None

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
-
-from common.operators.scaling import SCALINGS
 from tools.comparison.tasks import SERIES, task_of
 from tools.data_facts import FileFacts
 from tools.zoo.layout import read_json
@@ -26,8 +23,8 @@ class BundleNeeds:
         task: one line.
         takes_series: whether it takes series of frames, and no slices.
         reconstructs: whether it can be given undersampled k-space.
-        refuses_negative: whether it refuses images with negative parts, as complex ones have.
-        other_scaling: the option with which it can be trained on them, or empty.
+        several_coils: what makes it take k-space of several coils: a config file, an option, or nothing.
+        volumes: the config file that makes it enlarge volumes as a whole, if it has one and weights for it.
         has_weights: whether it can be run without training it first.
         evaluated_split: what its evaluate.json reads.
     """
@@ -36,8 +33,8 @@ class BundleNeeds:
     task: str
     takes_series: bool
     reconstructs: bool
-    refuses_negative: bool
-    other_scaling: str
+    several_coils: str
+    volumes: str
     has_weights: bool
     evaluated_split: str
 
@@ -82,32 +79,32 @@ def bundle_needs(folder: Path) -> BundleNeeds:
     except (KeyError, TypeError):
         raise ValueError(f"{folder.name}: metadata.json has no network_data_format#inputs#image#format") from None
     takes_series = task_of(folder) == SERIES
-    refuses = _refuses_negative(config)
     evaluation = folder / "configs" / "evaluate.json"
     return BundleNeeds(
         folder=folder,
         task=str(metadata.get("task", "")),
         takes_series=takes_series,
         reconstructs=takes_series or image_format == "kspace",
-        refuses_negative=refuses,
-        other_scaling=_other_scaling(config) if refuses else "",
+        several_coils=_several_coils(folder, config, takes_series),
+        volumes=_volumes(folder),
         has_weights=(folder / "models" / "model.pt").is_file(),
         evaluated_split=str(read_json(evaluation).get("split", "valid")) if evaluation.is_file() else "valid",
     )
 
 
-def _refuses_negative(config: dict[str, Any]) -> bool:
-    try:
-        return bool(ConfigParser(config).get_parsed_content("prepare_batch#nonnegative"))
-    except KeyError:  # its preparation has no such option
-        return False
+def _several_coils(folder: Path, config: dict[str, Any], takes_series: bool) -> str:
+    if takes_series:
+        return "k-space of series"
+    if (folder / "configs" / "multicoil.json").is_file():
+        return "multicoil.json"
+    return "--coils emulated" if "coils" in config else ""
 
 
-def _other_scaling(config: dict[str, Any]) -> str:
-    """The option that makes a bundle take negative parts, or empty."""
-    scalings = SCALINGS if "scaling" in config else ()
-    taking = [scaling for scaling in scalings if not _refuses_negative({**config, "scaling": scaling})]
-    return f"--scaling {taking[0]}" if taking else ""
+def _volumes(folder: Path) -> str:
+    file = folder / "configs" / "inference_3d.json"
+    if not file.is_file() or not (folder / "models" / f"{read_json(file).get('model_name', 'model')}.pt").is_file():
+        return ""
+    return file.stem
 
 
 def misfit(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
@@ -120,8 +117,8 @@ def misfit(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
         return f"{_first(bad)} two values, as a mask has"
     if not needs.reconstructs and (bad := [facts for facts in files if facts.sampled is not None]):
         return f"it takes images, and {_first(bad)} undersampled k-space; reconstruct it before"
-    if needs.refuses_negative and not needs.other_scaling:
-        return _negative(files)
+    if not needs.several_coils and (bad := [facts for facts in files if facts.n_coils > 1]):
+        return f"it takes one coil, and {_first(bad)} several; combine them before"
     return ""
 
 
@@ -129,49 +126,64 @@ def caution(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
     """What to heed before a bundle that fits is used on the files; empty if nothing."""
     if bad := [facts for facts in files if {"truth", "recon"} <= set(facts.parts) and "kspace" not in facts.parts]:
         return f"{_first(bad)} aliased images, which are made anew of the truth; use them with --measurement stored"
-    if not needs.refuses_negative:
-        return ""
-    if negative := _negative(files):
-        return f"{negative}; train it with {needs.other_scaling}"
-    if bad := [facts for facts in files if facts.is_complex]:
-        return f"{_first(bad)} complex images; compare with the baseline, weights for magnitude images do worse on them"
+    if not needs.takes_series and (bad := [facts for facts in files if facts.n_coils > 1 and facts.parts == ()]):
+        return f"{_first(bad)} several coils: the commands take {needs.several_coils}"
     return ""
-
-
-def _negative(files: Sequence[FileFacts]) -> str:
-    bad = [facts for facts in files if facts.negative]
-    return f"its weights take no negative parts, which {_first(bad)}" if bad else ""
 
 
 def _first(files: list[FileFacts]) -> str:
     return f"{files[0].path.name} has" if len(files) == 1 else f"{len(files)} files have"
 
 
-def commands(needs: BundleNeeds, data: DataSet, working_dir: Path) -> dict[str, str]:
+def commands(
+    needs: BundleNeeds, data: DataSet, working_dir: Path, source_options: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """What to do with data that fit: purpose to command line, to be run in `working_dir`."""
     lines = {}
-    negative = needs.refuses_negative and any(facts.negative for facts in data.all_files)
+    common = _options(needs, data, source_options)
+    coils = needs.several_coils if not needs.takes_series and any(f.n_coils > 1 for f in data.all_files) else ""
+    multicoil = coils.endswith(".json")
     if data.trainable:
         runs = f"runs/{needs.folder.name}"  # the bundle's own weights stay as they are
-        options = f"--output_dir {runs} --ckpt_dir {runs} {needs.other_scaling if negative else ''}"
-        lines["train"] = _command(needs, ["train"], data.folder, working_dir, options)
-    if needs.has_weights and not negative:
+        options = ["--output_dir", runs, "--ckpt_dir", runs, *common]
+        lines["train"] = _command(
+            needs, ["train", *(["multicoil_train"] if multicoil else [])], data.folder, working_dir, options
+        )
+    if needs.has_weights:
+        more = ["multicoil"] if multicoil else []
         if needs.evaluated_split in data.splits:
-            lines["evaluate"] = _command(needs, ["inference", "evaluate"], data.folder, working_dir)
+            lines["evaluate"] = _command(needs, ["inference", "evaluate", *more], data.folder, working_dir, common)
         places = [""] if data.files else [name for name in ("test", "valid", "train") if name in data.splits]
-        folder, options = data.folder / places[0], ""
-        if not folder.is_dir():  # the names of files tell their split
-            folder, options = data.folder, f"--split {places[0]}"
-        lines["infer"] = _command(needs, ["inference"], folder, working_dir, options)
+        folder, options = data.folder / places[0], common
+        if not folder.is_dir():  # the names of files give their split
+            folder, options = data.folder, ["--split", places[0], *common]
+        lines["infer"] = _command(needs, ["inference", *more], folder, working_dir, options)
+        if needs.volumes and all(facts.is_volume for facts in (data.files or data.splits[places[0]])):
+            lines["infer 3-D"] = _command(needs, ["inference", needs.volumes], folder, working_dir, options)
     return lines
 
 
-def _command(needs: BundleNeeds, configs: list[str], folder: Path, working_dir: Path, options: str = "") -> str:
+def _options(needs: BundleNeeds, data: DataSet, source_options: Mapping[str, Any] | None) -> list[str]:
+    """Options that the files need whatever is done with them."""
+    words = []
+    if any(facts.n_coils > 1 for facts in data.all_files) and needs.several_coils.startswith("--"):
+        words += needs.several_coils.split()
+    if ranges := [facts.advised_range for facts in data.all_files if facts.advised_range is not None]:
+        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+        words += ["--intensity_range", f"[{low:g}, {high:g}]"]
+    if source_options:
+        words += ["--source_options", str(dict(source_options))]
+    return words
+
+
+def _command(
+    needs: BundleNeeds, configs: list[str], folder: Path, working_dir: Path, options: Sequence[str] = ()
+) -> str:
     bundle = _shown(needs.folder, working_dir)
     files = [f"{bundle}/configs/{name}.json" for name in configs]
     config = files[0] if len(files) == 1 else str(files).replace(" ", "")
     words = ["python", "-m", "monai.bundle", "run", "--config_file", config, "--bundle_root", bundle]
-    return " ".join(map(_quoted, [*words, "--dataset_dir", _shown(folder, working_dir), *options.split()]))
+    return " ".join(map(_quoted, [*words, "--dataset_dir", _shown(folder, working_dir), *options]))
 
 
 def _quoted(word: str) -> str:

@@ -11,8 +11,8 @@ import torch
 from monai.data import Dataset
 from PIL import Image
 
-from common.data.files import natural_key
 from common.errors import DataError, file_errors
+from common.io import natural_key
 
 CLASS_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")

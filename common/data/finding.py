@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from common.io import FORMATS, SUFFIXES, natural_key, split_suffix
 from common.io.formats import dicom, slices
+from common.io.masks import ENDING as MASK_ENDING
 
-MASK_ENDING = "_mask.npy"
 POINT_TO_DATA = "point dataset_dir to a folder of data files"
 PREVIEWS = (".jpg", ".jpeg", ".bmp")
 """Pictures that lie beside data to be looked at. They are read where they are named, and passed over in folders."""
 
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 DATA_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix not in PREVIEWS)
 _HEADERS = (".mhd", ".nhdr")  # of values in a file of their own, such as scan.raw
 
@@ -40,7 +42,8 @@ def find_files(dataset_dir: Path | str | None, split: str | None = None, *, hint
 
     - Each file of a known suffix (`DATA_SUFFIXES`) is one of them.
     - Each subfolder is one if it is a Zarr, holds DICOM files (one series), or pictures only (slices, PNG or TIFF).
-      Other subfolders are passed over, such as one of outputs of :class:`~common.inferers.FileInferer`.
+      Other subfolders are passed over, such as one of outputs of :class:`~common.inferers.FileInferer`, and pictures
+      in ``train``, ``singlecoil_val`` and the like, which are the images of a split.
     - A folder that holds DICOM files directly is itself one series; if each file is a series of its own, as
       radiographs are, each is one. A file or a Zarr given in place of a folder is the only one.
     - Hidden and unfinished (``.partial``) entries, masks (``*_mask.npy``) and the values of a ``.mhd`` or ``.nhdr``
@@ -58,7 +61,7 @@ def find_files(dataset_dir: Path | str | None, split: str | None = None, *, hint
     """
     hint = hint or POINT_TO_DATA
     folder = data_folder(dataset_dir, split, hint)
-    if folder.is_file() or _is_one_volume(folder):
+    if folder.is_file() or is_one_volume(folder):
         return _radiographs(folder) or [folder]
     headers = {split_suffix(path)[0] for path in folder.iterdir() if path.suffix.lower() in _HEADERS}
     found = [path for path in folder.iterdir() if _is_data(path, headers)]
@@ -75,7 +78,7 @@ def find_images(dataset_dir: Path | str | None, split: str | None = None, hint: 
     return [{"path": str(path)} for path in find_files(dataset_dir, split, hint=hint)]
 
 
-def _is_one_volume(folder: Path) -> bool:
+def is_one_volume(folder: Path) -> bool:
     """Return True for a folder in a format whose folders hold nothing else, such as Zarr and DICOM."""
     return any(one.in_folders and one.module != "slices" and one.load().recognises(folder) for one in FORMATS)
 
@@ -95,8 +98,9 @@ def _is_data(path: Path, headers: set[str]) -> bool:
         return False
     if path.is_dir():
         if any(path.joinpath(record.name.removesuffix(".json")).exists() for record in path.glob("*.json")):
-            return _is_one_volume(path) and path.suffix.lower() == ".zarr"  # else outputs of an earlier run
-        return _is_one_volume(path) or slices.recognises(path)
+            return is_one_volume(path) and path.suffix.lower() == ".zarr"  # else outputs of an earlier run
+        is_split = not _SPLITS.isdisjoint(re.split("[_-]", path.name.lower()))
+        return is_one_volume(path) or (not is_split and slices.recognises(path))
     stem, suffix = split_suffix(path, DATA_SUFFIXES)
     is_values = suffix.lower() == ".raw" and stem in headers
     return bool(suffix) and not is_values and not path.name.lower().endswith(MASK_ENDING)

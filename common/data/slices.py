@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from common.data.cached import CachedDataset
-from common.data.files import find_files
-from common.data.readers import SliceReader, list_slices, open_slices
+from common.data.finding import find_files
+from common.data.reader import SliceReader, open_slices
 from common.errors import DataError
 from common.operators.fourier import ifft2c
+
+_KEPT = 64  # readers of a data set that are not opened anew for each slice
 
 
 class SliceDataset(CachedDataset):
@@ -20,19 +24,19 @@ class SliceDataset(CachedDataset):
 
     An item has the entries of its data list, and ``image``: the fully sampled slice, float32 or complex64
     ``(1, height, width)`` in image units (fully sampled k-space is transformed). A file of undersampled k-space gives
-    ``kspace``, complex64, and ``mask``, float32, of that shape instead, and ``image`` too where it stores a reference
-    reconstruction of that size.
+    ``kspace``, complex64, and ``mask``, float32, of that shape instead, and ``image`` too where it stores a target of
+    the size of the k-space or of ``(recon_height, recon_width)``.
 
     With ``coils="multi"`` an item of k-space always has ``kspace``, ``(n_coils, height, width)``, ``mask``,
     ``(1, height, width)``, only where it is undersampled, and as ``image`` the root sum of squares that the file
-    stores, where it has the size of the k-space or ``(recon_height, recon_width)``.
+    stores, of those sizes.
 
     Args:
-        data: see :func:`common.data.readers.list_slices`.
+        data: see :func:`find_slices`.
         transform: applied to an item after reading.
         cache: whether to keep slices in memory once read, before the transform.
         fully_sampled: whether undersampled k-space is refused, as training must: it has no truth.
-        options: passed to :func:`common.data.readers.open_slices`, e.g. ``intensity_range`` or ``coils``; the same as
+        options: of :func:`~common.data.reader.open_slices`, e.g. ``intensity_range`` or ``coils``; the same as
             `find_slices` got.
 
     Raises:
@@ -48,11 +52,12 @@ class SliceDataset(CachedDataset):
         **options: Any,
     ) -> None:
         super().__init__(data, transform, cache)
-        self.options = tuple(sorted(options.items()))
+        self.options = options
         self.fully_sampled = fully_sampled
+        self._readers: OrderedDict[tuple[str, tuple[int, int] | None], SliceReader] = OrderedDict()
 
     def _read(self, entry: dict[str, Any]) -> dict[str, Any]:
-        reader, index = _reader(str(entry["path"]), self.options), entry["slice"]
+        reader, index = self._reader(str(entry["path"])), entry["slice"]
         values = torch.from_numpy(reader.read(index))
         values = values if values.ndim == 3 else values[None]
         if reader.kind == "image":
@@ -70,23 +75,62 @@ class SliceDataset(CachedDataset):
         else:
             sampled = torch.from_numpy(mask)[None].float()
             item = {**entry, "kspace": values * sampled, "mask": sampled}
-        sizes = {(reader.height, reader.width)}
-        if reader.coils == "multi":
-            sizes.add((reader.recon_height, reader.recon_width))
-        reference = reader.reference(index)
-        if reference is not None and reference.shape in sizes:
-            item["image"] = torch.from_numpy(reference)[None]
+        target = reader.target(index)
+        sizes = ((reader.height, reader.width), (reader.recon_height, reader.recon_width))
+        if target is not None and target.shape in sizes:
+            item["image"] = torch.from_numpy(target)[None]
         return item
 
+    def _reader(self, path: str) -> SliceReader:
+        """The reader of a file, opened anew if the file has changed."""
+        key = path, _state(path)
+        if key not in self._readers:
+            self._readers[key] = open_slices(path, **self.options)
+        self._readers.move_to_end(key)
+        while len(self._readers) > _KEPT:
+            self._readers.popitem(last=False)
+        return self._readers[key]
 
-@lru_cache(maxsize=1024)
-def _reader(path: str, options: tuple[tuple[str, Any], ...]) -> SliceReader:
-    return open_slices(path, **dict(options))
+
+def _state(path: str) -> tuple[int, int] | None:
+    """Time of change and size; ``None`` for a file that is missing."""
+    if not os.path.exists(path):
+        return None
+    state = os.stat(path)
+    return state.st_mtime_ns, state.st_size
 
 
-def find_slices(dataset_dir: str, split: str | None = None, *, hint: str = "", **options: Any) -> list[dict[str, Any]]:
-    """The data list of a folder: :func:`~common.data.files.find_files`, then its slices; arguments as there.
+def list_slices(files: Iterable[Path | str], **options: Any) -> list[dict[str, str | int]]:
+    """List the slices of files; reads headers only.
 
-    Options are those of :func:`~common.data.readers.open_slices`.
+    An entry has ``path``, ``slice``, ``n_slices``, ``height``, ``width``, ``recon_height`` and ``recon_width``.
+
+    Args:
+        files: data files, for example from :func:`~common.data.finding.find_files`.
+        options: of :func:`~common.data.reader.open_slices`.
+    """
+    entries: list[dict[str, str | int]] = []
+    for file in files:
+        reader = open_slices(file, **options)
+        reader.source.close()
+        size = {name: getattr(reader, name) for name in ("n_slices", "height", "width", "recon_height", "recon_width")}
+        entries += [{"path": str(file), "slice": index, **size} for index in range(reader.n_slices)]
+    return entries
+
+
+def find_slices(
+    dataset_dir: Path | str | None, split: str | None = None, *, hint: str = "", **options: Any
+) -> list[dict[str, Any]]:
+    """The data list of a folder: the slices of its files, see :func:`~common.data.finding.find_files`.
+
+    Args:
+        dataset_dir: the folder.
+        split: a subfolder of it to look into.
+        hint: what to do, appended to errors.
+        options: of :func:`~common.data.reader.open_slices`.
+
+    Raises:
+        FileNotFoundError: the folder is missing or holds no data.
+        DataError: for a file that cannot be used.
     """
     return list_slices(find_files(dataset_dir, split, hint=hint), **options)

@@ -2,66 +2,102 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from common.data.files import split_suffix
-from common.data.readers import SliceReader
+from common.data.reader import SliceReader
 from common.errors import DataError
-from common.io.atomic import atomic_path
+from common.io import FORMATS, Spec, open_sink, split_suffix
+from common.io.kspace import central
+
+_WRITTEN_AS = {
+    ".npz": ".npy",
+    ".mhd": ".mha",
+    ".nhdr": ".nrrd",
+    ".jpg": ".png",
+    ".jpeg": ".png",
+    ".bmp": ".png",
+}
+"""Suffixes that are read and not written, of formats that are."""
 
 
 def output_path(path: Path | str, output_dir: Path | str) -> Path:
-    """Where the reconstruction of ``path`` goes: ``output_dir/<stem>_recon<suffix>``, the suffix as it was."""
+    """Path of the reconstruction of a file: ``output_dir/<stem>_recon<suffix>``.
+
+    The suffix stays as it was if files of that suffix are written; ``.npz`` becomes ``.npy``, ``.mhd`` ``.mha``, and a
+    format that is only read, such as MATLAB, becomes ``.h5``.
+    """
     stem, suffix = split_suffix(path)
-    return Path(output_dir) / f"{stem}_recon{suffix}"
+    is_written = not suffix or any(suffix.lower() in one.suffixes and one.is_written for one in FORMATS)
+    return Path(output_dir) / f"{stem}_recon{_WRITTEN_AS.get(suffix.lower(), suffix) if is_written else '.h5'}"
 
 
-def write_volume(volume: np.ndarray, like: SliceReader, path: Path | str) -> Path:
-    """Writes a reconstruction in stored units (``volume * like.scale + like.offset``), in the format that came.
-
-    ======  =====================================================================================
-    PNG     8 or 16 bit as it came, rounded and clipped
-    TIFF    pages of the type that came, rounded and clipped for integers; resolution, ImageJ calibration
-    NIfTI   float32; header, affine, sform and qform
-    HDF5    data set ``reconstruction`` float32 ``[slices, height, width]``; attributes, ``ismrmrd_header``
-    npy     float32, ``[height, width]`` if that came
-    ======  =====================================================================================
+def write_volume(
+    volume: np.ndarray,
+    like: SliceReader,
+    path: Path | str,
+    dtype: np.dtype | type | None = None,
+    upscale: int = 1,
+) -> Path:
+    """Write a reconstruction in the units, with the geometry and all else of its input that the format can hold.
 
     The file appears whole or not at all.
 
     Args:
-        volume: real ``[slices, height, width]`` in image units. HDF5 and ``.npy`` take another height and width
-            than was read, the others do not.
+        volume: real ``[slices, height, width]`` in image units; of k-space also a part cropped at the centre.
         like: the reader of the input.
-        path: the output, with the same kind of suffix as the input; not the input itself.
+        path: the output, not the input itself; its suffix chooses the format.
+        dtype: type of the stored values, which are then the meant ones; ``None``: type and slope of the input, float32
+            of complex ones.
+        upscale: how many times as high and wide as the input the volume is, with the same field of view.
 
     Returns:
         the path written.
+
+    Raises:
+        ValueError: for a volume that does not fit the input.
+        DataError: for values that are not finite, and formats that cannot hold it.
     """
     path, volume = Path(path), np.asarray(volume)
-    given, wanted = split_suffix(path)[1].lower(), split_suffix(like.path)[1].lower()
-    if _format(given) != _format(wanted):
-        raise ValueError(f"{path}: the output of a {wanted} file ends in {wanted}, got {given or path.suffix!r}")
     if path.resolve() == like.path.resolve():
         raise ValueError(f"{path}: the output would replace its input; choose another output_dir")
     if volume.dtype.kind not in "buif":
         raise ValueError(f"{path}: expected a real volume, got {volume.dtype}; take the magnitude")
-    expected = like.stack.shape
-    compared = slice(0, 1) if like.stack.resizable else slice(None)
-    if volume.ndim != 3 or volume.shape[compared] != expected[compared]:
-        raise ValueError(
-            f"{path}: expected a volume {list(expected)} [slices, height, width] as {like.path} has, "
-            f"got {list(volume.shape)}"
-        )
+    spec = _spec(volume.shape, like, path, upscale)
     if not np.isfinite(volume).all():
         raise DataError(f"{path}: not written, the reconstruction of {like.path} has NaN or infinite values")
-    stored = volume.astype(np.float64) * like.scale + like.offset
-    with atomic_path(path) as temporary:
-        like.stack.write(stored, temporary)
-    return path
+    if dtype is not None:
+        spec = replace(spec, dtype=np.dtype(dtype), intensity=spec.intensity.as_meant())
+    sink = open_sink(path, spec)
+    stored = sink.spec.intensity.stored(meant_values(volume, like), sink.spec.dtype)
+    return sink.write_all(stored.reshape(sink.spec.shape))
 
 
-def _format(suffix: str) -> str:
-    return {".tiff": ".tif", ".hdf5": ".h5"}.get(suffix, suffix)
+def meant_values(volume: np.ndarray, like: SliceReader) -> np.ndarray:
+    """Values in the units of the input, after its slope and intercept, of values in image units; float64."""
+    low, high = like.range
+    return low + volume.astype(np.float64) * (high - low)
+
+
+def _spec(shape: tuple[int, ...], like: SliceReader, path: Path, upscale: int) -> Spec:
+    """Spec of a reconstruction ``[slices, height, width]``."""
+    spec = like.source.spec.enlarged({"y": upscale, "x": upscale})
+    rows, columns = spec.shape[-2:]
+    is_part = len(shape) == 3 and spec.kind == "kspace" and 0 < shape[1] <= rows and 0 < shape[2] <= columns
+    if shape != (like.n_slices, rows, columns) and not (is_part and shape[0] == like.n_slices):
+        raise ValueError(
+            f"{path}: expected a volume {[like.n_slices, rows, columns]} [slices, height, width], as {like.path} "
+            f"asks for, got {list(shape)}"
+        )
+    axes = tuple(axis for axis in spec.axes if axis != "coil")
+    return replace(
+        spec,
+        axes=axes,
+        shape=(*(spec.size(axis) for axis in axes[:-2]), *shape[1:]),
+        dtype=np.dtype(np.float32) if spec.dtype.kind == "c" else spec.dtype,
+        geometry=spec.geometry.cropped({"y": central(rows, shape[1]).start, "x": central(columns, shape[2]).start}),
+        kind="image",
+        recon_shape=None,
+    )

@@ -1,7 +1,8 @@
 """Writes the series that an evaluator reconstructs beside what they were made of."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -13,11 +14,10 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import Tensor
 
-from common.data.cine import CineSource, open_cine
-from common.data.cine.nifti import write_nifti
-from common.data.cine.results import KeptSeries, write_results
-from common.data.files import split_suffix
+from common.data.series_reader import CineReader, open_cine
 from common.errors import DataError
+from common.io import IntensityRange, open_sink, split_suffix
+from common.io.formats.cine_hdf5 import IMAGES, ResultSeries, series_attributes, write_results
 from common.operators.series import aliased_magnitude
 
 logger = logging.getLogger("recon")
@@ -26,15 +26,45 @@ FORMATS = ("h5", "nifti")
 _NIFTI = (".nii", ".nii.gz")
 
 
+@dataclass(frozen=True)
+class _KeptSeries:
+    """The images of one series in a file of their own, until all are there.
+
+    Attributes:
+        file: NumPy's ``.npy`` of `IMAGES`, the last one perhaps missing: float32 ``[2 or 3, height, width, frames]``.
+        path: the file that the series comes from.
+        truth_path: that of its truth, if it has one of its own.
+        index: its number in that.
+        intensity_range: the values in that file that are 0 and 1 here.
+        size: height, width, frames.
+    """
+
+    file: Path
+    path: str
+    truth_path: str | None
+    index: int
+    intensity_range: tuple[float, float]
+    size: tuple[int, int, int]
+
+    def load(self) -> dict[str, np.ndarray]:
+        """The images by name."""
+        return dict(zip(IMAGES, np.load(self.file), strict=False))
+
+    def as_result(self, attributes: Mapping[str, Any]) -> ResultSeries:
+        """Entry of a result file; ``attributes`` are those of the source."""
+        return ResultSeries(self.load, f"{self.path}:{self.index}", self.intensity_range, self.size, attributes)
+
+
 class SaveCineResults:
     """Writes ``result.h5``, and NIfTI files of the results, when the last series has come.
 
     ======  =========================================================================================
-    h5      ``result.h5``, see :func:`~common.data.cine.results.write_results`: ``input``, ``result`` and, where there
-            is one, ``truth``, float32 ``[N, H, W, T]``, magnitudes in [0, 1] as the network saw them; ``sources``;
-            ``intensity_range``. Series of another size than the first one go to ``result_<H>x<W>x<T>.h5``
-    nifti   ``<stem>_recon.nii.gz`` for each source file, or a NIfTI input's own suffix: float32 ``[H, W, slices, T]``,
-            results in the stored units of that file, with its affine, voxel sizes and frame interval
+    h5      ``result.h5``, see :func:`~common.io.formats.cine_hdf5.write_results`: ``input``, ``result`` and, where
+            there is one, ``truth``, float32 ``[N, H, W, T]``, magnitudes in [0, 1] as the network saw them;
+            ``sources``; ``intensity_range``. Series of another size than the first one go to
+            ``result_<H>x<W>x<T>.h5``
+    nifti   ``<stem>_recon.nii.gz`` for each source file, or a NIfTI input's own suffix: float32 ``[W, H, slices, T]``,
+            results in the units of that file, with its orientation, voxel sizes and frame times
     ======  =========================================================================================
 
     Files appear whole or not at all. Until the end of the run the series lie in a hidden folder in ``output_dir``, of
@@ -50,7 +80,8 @@ class SaveCineResults:
     Args:
         output_dir: where the files go; made if need be.
         formats: of "h5" and "nifti", those to write.
-        options: of :func:`~common.data.cine.open_cine`, as the data was read.
+        intensity_range: see :class:`~common.data.series_reader.CineReader`, as the data was read.
+        source_options: of :func:`~common.io.open_source`, as the data was read.
 
     Raises:
         ValueError: for unknown formats.
@@ -58,15 +89,21 @@ class SaveCineResults:
             whose size is not that of the results, and for two of one name.
     """
 
-    def __init__(self, output_dir: str | Path, formats: Sequence[str] = ("h5",), **options: Any) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        formats: Sequence[str] = ("h5",),
+        intensity_range: IntensityRange = "auto",
+        source_options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.output_dir = Path(output_dir)
         self.formats = [formats] if isinstance(formats, str) else list(formats)
         if not self.formats or not set(self.formats) <= set(FORMATS):
             raise ValueError(f"formats: expected one or more of {', '.join(FORMATS)}, got {formats!r}; correct them")
-        self.options = options
+        self.options: dict[str, Any] = {"intensity_range": intensity_range, "source_options": source_options}
         self._folder: TemporaryDirectory[str] | None = None
-        self._kept: list[KeptSeries] = []
-        self._sources: dict[str, CineSource] = {}
+        self._kept: list[_KeptSeries] = []
+        self._readers: dict[str, CineReader] = {}
 
     def attach(self, engine: Workflow) -> None:
         """Register on the evaluator."""
@@ -77,7 +114,7 @@ class SaveCineResults:
 
     def _start(self, engine: Workflow) -> None:
         self._discard()
-        self._sources = {}
+        self._readers = {}
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self._folder = TemporaryDirectory(prefix=".unfinished-", dir=self.output_dir)
 
@@ -86,7 +123,7 @@ class SaveCineResults:
         for where, images in zip(engine.state.batch, engine.state.output, strict=True):
             path, index = str(where["path"]), int(where["slice"])
             truth_path = where.get("truth_path")
-            self._source(path, truth_path)  # what cannot be opened is found now, and not at the end
+            self._reader(path, truth_path)  # what cannot be opened is found now, and not at the end
             result = _magnitude(images["pred"])
             kept = [_input_magnitude(images["image"]), result]
             if images.get("label") is not None:
@@ -99,10 +136,10 @@ class SaveCineResults:
             np.save(file, np.stack(kept))
             low, high = (float(end) for end in where.get("intensity_range", (0, 1)))
             height, width, n_frames = result.shape
-            self._kept.append(KeptSeries(file, path, truth_path, index, (low, high), (height, width, n_frames)))
+            self._kept.append(_KeptSeries(file, path, truth_path, index, (low, high), (height, width, n_frames)))
 
     def _finish(self, engine: Workflow) -> None:
-        gathered = cast("list[list[KeptSeries]]", idist.all_gather(self._kept))
+        gathered = cast("list[list[_KeptSeries]]", idist.all_gather(self._kept))
         try:
             if idist.get_rank() == 0:
                 self._write(_in_order(gathered))
@@ -119,29 +156,29 @@ class SaveCineResults:
             self._folder.cleanup()
         self._folder, self._kept = None, []
 
-    def _source(self, path: str, truth_path: str | None) -> CineSource:
-        if path not in self._sources:
-            self._sources[path] = open_cine(path, truth_path, **self.options).source
-        return self._sources[path]
+    def _reader(self, path: str, truth_path: str | None) -> CineReader:
+        if path not in self._readers:
+            self._readers[path] = open_cine(path, truth_path, **self.options)
+            self._readers[path].close()
+        return self._readers[path]
 
-    def _write(self, series: list[KeptSeries]) -> None:
-        for one in series:
-            self._source(one.path, one.truth_path)  # those of other processes too
+    def _write(self, series: list[_KeptSeries]) -> None:
+        readers = {one.path: self._reader(one.path, one.truth_path) for one in series}  # of other processes too
         if "h5" in self.formats:
+            attributes = {path: series_attributes(reader.files, reader.geometry) for path, reader in readers.items()}
             for n, size in enumerate(dict.fromkeys(one.size for one in series)):
-                name = "result.h5" if n == 0 else f"result_{'x'.join(map(str, size))}.h5"
-                chosen = [one for one in series if one.size == size]
-                attributes = [self._sources[one.path].attributes() for one in chosen]
-                write_results(self.output_dir / name, chosen, attributes)
-                logger.info(f"{len(chosen)} series of {' x '.join(map(str, size))} are in {self.output_dir / name}")
+                target = self.output_dir / ("result.h5" if n == 0 else f"result_{'x'.join(map(str, size))}.h5")
+                results = [one.as_result(attributes[one.path]) for one in series if one.size == size]
+                write_results(target, results)
+                logger.info(f"{len(results)} series of {' x '.join(map(str, size))} are in {target}")
         if "nifti" in self.formats:
             targets: dict[Path, str] = {}
-            for path, source in self._sources.items():
+            for path, reader in readers.items():
                 target = self._nifti_path(Path(path))
                 if target in targets:
                     raise DataError(f"{path}: {target} is that of {targets[target]} already; rename one of the two")
                 targets[target] = path
-                self._write_nifti(target, source, {one.index: one for one in series if one.path == path})
+                _write_nifti(target, reader, {one.index: one for one in series if one.path == path})
 
     def _nifti_path(self, path: Path) -> Path:
         stem, suffix = split_suffix(path)
@@ -150,25 +187,37 @@ class SaveCineResults:
             raise DataError(f"{path}: the result would replace it; choose another output_dir")
         return target
 
-    def _write_nifti(self, target: Path, source: CineSource, series: dict[int, KeptSeries]) -> None:
-        missing = [str(index) for index in range(source.n_series) if index not in series]
-        if missing:
-            raise DataError(f"{source.path}: lacks series {', '.join(missing)}, not written; reconstruct all of them")
-        stored = []
-        for index in range(source.n_series):
-            low, high = series[index].intensity_range
-            stored.append(series[index].load()["result"] * (high - low) + low)
-            if stored[-1].shape != source.size:
-                raise DataError(
-                    f"{source.path}: expected results of {list(source.size)} as the file has, got "
-                    f"{list(stored[-1].shape)}, whose place is not known; write format h5"
-                )
-        write_nifti(np.stack(stored), source, target)
+
+def _write_nifti(target: Path, reader: CineReader, series: Mapping[int, _KeptSeries]) -> None:
+    """Write the results of one file in its units and its place, one series in memory at a time."""
+    missing = [str(index) for index in range(reader.n_series) if index not in series]
+    if missing:
+        raise DataError(f"{reader.path}: lacks series {', '.join(missing)}, not written; reconstruct all of them")
+    for one in series.values():
+        if one.size != reader.size:
+            raise DataError(
+                f"{reader.path}: expected results of {list(reader.size)} as the file has, got {list(one.size)}, whose "
+                "place is not known; write format h5"
+            )
+    spec = reader.image_spec
+    sink = open_sink(target, spec)
+    try:
+        sink.begin()
+        for index, one in series.items():
+            low, high = one.intensity_range
+            frames = np.moveaxis(one.load()["result"] * (high - low) + low, -1, 0).astype(np.float32)
+            has_slices = "z" in spec.axes
+            region = spec.region(z=index) if has_slices else spec.region()
+            sink.write(region, frames[:, None] if has_slices else frames)
+        sink.finish()
+    except BaseException:
+        sink.discard()
+        raise
 
 
-def _in_order(gathered: list[list[KeptSeries]]) -> list[KeptSeries]:
+def _in_order(gathered: list[list[_KeptSeries]]) -> list[_KeptSeries]:
     """The series of all processes, each of which has every n-th file, in the order of the files."""
-    placed: list[tuple[int, int, KeptSeries]] = []
+    placed: list[tuple[int, int, _KeptSeries]] = []
     for rank, kept in enumerate(gathered):
         files = {path: n for n, path in enumerate(dict.fromkeys(one.path for one in kept))}
         placed += [(files[one.path], rank, one) for one in kept]

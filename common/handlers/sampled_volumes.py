@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import nibabel
 import numpy as np
 
-from common.data.files import split_suffix
-from common.data.readers import SliceReader
-from common.data.voxel_size import header_voxel_size_mm
-from common.data.writers import write_volume
+from common.data.reader import SliceReader
+from common.data.writers import meant_values, write_volume
 from common.errors import DataError
 from common.handlers.save_reconstructions import SaveReconstructions, magnitude_array
+from common.io import split_suffix
 from common.io.atomic import atomic_path
+from common.io.hdf5_file import Hdf5Native
 
 FORMATS = ("h5", "nifti")
 _RESIDUAL = "kspace_residual"
+_HDF5 = (".h5", ".hdf5")
 
 
 class SaveSampledVolumes(SaveReconstructions):
@@ -31,9 +31,8 @@ class SaveSampledVolumes(SaveReconstructions):
             ``reconstruction_sample``; the input's attributes and ``ismrmrd_header``; attributes
             ``kspace_residual_max``, ``kspace_residual_mean``, of the sample ``kspace_residual_max_sample``,
             ``kspace_residual_mean_sample``
-    nifti   ``<stem>.nii.gz``, ``<stem>_std.nii.gz``, float32 ``[height, width, slices]``; voxel sizes from the
-            header's reconSpace (its x is the height, the readout), 1 mm without one; no orientation. A NIfTI input's
-            suffix, header and affine
+    nifti   ``<stem>.nii.gz``, ``<stem>_std.nii.gz``, float32 ``[width, height, slices]``, with the voxel size and, if
+            the input has one, the orientation of the input; a NIfTI input's suffix and header
     ======  =====================================================================================
 
     All are magnitudes in stored units; ``reconstruction`` is the magnitude of the samples' mean. Files appear whole or
@@ -47,7 +46,7 @@ class SaveSampledVolumes(SaveReconstructions):
         output_dir: where the files go; made if need be. Not the folder of the input.
         formats: of "h5" and "nifti", those to write.
         attributes: further ones for the HDF5 file, for instance the number of samples and the seed.
-        options: of :func:`common.data.readers.open_slices`, as the data was read.
+        options: of :func:`common.data.reader.open_slices`, as the data was read.
 
     Raises:
         ValueError: for unknown formats.
@@ -87,15 +86,18 @@ class SaveSampledVolumes(SaveReconstructions):
         for name, volume in volumes.items():
             if not np.isfinite(volume).all():
                 raise DataError(f"{like.path}: not written, its {name} has NaN or infinite values; check the network")
+        low, high = like.range
+        if "reconstruction_std" in volumes:  # a deviation has no offset: 0 stays 0
+            volumes["reconstruction_std"] = volumes["reconstruction_std"] - low / (high - low)
         stem, suffix = split_suffix(like.path)
         if "h5" in self.formats:
-            name = like.path.name if _is_hdf5(like.path) else f"{stem}.h5"
+            name = like.path.name if suffix.lower() in _HDF5 else f"{stem}.h5"
             _write_hdf5(volumes, like, self._free(name, like), attributes)
         if "nifti" in self.formats:
             suffix = suffix if suffix.lower().startswith(".nii") else ".nii.gz"
             for name, ending in (("reconstruction", ""), ("reconstruction_std", "_std")):
                 if name in volumes:
-                    _write_nifti(volumes[name], like, self._free(f"{stem}{ending}{suffix}", like))
+                    write_volume(volumes[name], like, self._free(f"{stem}{ending}{suffix}", like), np.float32)
 
     def _free(self, name: str, like: SliceReader) -> Path:
         """Where a file of this name goes, if that is not taken."""
@@ -122,30 +124,10 @@ def _write_hdf5(
     volumes: Mapping[str, np.ndarray], like: SliceReader, path: Path, attributes: Mapping[str, float | str]
 ) -> None:
     with atomic_path(path) as temporary:
-        if _is_hdf5(like.path):  # brings the attributes and the header
-            write_volume(volumes["reconstruction"], like, temporary)
+        if isinstance(like.source.spec.native, Hdf5Native):  # brings the attributes and the header
+            write_volume(volumes["reconstruction"], like, temporary, np.float32)
         with h5py.File(temporary, "a") as file:
             for name, volume in volumes.items():
                 if name not in file:
-                    file.create_dataset(name, data=_stored(volume, like))
+                    file.create_dataset(name, data=meant_values(volume, like).astype(np.float32))
             file.attrs.update(attributes)
-
-
-def _write_nifti(volume: np.ndarray, like: SliceReader, path: Path) -> None:
-    if split_suffix(like.path)[1].lower().startswith(".nii"):
-        write_volume(volume, like, path)
-        return
-    # no affine: sform and qform codes 0 say that the orientation is not known
-    image = nibabel.nifti1.Nifti1Image(np.moveaxis(_stored(volume, like), 0, -1), None)
-    image.header.set_zooms(header_voxel_size_mm(like.path) or (1.0, 1.0, 1.0))
-    image.header.set_xyzt_units("mm")
-    with atomic_path(path) as temporary:
-        nibabel.save(image, temporary)
-
-
-def _stored(volume: np.ndarray, like: SliceReader) -> np.ndarray:
-    return (volume.astype(np.float64) * like.scale + like.offset).astype(np.float32)
-
-
-def _is_hdf5(path: Path) -> bool:
-    return split_suffix(path)[1].lower() in (".h5", ".hdf5")

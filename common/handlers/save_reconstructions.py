@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
-from common.data.readers import SliceReader, open_slices
+from common.data.reader import SliceReader, open_slices
 from common.data.writers import output_path, write_volume
 from common.handlers.volume_parts import VolumeParts
 from common.metrics.protocol_metric import image_from_channels
@@ -26,7 +26,7 @@ class SaveReconstructions:
 
     Args:
         output_dir: where the files go; made if need be.
-        options: of :func:`common.data.readers.open_slices`, as the data was read.
+        options: of :func:`common.data.reader.open_slices`, as the data was read.
     """
 
     def __init__(self, output_dir: str | Path, **options: Any) -> None:

@@ -167,10 +167,14 @@ def _found(sizes: tuple[int, ...], dtype: np.dtype, name: str, usual: str) -> tu
 def _ambiguous(sizes: tuple[int, ...], is_complex: bool, name: str, usual: str) -> DataError:
     if len(sizes) == 1 or len(sizes) > 5:
         return DataError(f"{name}: expected an array of rows and columns, got {list(sizes)}; reshape it")
-    if usual != "z,y,x":
+    if usual == "y,x,z":
         ways = {3: ("y,x,coil", "y,x,z"), 4: ("y,x,coil,z", "y,x,z,t"), 5: ("y,x,coil,z,t",)}
     elif is_complex:
-        ways = {3: ("coil,y,x", "z,y,x", "y,x,coil"), 4: ("z,coil,y,x", "coil,z,y,x", "z,y,x,coil")}
+        ways = {
+            3: ("coil,y,x", "z,y,x", "y,x,coil"),
+            4: ("z,coil,y,x", "coil,z,y,x", "z,y,x,coil", "z,y,x,t"),
+            5: ("t,z,coil,y,x", "z,coil,y,x,t"),
+        }
     else:
         ways = {3: ("z,y,x", "y,x,channel"), 4: ("t,z,y,x", "z,y,x,channel", "z,y,x,t")}
     few = ways.get(len(sizes), ("t,z,coil,y,x",))

@@ -54,6 +54,7 @@ class Format:
 FORMATS = (
     Format("tiff", "TIFF", (".tif", ".tiff", ".btf")),
     Format("nifti", "NIfTI", (".nii", ".nii.gz")),
+    Format("itk", "MetaImage or NRRD", (".mha", ".mhd", ".nrrd", ".nhdr")),
     Format("picture", "picture", (".png", ".jpg", ".jpeg", ".bmp")),
     Format("npy", "NumPy array", (".npy", ".npz")),
     Format("raw", "raw values", (".raw",)),

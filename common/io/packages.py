@@ -6,6 +6,7 @@ import importlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,7 @@ def required(package: str, minimum: str, path: Path, what: str) -> ModuleType:
     """
     try:
         module = importlib.import_module(package)
-        found = version(package)
+        found = _version(package)
     except ImportError as error:  # PackageNotFoundError too
         raise DataError(
             f"{path}: {what} needs the package {package}; pip install '{package}>={minimum}', or convert the file"
@@ -59,6 +60,11 @@ def itk_library(path: Path) -> Iterator[Any]:
             raise DataError(f"{path}: needs the package itk; pip install itk-io, or convert the file") from error
         itk.Object.SetGlobalWarningDisplay(False)
         yield itk
+
+
+@lru_cache
+def _version(package: str) -> str:
+    return version(package)  # parses a file
 
 
 def _numbers(text: str) -> list[int]:

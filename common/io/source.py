@@ -11,8 +11,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -201,7 +202,7 @@ class Source(ABC):
 class DecodedSource(Source):
     """Source of a format whose pieces (a picture, a slice, a whole file) can only be decoded as a whole.
 
-    A format module writes `_decode`. Pieces last used are kept, up to 256 MiB in each source.
+    A format module writes `_decode`. Pieces last used are kept, see :class:`RecentArrays`.
 
     Args:
         path: the file or folder.
@@ -296,23 +297,33 @@ class _Selection(Source):
 
 
 class RecentArrays:
-    """The arrays last used, up to a number of bytes: what has to be decoded as a whole for one region of it."""
+    """The arrays last used: what has to be decoded as a whole for one region of it.
 
-    def __init__(self, max_bytes: int = _CACHE) -> None:
-        self._max_bytes = max_bytes
-        self._arrays: OrderedDict[Hashable, np.ndarray] = OrderedDict()
-        self._n_bytes = 0
+    All sources of a process together keep up to 256 MiB, so that a data set may have thousands of them.
+    """
+
+    _arrays: ClassVar[OrderedDict[Hashable, np.ndarray]] = OrderedDict()
+    _n_bytes: ClassVar[int] = 0
+    _lock: ClassVar[Lock] = Lock()
+
+    def __init__(self) -> None:
+        self._owner = object()
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return the array of a key; make it if it is not kept."""
-        if key in self._arrays:
-            self._arrays.move_to_end(key)
-            return self._arrays[key]
+        place = (self._owner, key)
+        with self._lock:
+            array = self._arrays.get(place)
+            if array is not None:
+                self._arrays.move_to_end(place)
+                return array
         array = make()
-        self._arrays[key] = array
-        self._n_bytes += array.nbytes
-        while self._n_bytes > self._max_bytes and len(self._arrays) > 1:
-            self._n_bytes -= self._arrays.popitem(last=False)[1].nbytes
+        with self._lock:
+            if place not in self._arrays:  # another thread may have made it
+                self._arrays[place] = array
+                RecentArrays._n_bytes += array.nbytes
+            while self._n_bytes > _CACHE and len(self._arrays) > 1:
+                RecentArrays._n_bytes -= self._arrays.popitem(last=False)[1].nbytes
         return array
 
 

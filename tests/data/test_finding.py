@@ -42,6 +42,13 @@ def test_subfolders_of_slices_are_volumes_and_others_are_passed_over(tmp_path: P
     assert [path.name for path in find_files(tmp_path, "volume")] == ["0.png", "1.png"]
 
 
+def test_pictures_of_a_split_are_no_volume(tmp_path: Path) -> None:
+    touch(tmp_path / "train" / "0.png", tmp_path / "test" / "0.png", tmp_path / "singlecoil_val" / "0.png")
+    with pytest.raises(FileNotFoundError, match="dataset_dir: no image or volume"):
+        find_files(tmp_path)
+    assert find_files(tmp_path, "test") == [tmp_path / "test" / "0.png"]
+
+
 def test_one_file_in_place_of_a_folder(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 4)))
     assert find_files(tmp_path / "a.npy") == [tmp_path / "a.npy"]

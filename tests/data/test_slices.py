@@ -26,7 +26,7 @@ def kspace_file(path, mask=None, reference=None, n_slices=2, height=6, width=8):
     image = rng.standard_normal((n_slices, height, width)) + 1j * rng.standard_normal((n_slices, height, width))
     with h5py.File(path, "w") as file:
         file["kspace"] = numpy_fft2c(image).astype(np.complex64)
-        file.attrs["max"] = 2.0
+        file.attrs.update({"max": 2.0, "acquisition": "knee"})
         if mask is not None:
             file["mask"] = mask
         if reference is not None:
@@ -59,8 +59,7 @@ def test_files_are_read_when_asked_for(png_folder):
         dataset[2]
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_a_cache_keeps_what_was_read_before_the_transform(png_folder, cache):
+def test_a_cache_keeps_what_was_read_before_the_transform(png_folder):
     calls = []
 
     def transform(item):
@@ -68,15 +67,11 @@ def test_a_cache_keeps_what_was_read_before_the_transform(png_folder, cache):
         item["image"] = item["image"] + 1
         return item
 
-    dataset = SliceDataset(find_slices(png_folder), transform, cache=cache)
+    dataset = SliceDataset(find_slices(png_folder), transform, cache=True)
     first = dataset[0]["image"]
     (png_folder / "slice_0.png").unlink()
-    if cache:
-        assert torch.equal(dataset[0]["image"], first)
-        assert len(calls) == 2
-    else:
-        with pytest.raises(FileNotFoundError):
-            dataset[0]
+    assert torch.equal(dataset[0]["image"], first)
+    assert len(calls) == 2
 
 
 def test_fully_sampled_kspace_becomes_an_image(tmp_path):
@@ -101,14 +96,15 @@ def test_undersampled_kspace_comes_with_its_mask(tmp_path):
     np.testing.assert_allclose(item["kspace"][0].numpy(), mask * numpy_fft2c(image[1]) / 2, rtol=1e-5, atol=1e-6)
 
 
-def test_a_reference_of_the_same_size_is_the_image(tmp_path):
+def test_a_target_of_the_size_of_kspace_or_image_is_the_image(tmp_path):
     mask = random_mask(6, 8)[0, 0].numpy()
     reference = np.random.default_rng(1).random((2, 6, 8)).astype(np.float32)
     kspace_file(tmp_path / "a.h5", mask=mask, reference=reference)
     kspace_file(tmp_path / "b.h5", mask=mask, reference=reference[:, :4, :4])
     dataset = SliceDataset(find_slices(tmp_path))
     np.testing.assert_allclose(dataset[1]["image"][0].numpy(), reference[1] / 2, rtol=1e-6)
-    assert "image" not in dataset[3]  # another size than the k-space's
+    np.testing.assert_allclose(dataset[3]["image"][0].numpy(), reference[1, :4, :4] / 2, rtol=1e-6)
+    assert (dataset[3]["recon_height"], dataset[3]["recon_width"]) == (4, 4)  # to which a prediction is cropped
 
 
 def test_items_are_collated_to_batches(tmp_path):
@@ -134,8 +130,22 @@ def test_a_missing_folder_gives_the_hint(tmp_path):
 
 
 def test_training_refuses_undersampled_kspace(tmp_path):
-    np.save(tmp_path / "scan.npy", np.ones((8, 8), np.complex64))
+    np.save(tmp_path / "scan.npy", numpy_fft2c(np.random.default_rng(0).random((8, 8))).astype(np.complex64))
     np.save(tmp_path / "scan_mask.npy", np.eye(8, dtype=bool))
     dataset = SliceDataset(find_slices(str(tmp_path)), fully_sampled=True)
     with pytest.raises(DataError, match=r"scan\.npy: expected fully sampled data to train on, got k-space with a mask"):
         dataset[0]
+
+
+def test_a_file_that_was_replaced_is_read_anew(png_folder):
+    dataset = SliceDataset(find_slices(png_folder))
+    assert dataset[0]["image"][0, 0, 0] == 1
+    Image.fromarray(np.zeros((6, 5), np.uint16)).save(png_folder / "slice_0.png")
+    assert (dataset[0]["image"] == 0).all()
+
+
+def test_a_window_of_two_values_is_an_option_of_training(tmp_path):
+    np.save(tmp_path / "ct.npy", np.array([[-1000, 500, 2000]] * 3, np.int16))
+    options = {"intensity_range": [-1000, 2000]}
+    dataset = SliceDataset(find_slices(tmp_path, **options), fully_sampled=True, **options)
+    assert dataset[0]["image"][0, 0].tolist() == [0, 0.5, 1]

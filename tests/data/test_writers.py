@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import DataError, SliceReader, VolumeAssembler, atomic_path, open_slices, output_path, write_volume
+from common.data import DataError, SliceReader, VolumeAssembler, open_slices, output_path, write_volume
+from common.io import open_source
+from common.io.atomic import atomic_path
+from common.io.formats import picture
+from tests.io.mrd import header
 
 
 @pytest.fixture
@@ -20,9 +25,20 @@ def reader(tmp_path: Path) -> SliceReader:
 
 
 def test_names_keep_the_suffix(tmp_path: Path) -> None:
-    names = ["a.nii", "a.nii.gz", "a.png", "a.tif", "b.v2.h5"]
+    names = ["a.nii", "a.nii.gz", "a.png", "a.tif", "b.v2.h5", "c.mat", "d.mhd", "e.npz", "f.JPG", "series"]
     outputs = [output_path(f"in/{name}", tmp_path).name for name in names]
-    assert outputs == ["a_recon.nii", "a_recon.nii.gz", "a_recon.png", "a_recon.tif", "b.v2_recon.h5"]
+    assert outputs == [
+        "a_recon.nii",
+        "a_recon.nii.gz",
+        "a_recon.png",
+        "a_recon.tif",
+        "b.v2_recon.h5",
+        "c_recon.h5",
+        "d_recon.mha",
+        "e_recon.npy",
+        "f_recon.png",
+        "series_recon",
+    ]
 
 
 def test_folders_are_made(reader: SliceReader, tmp_path: Path) -> None:
@@ -39,7 +55,7 @@ def test_folders_are_made(reader: SliceReader, tmp_path: Path) -> None:
         (np.ones((4, 6)), "out.png", r"got \[4, 6\]"),
         (np.ones((1, 4, 6), np.complex64), "out.png", "real volume, got complex64; take the magnitude"),
         (np.full((1, 4, 6), np.nan), "out.png", r"not written, the reconstruction of .*in\.png has NaN"),
-        (np.ones((1, 4, 6)), "out.tif", r"the output of a \.png file ends in \.png, got '\.tif'"),
+        (np.ones((1, 4, 6)), "out.jpg", r"out\.jpg: \.jpg is read and not written"),
         (np.ones((1, 4, 6)), "in.png", "would replace its input"),
     ],
 )
@@ -58,15 +74,72 @@ def test_failure_in_the_middle_leaves_the_older_file(
 ) -> None:
     (tmp_path / "out.png").write_text("older")
 
-    def half(volume: np.ndarray, path: Path) -> None:
+    def half(values: np.ndarray, path: Path, native: object) -> None:
         path.write_text("half")
-        raise OSError("no space left")
+        raise ValueError("stopped")
 
-    monkeypatch.setattr(reader.stack, "write", half)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr(picture, "write_png", half)
+    with pytest.raises(ValueError, match="stopped"):
         write_volume(np.ones((1, 4, 6)), reader, tmp_path / "out.png")
     assert sorted(os.listdir(tmp_path)) == ["in.png", "out.png"]
     assert (tmp_path / "out.png").read_text() == "older"
+
+
+def nifti(path: Path, dtype: type = np.int16) -> nibabel.nifti1.Nifti1Image:
+    """Values ``[x, y, z]`` with a slope, an oblique sform and another qform."""
+    values = np.random.default_rng(0).integers(0, 3000, (5, 4, 3)).astype(dtype)
+    image = nibabel.nifti1.Nifti1Image(values, None)
+    image.set_sform(np.array([[0, -0.9, 0.1, 20], [1.1, 0, 0.2, -30], [0.1, 0.2, 3.0, 5], [0, 0, 0, 1]]), code=2)
+    image.set_qform(np.diag([2.0, 2, 3, 1]), code=1)
+    image.header.set_slope_inter(0.5, 3)
+    image.header["descrip"] = b"a scan"
+    nibabel.save(image, path)
+    return nibabel.nifti1.Nifti1Image.from_filename(path)
+
+
+def test_nifti_comes_back_with_its_header(tmp_path: Path) -> None:
+    before = nifti(tmp_path / "in.nii.gz")
+    reader = open_slices(tmp_path / "in.nii.gz")
+    volume = np.stack([reader.read(index) for index in range(3)])
+    assert volume.shape == (3, 4, 5)  # x runs along a row
+    np.testing.assert_allclose(volume[1].T * reader.range[1], before.get_fdata()[..., 1], rtol=1e-6)
+    after = nibabel.nifti1.Nifti1Image.from_filename(write_volume(volume, reader, tmp_path / "out.nii.gz"))
+    np.testing.assert_array_equal(np.asarray(after.dataobj.get_unscaled()), np.asarray(before.dataobj.get_unscaled()))
+    for key in ("sform_code", "qform_code", "descrip"):
+        assert after.header[key] == before.header[key]
+    assert (after.dataobj.slope, after.dataobj.inter) == (0.5, 3)
+    np.testing.assert_allclose(after.get_sform(), before.get_sform(), atol=1e-5)
+    np.testing.assert_allclose(after.get_qform(), before.get_qform(), atol=1e-5)
+    plain = nibabel.nifti1.Nifti1Image.from_filename(write_volume(volume, reader, tmp_path / "f.nii", np.float32))
+    assert plain.get_data_dtype() == np.float32
+    np.testing.assert_allclose(plain.dataobj.get_unscaled(), before.get_fdata(), rtol=1e-6)  # without slope
+
+
+def test_an_enlarged_volume_has_the_field_of_view_of_its_input(tmp_path: Path) -> None:
+    before = nifti(tmp_path / "in.nii")
+    reader = open_slices(tmp_path / "in.nii")
+    volume = np.repeat(np.repeat(np.stack([reader.read(index) for index in range(3)]), 2, 1), 2, 2)
+    after = nibabel.nifti1.Nifti1Image.from_filename(write_volume(volume, reader, tmp_path / "out.nii", upscale=2))
+    assert after.shape == (10, 8, 3)
+    np.testing.assert_array_equal(after.get_fdata(), before.get_fdata().repeat(2, 0).repeat(2, 1))
+    for corner in ([-0.5, -0.5, -0.5], [4.5, 3.5, 2.5]):  # outer edges of the first and the last pixel
+        enlarged = [2 * corner[0] + 0.5, 2 * corner[1] + 0.5, corner[2]]
+        np.testing.assert_allclose(after.affine @ [*enlarged, 1], before.affine @ [*corner, 1], atol=1e-5)
+
+
+def test_the_middle_of_kspace_keeps_its_pixel_size_and_place(tmp_path: Path) -> None:
+    xml = header((16, 12, 1), (48, 24, 3), (8, 8, 1), (24, 16, 3))
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["kspace"], file["ismrmrd_header"] = np.ones((2, 16, 12), np.complex64), xml
+    reader = open_slices(tmp_path / "in.h5", intensity_range=4.0)
+    volume = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
+    with open_source(write_volume(volume, reader, tmp_path / "out.nii")) as written:
+        assert written.spec.geometry.spacing_mm == pytest.approx((3, 3, 2))
+        np.testing.assert_array_equal(written.read(), 4 * volume)
+    with open_source(write_volume(volume, reader, tmp_path / "out.tif")) as written:
+        assert written.spec.geometry.spacing_mm == pytest.approx((3, 3, 2))
+    with pytest.raises(ValueError, match=r"expected a volume \[2, 16, 12\] .* got \[2, 17, 12\]"):
+        write_volume(np.ones((2, 17, 12)), reader, tmp_path / "out.h5")
 
 
 def test_atomic_path_obeys_the_umask(tmp_path: Path) -> None:
@@ -128,6 +201,7 @@ def test_h5_attribute_types_survive(tmp_path: Path) -> None:
         file.attrs["acquisition"] = "CORPD_FBK"
     write_volume(np.ones((2, 4, 5)), open_slices(tmp_path / "in.h5"), tmp_path / "out.HDF5")
     with h5py.File(tmp_path / "out.HDF5") as file:
+        assert (file["reconstruction"].shape, file["reconstruction"].dtype) == ((2, 4, 5), np.float32)
         assert file.attrs["fov_mm"].tolist() == [160.0, 150.0]
         assert file.attrs["acquisition"] == "CORPD_FBK"
         assert list(file) == ["reconstruction"]

@@ -13,7 +13,6 @@ from monai.engines import SupervisedEvaluator
 from torch import nn
 
 from common.data import CineDataset, DataError, find_cine
-from common.data.cine import open_cine
 from common.data.loading import evaluation_loader
 from common.handlers import SaveCineResults
 from common.operators import complex_to_channels
@@ -167,7 +166,9 @@ def test_nifti_comes_back_in_its_units_and_place(tmp_path, suffix, intensity_ran
     image.header.set_zooms((1.4, 1.2, 8, 42))
     image.header.set_xyzt_units("mm", "msec")
     image.header["descrip"] = b"short axis"
+    image.header.set_slope_inter(0.5, 2)
     nibabel.save(image, tmp_path / f"heart{suffix}")
+    values = nibabel.load(tmp_path / f"heart{suffix}").get_fdata()
     options = {"intensity_range": intensity_range}
     evaluate(find_cine(tmp_path, **options), tmp_path / "out", "nifti", network=nn.Identity(), **options)
     assert files_in(tmp_path / "out") == [f"heart_recon{suffix}"]
@@ -175,6 +176,7 @@ def test_nifti_comes_back_in_its_units_and_place(tmp_path, suffix, intensity_ran
     # magnitudes: the network's output cannot be below what is 0
     np.testing.assert_allclose(written.get_fdata(), values, atol=0.01)
     assert written.get_data_dtype() == np.float32
+    assert written.header.get_slope_inter() in ((1, 0), (None, None))
     np.testing.assert_allclose(written.affine, affine)
     np.testing.assert_allclose(written.header.get_zooms(), (1.4, 1.2, 8, 42), rtol=1e-6)
     assert written.header.get_xyzt_units() == ("mm", "msec")
@@ -184,7 +186,7 @@ def test_nifti_comes_back_in_its_units_and_place(tmp_path, suffix, intensity_ran
 def test_nifti_of_one_slice_keeps_its_three_axes(tmp_path):
     values = np.random.default_rng(0).random((6, 5, 4), np.float32) * 9
     nibabel.save(nibabel.Nifti2Image(values, np.eye(4)), tmp_path / "a.nii")
-    options = {"nifti_axes": "xyt"}
+    options = {"source_options": {"axes": "xyt"}}
     evaluate(find_cine(tmp_path, **options), tmp_path / "out", ["nifti"], network=nn.Identity(), **options)
     written = nibabel.load(tmp_path / "out" / "a_recon.nii")
     assert isinstance(written, nibabel.Nifti2Image)
@@ -195,7 +197,7 @@ def test_nifti_of_hdf5_has_the_sizes_it_knows(tmp_path):
     recon, _ = write_heart(tmp_path / "1.h5", pixel_size_mm=1.5, slice_distance_mm=8.0, frame_interval_s=0.04)
     evaluate(find_cine(tmp_path), tmp_path / "out", ["nifti", "h5"])
     written = nibabel.load(tmp_path / "out" / "1_recon.nii.gz")
-    np.testing.assert_allclose(written.get_fdata(), np.moveaxis(recon, 0, 2) + 0.1, rtol=1e-5)
+    np.testing.assert_allclose(written.get_fdata(), recon.transpose(2, 1, 0, 3) + 0.1, rtol=1e-5)
     np.testing.assert_allclose(written.header.get_zooms(), (1.5, 1.5, 8, 0.04), rtol=1e-6)
     assert written.header.get_xyzt_units() == ("mm", "sec")
     assert (written.header["sform_code"], written.header["qform_code"]) == (0, 0)
@@ -216,17 +218,24 @@ def test_nifti_of_dicom_lies_where_the_tags_say(tmp_path):
         )
     evaluate(find_cine(tmp_path), tmp_path / "out", ("h5", "nifti"), network=nn.Identity())
     written = nibabel.load(tmp_path / "out" / "heart_recon.nii.gz")
-    np.testing.assert_allclose(written.get_fdata(), values.transpose(2, 3, 0, 1), atol=0.01)
-    assert written.header.get_zooms() == pytest.approx((0.7, 0.5, 8, 0.04), rel=1e-5)
-    assert nibabel.aff2axcodes(written.affine) == nibabel.aff2axcodes(
-        open_cine(tmp_path / "heart").source.geometry().affine
-    )
+    np.testing.assert_allclose(written.get_fdata(), values.transpose(3, 2, 0, 1), atol=0.01)
+    assert written.header.get_zooms() == pytest.approx((0.5, 0.7, 8, 0.04), rel=1e-5)
     corner = origin + 8 * 2 * normal + 0.7 * 5 * np.array(OBLIQUE[3:]) + 0.5 * 4 * np.array(OBLIQUE[:3])
-    np.testing.assert_allclose(written.affine @ [5, 4, 2, 1], [*(corner * [-1, -1, 1]), 1], atol=1e-4)
+    np.testing.assert_allclose(written.affine @ [4, 5, 2, 1], [*(corner * [-1, -1, 1]), 1], atol=1e-4)
     found, attributes = contents(tmp_path / "out" / "result.h5")
     np.testing.assert_array_equal(attributes["pixel_size_mm"], [0.7, 0.5])
     assert attributes["frame_interval_s"] == pytest.approx(0.04)
     np.testing.assert_array_equal(found["intensity_range"], [[0, values.max()]] * 3)
+
+
+def test_uneven_frame_times_are_kept(tmp_path):
+    values, times = np.random.default_rng(0).integers(0, 900, (4, 6, 5)).astype(np.uint16), [0.0, 40, 80, 200]
+    write_series(tmp_path / "heart", values, step=0, TriggerTime=times, RescaleIntercept=0)
+    evaluate(find_cine(tmp_path), tmp_path / "out", network=nn.Identity())
+    found, attributes = contents(tmp_path / "out" / "result.h5")
+    assert "frame_interval_s" not in attributes
+    np.testing.assert_allclose(attributes["frame_times_s"], [0, 0.04, 0.08, 0.2])
+    np.testing.assert_allclose(found["result"][0], values.transpose(1, 2, 0) / values.max(), rtol=1e-6)
 
 
 # failures

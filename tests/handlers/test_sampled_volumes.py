@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from sampled_evaluation import ConsistentNoise, evaluate, write_knee
 
-from common.data import DataError, SliceDataset, find_slices
+from common.data import DataError, SliceDataset, find_slices, open_slices
 from common.data.loading import evaluation_loader
 from common.handlers import KspaceResidualReport, SaveSampledVolumes
 from common.inferers import SamplingInferer
@@ -67,8 +67,8 @@ def test_volumes_come_in_stored_units_with_what_samples_say(tmp_path, caplog, ba
     assert attributes.keys() == {"max", "patient_id", "n_samples"}
     for name, ending in (("reconstruction", ""), ("reconstruction_std", "_std")):
         image = nibabel.load(tmp_path / "out" / f"knee{ending}.nii.gz")
-        np.testing.assert_array_equal(np.moveaxis(image.get_fdata(dtype=np.float32), -1, 0), volumes[name])
-        assert image.header.get_zooms() == (2.0, 1.5, 3.0)
+        np.testing.assert_array_equal(image.get_fdata(dtype=np.float32).transpose(2, 1, 0), volumes[name])
+        assert image.header.get_zooms() == (1.5, 2.0, 3.0)
         assert image.header.get_xyzt_units()[0] == "mm"
         assert [int(image.header[code]) for code in ("qform_code", "sform_code")] == [0, 0]
 
@@ -105,10 +105,23 @@ def test_other_formats_become_h5_too_and_nifti_keeps_its_affine(tmp_path):
         assert sorted(file) == ["reconstruction", "reconstruction_sample", "reconstruction_std"]
         stored = file["reconstruction"][()]
     image = nibabel.load(tmp_path / "out" / "a.nii.gz")
-    np.testing.assert_array_equal(image.get_fdata()[..., 0], stored[0])
-    assert image.header.get_zooms() == (1.0, 1.0, 1.0)
+    np.testing.assert_array_equal(image.get_fdata().T, stored[0])
+    assert image.header.get_zooms() == (1.0, 1.0)
     assert stored.max() > 100  # stored units
     np.testing.assert_array_equal(nibabel.load(tmp_path / "out" / "b_std.nii").affine, affine)
+
+
+def test_a_window_shifts_the_image_and_not_its_deviation(tmp_path):
+    (tmp_path / "in").mkdir()
+    stored = np.random.default_rng(0).integers(-1000, 2000, (1, 16, 12)).astype(np.int16)
+    np.save(tmp_path / "in" / "a.npy", stored)
+    handler = SaveSampledVolumes(tmp_path / "out", intensity_range=[-1000, 2000])
+    like = open_slices(tmp_path / "in" / "a.npy", intensity_range=[-1000, 2000])
+    handler._write(like, {"reconstruction": like.read(0)[None], "reconstruction_std": np.full((1, 16, 12), 0.1)})
+    with h5py.File(tmp_path / "out" / "a.h5") as file:
+        np.testing.assert_allclose(file["reconstruction"], stored, atol=1e-3)
+        np.testing.assert_allclose(file["reconstruction_std"], 300, rtol=1e-6)
+    np.testing.assert_allclose(nibabel.load(tmp_path / "out" / "a_std.nii.gz").get_fdata(), 300, rtol=1e-6)
 
 
 def test_nothing_is_replaced(tmp_path):
@@ -146,7 +159,7 @@ def test_a_failure_in_the_middle_leaves_the_older_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(h5py.Group, "create_dataset", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="No space left"):
         evaluate(tmp_path / "in", [SaveSampledVolumes(tmp_path / "out")])
     assert names(tmp_path / "out") == ["knee.h5"]
     assert (tmp_path / "out" / "knee.h5").read_text() == "older"

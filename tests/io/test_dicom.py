@@ -261,6 +261,23 @@ def test_padding_window_and_mirrored_values(tmp_path: Path) -> None:
         np.testing.assert_array_equal(source.spec.intensity.meant(source.read()), [[4095, 0]])
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_uncompressed_values_of_some_bits(tmp_path: Path, syntax: str, dtype: Any) -> None:
+    stored = np.arange(-20, 22, dtype=np.int16).reshape(6, 7) & 0x7FFF | 0x5000  # odd ones in the highest bits
+    save(tmp_path / "a", stored.astype(dtype), BitsStored=12, HighBit=11)
+    data = pydicom.dcmread(tmp_path / "a")
+    data.convert_pixel_data()
+    expected = data.pixel_array
+    if syntax.endswith("2.2"):
+        data.PixelData = stored.astype(">i2").tobytes()
+    data.file_meta.TransferSyntaxUID = syntax
+    pydicom.dcmwrite(tmp_path / "b", data, enforce_file_format=True)
+    with open_source(tmp_path / "b") as source:
+        assert source.spec.intensity.limits == ((0, 4095) if dtype is np.uint16 else (-2048, 2047))
+        np.testing.assert_array_equal(source.read(), expected)
+
+
 def test_derived_series(tmp_path: Path) -> None:
     folder = save_volume(tmp_path / "ct", spacing=(0.5, 0.7), SliceThickness="3", RescaleIntercept=-100)
     with open_source(folder) as source:

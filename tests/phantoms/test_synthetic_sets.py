@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from common.data.images import TiffStack
+from common.io import open_source
 from common.phantoms.ct_phantom import chest_ct_phantom
 from common.phantoms.synthetic import make_chest_ct_set, make_rock_set, make_texture_set
 from common.phantoms.texture_phantom import TEXTURES, texture_phantom
@@ -60,7 +60,7 @@ def test_rock_volumes_are_stacks_of_slices(tmp_path):
         assert len(tiff.pages) == 32
         assert tiff.pages[0].shape == (32, 32)
         assert tiff.pages[0].dtype == np.uint8
-    assert TiffStack(path).shape == (32, 32, 32)
+    assert open_source(path).spec.shape == (32, 32, 32)
 
 
 def test_textures_are_in_folders_by_class(tmp_path):

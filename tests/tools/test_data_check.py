@@ -14,8 +14,10 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+from dicom_series import write_series
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.uid import CTImageStorage
 
 from tools.command import run_commands
 from tools.data import COMMANDS, make_tiny_set
@@ -50,7 +52,7 @@ def write_h5(path: Path, kspace: NDArray | None = None, **datasets: object) -> P
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         if kspace is not None:
-            file["kspace"] = kspace
+            file["kspace"], file.attrs["acquisition"] = kspace, "brain"
         for name, value in datasets.items():
             file[name] = value
     return path
@@ -64,16 +66,17 @@ def check(*arguments: object) -> int:
 
 
 def test_facts_of_an_image_volume(tmp_path):
-    volume = np.zeros((24, 20, 3), np.int16)
-    volume[:, :, 0] = np.arange(24 * 20).reshape(24, 20) - 7
-    volume[:, :, 2] = np.arange(24 * 20).reshape(24, 20)
+    volume = np.zeros((20, 24, 3), np.int16)  # x, y, z
+    volume[:, :, 0] = np.arange(24 * 20).reshape(20, 24) - 7
+    volume[:, :, 2] = np.arange(24 * 20).reshape(20, 24)
     nibabel.save(nibabel.nifti1.Nifti1Image(volume, np.diag([0.5, 2.0, 4.0, 1.0])), tmp_path / "a.nii.gz")
     facts = read_facts(tmp_path / "a.nii.gz")
     assert (facts.format, facts.kind, facts.dtype) == (".nii.gz", "image", "int16")
     assert (facts.n_slices, facts.height, facts.width) == (3, 24, 20)
     assert (facts.low, facts.high) == (-7, 479)
-    assert facts.spacing_mm == (0.5, 2.0, 4.0)
-    assert (facts.sampled, facts.has_reference, facts.is_complex, facts.two_valued) == (None, False, False, False)
+    assert (facts.spacing_mm, facts.is_oriented) == ((2.0, 0.5, 4.0), True)  # rows, columns, slices
+    assert (facts.range, facts.advised_range, facts.is_volume) == ((0, 479), None, True)
+    assert (facts.sampled, facts.has_target, facts.is_complex, facts.two_valued) == (None, False, False, False)
     assert "1 of 3 slices are constant" in facts.warnings[0]
     assert "values below 0, down to -7" in facts.warnings[1]
     assert [index for _, index in facts.digests] == [0, 2]
@@ -88,7 +91,6 @@ def test_facts_of_measured_kspace(tmp_path):
     assert facts.sampled == pytest.approx(0.25)
     assert facts.spacing_mm == (10.0, 5.0, 5.0)
     assert facts.is_complex
-    assert facts.negative
     assert facts.high == pytest.approx(np.abs(centred_fft(image)).max(), rel=1e-6)
     assert facts.warnings == ()
 
@@ -96,7 +98,7 @@ def test_facts_of_measured_kspace(tmp_path):
 def test_kspace_of_a_magnitude_image_is_not_complex(tmp_path):
     magnitude = smooth(0, 1, 24, 20)
     facts = read_facts(write_h5(tmp_path / "a.h5", centred_fft(magnitude), reconstruction_esc=magnitude))
-    assert (facts.is_complex, facts.negative, facts.sampled, facts.has_reference) == (False, False, None, True)
+    assert (facts.is_complex, facts.sampled, facts.has_target) == (False, None, True)
 
 
 # -- problems ----------------------------------------------------------------------------------------------------
@@ -125,12 +127,14 @@ def constant_image(folder: Path) -> None:
     Image.fromarray(np.full((24, 20), 7, np.uint8)).save(folder / "flat.png")
 
 
-def h5_without_kspace(folder: Path) -> None:
-    write_h5(folder / "other.h5", picture=smooth(0, 2, 24, 20))
+def h5_of_two_images(folder: Path) -> None:
+    write_h5(folder / "other.h5", one=smooth(0, 2, 24, 20), two=smooth(1, 2, 24, 20))
 
 
-def several_coils(folder: Path) -> None:
-    write_h5(folder / "coils.h5", centred_fft(smooth(0, 2, 4, 24, 20)))
+def dc_in_the_corner(folder: Path) -> None:
+    image = np.zeros((2, 24, 20))
+    image[:, 6:18, 5:15] = 1 + smooth(0, 2, 12, 10)
+    write_h5(folder / "scan.h5", np.fft.fft2(image).astype(np.complex64))
 
 
 def mask_of_other_size(folder: Path) -> None:
@@ -142,15 +146,15 @@ def mask_of_three_values(folder: Path) -> None:
 
 
 PROBLEMS: list[tuple[Callable[[Path], None], str]] = [
-    (text_called_png, "note.png: not a PNG image"),
-    (truncated_png, "cut.png: cannot be read as slice 0"),
+    (text_called_png, "note.png: cannot be read as a PNG"),
+    (truncated_png, "cut.png: cannot be read as a PNG"),
     (colour_png, "colour.png: expected a grey image, got colours"),
-    (nan_in_npy, "hole.npy, slice 1: 1 of 480 values are NaN or infinite"),
+    (nan_in_npy, "hole.npy: 1 of 480 values are NaN or infinite in [z 1:2, "),
     (constant_image, "flat.png: every slice is constant (values from 7 to 7)"),
-    (h5_without_kspace, "other.h5: no data set 'kspace', it holds picture"),
-    (several_coils, "coils.h5:kspace: expected single-coil"),
-    (mask_of_other_size, "scan.h5:mask is [1, 1, 19]"),
-    (mask_of_three_values, "scan.h5:mask, slice 0: expected a mask of 0 and one other value, got 3"),
+    (h5_of_two_images, "--source_options \"{'dataset': 'one'}\""),
+    (dc_in_the_corner, "--source_options \"{'dc': 'corner'}\""),
+    (mask_of_other_size, "scan.h5:mask is 1 x 19"),
+    (mask_of_three_values, "scan.h5:mask: expected a mask of 0 and one other value, got 3"),
 ]
 
 
@@ -162,7 +166,10 @@ def test_each_defect_has_one_line_and_the_rest_is_read(make, line, tmp_path, cap
     captured = capsys.readouterr()
     assert [text for text in captured.out.splitlines() if line in text]
     assert "problems (1)" in captured.out
-    assert f"{tmp_path}: 1 readable file, 1 slice\n  good.png: .png image, 1 x 24 x 20, uint8, 0 to 255" in captured.out
+    assert (
+        f"{tmp_path}: 1 readable file, 1 slice\n  good.png: .png image, 1 x 24 x 20, uint8, 0 to 255," in captured.out
+    )
+    assert ", 0 to 1 is 0 to 255\n" in captured.out
     assert captured.err == f"error: {tmp_path}: 1 problem, listed above\n"
 
 
@@ -179,11 +186,11 @@ def test_content_in_two_splits_is_leakage_whatever_the_format(tmp_path, capsys):
 
 
 def test_nothing_to_read_is_one_line(tmp_path, capsys):
-    (tmp_path / "scan.dcm").write_bytes(b"")
+    (tmp_path / "scan.txt").write_bytes(b"")
     for folder, words in (
-        (tmp_path, "no file of .png, .tif"),
+        (tmp_path, "no file of .tif"),
         (tmp_path / "none", "expected a folder"),
-        (tmp_path / "scan.dcm", "expected a folder"),
+        (tmp_path / "scan.txt", "expected a folder"),
     ):
         assert check(folder) == 1
         captured = capsys.readouterr()
@@ -252,13 +259,13 @@ def test_folders_of_other_names_are_read_and_named(tmp_path):
 
 def test_what_no_reader_takes_is_counted(tmp_path):
     write_png(tmp_path / "a.png")
-    (tmp_path / "a.dcm").write_bytes(b"")
-    (tmp_path / "b.DCM").write_bytes(b"")
+    (tmp_path / "a.xyz").write_bytes(b"")
+    (tmp_path / "b.XYZ").write_bytes(b"")
     (tmp_path / ".DS_Store").write_bytes(b"")
     np.save(tmp_path / "a_mask.npy", np.ones(20))
     np.save(tmp_path / "lost_mask.npy", np.ones(20))
     found = notes(tmp_path)
-    assert "passed over 2 of .dcm" in found
+    assert "passed over 2 of .xyz" in found
     assert "lost_mask.npy: a mask without its data file" in found
     assert "a_mask.npy:" not in found.replace("lost_", "")
 
@@ -330,22 +337,58 @@ def test_printed_commands_run(purpose, tmp_path, monkeypatch):
     assert len(rows) > 2
 
 
-def test_negative_parts_need_another_training(tmp_path):
-    for seed, split in enumerate(["train", "valid"]):
-        image = smooth(seed, 1, 24, 20) * np.exp(1j * np.linspace(-3, 3, 20))
-        write_h5(tmp_path / split / "a.h5", centred_fft(image))
-    record = bundle_record(check_folder(tmp_path))
-    assert "its weights take no negative parts, which 2 files have; train it with --scaling peak" in record["caution"]
-    assert list(record["commands"]) == ["train"]
-    assert record["commands"]["train"].endswith("--scaling peak")
+def write_ct(folder: Path, seed: int = 0) -> None:
+    volume = np.random.default_rng(seed).integers(0, 3500, (3, 24, 20)).astype(np.uint16)  # to 2475 HU
+    write_series(folder, volume, SOPClassUID=CTImageStorage, series=str(seed))
 
 
-def test_complex_images_without_negative_parts_are_taken_with_a_caution(tmp_path):
-    image = smooth(0, 1, 24, 20) + 1j * smooth(1, 1, 24, 20)
-    write_h5(tmp_path / "a.h5", centred_fft(image))
-    record = bundle_record(check_folder(tmp_path))
-    assert "a.h5 has complex images; compare with the baseline" in record["caution"]
-    assert list(record["commands"]) == ["infer"]
+CT_BUNDLE, ROCK_BUNDLE = "ct_mri_srgan_d_super_resolution", "micro_ct_srgan_super_resolution"
+
+
+def test_ct_gets_its_range_and_volumes_the_3d_config(tmp_path):
+    for seed, split in enumerate(["train", "valid", "test"]):
+        write_ct(tmp_path / split / "scan", seed)
+    report = check_folder(tmp_path)
+    (facts,) = report.files["test"]
+    assert (facts.range, facts.advised_range, facts.is_oriented) == (None, (-1000, 2000), True)
+    assert 'pass which become 0 and 1, --intensity_range "[-1000, 2000]"; 0.' in "\n".join(report.warnings)
+    for line in bundle_record(report, CT_BUNDLE)["commands"].values():
+        words = shlex.split(line)
+        assert words[words.index("--intensity_range") + 1] == "[-1000, 2000]"
+    rock = bundle_record(report, ROCK_BUNDLE)["commands"]
+    assert "inference_3d.json" in rock["infer 3-D"]
+    assert "inference_3d.json" not in rock["infer"]
+
+
+def test_several_coils_are_taken_with_the_config_that_does_it(tmp_path):
+    for seed, split in enumerate(["train", "valid", "test"]):
+        write_h5(tmp_path / split / "a.h5", centred_fft(smooth(seed, 2, 4, 24, 20)))
+    report = check_folder(tmp_path)
+    assert not report.problems
+    assert {facts.n_coils for facts in report.files["train"]} == {4}
+    assert "4 coils" in as_text(report)
+    assert bundle_record(report)["misfit"] == "it takes one coil, and 3 files have several; combine them before"
+    knee = bundle_record(report, "knee_mri_texture_gan_reconstruction")
+    assert "multicoil.json" in knee["caution"]
+    assert "multicoil_train.json" in knee["commands"]["train"]
+    assert "multicoil.json" in knee["commands"]["infer"]
+
+
+def test_options_of_formats_are_used_and_printed(tmp_path, capsys):
+    options = "{'axes': 't,z,y,x', 'frame': 1}"
+    values = smooth(0, 2, 3, 24, 20)
+    np.save(tmp_path / "a.npy", values)
+    assert check(tmp_path, "--source_options", options) == 0
+    out = capsys.readouterr().out
+    assert "a.npy: .npy image, 3 x 24 x 20, float64" in out
+    assert f'--source_options "{options}"' in out
+
+
+def test_what_readers_log_is_reported(tmp_path):
+    image = smooth(0, 40, 40)
+    image[3, 4] = 20  # a hot pixel
+    np.save(tmp_path / "a.npy", image)
+    assert "its maximum 20 is far above the value" in "\n".join(check_folder(tmp_path).warnings)
 
 
 def test_bundles_declare_what_they_take(tmp_path, monkeypatch):

@@ -41,9 +41,9 @@ def write_h5(path: Path, attributes: dict | None = None, /, **datasets: object) 
 
 
 def write_nifti(path: Path, values: np.ndarray) -> Path:
-    """Values are [height, width, slices, frames]."""
+    """Values are [width, height, slices, frames]."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nibabel.nifti1.Nifti1Image(values, np.eye(4))
+    image = nibabel.nifti1.Nifti1Image(values, np.diag([1.5, 1.25, 8.0, 1.0]))
     image.header.set_zooms((1.5, 1.25, 8.0, 0.04)[: values.ndim])
     image.header.set_xyzt_units("mm", "sec")
     nibabel.save(image, path)
@@ -113,9 +113,9 @@ def test_facts_of_a_nifti_file_of_four_axes(dtype, tmp_path):
     values = (1000 * series(0, (12, 10, 3, 4))).astype(dtype)
     facts = read_facts(write_nifti(tmp_path / "a.nii.gz", values))
     assert (facts.kind, facts.parts, facts.dtype) == ("series", ("truth",), np.dtype(dtype).name)
-    assert (facts.n_slices, facts.height, facts.width, facts.n_frames) == (3, 12, 10, 4)
+    assert (facts.n_slices, facts.height, facts.width, facts.n_frames) == (3, 10, 12, 4)
     assert (facts.low, facts.high) == (pytest.approx(values.min()), pytest.approx(values.max()))
-    assert facts.spacing_mm == (1.5, 1.25, 8.0)
+    assert facts.spacing_mm == (1.25, 1.5, 8.0)
     assert facts.frame_interval_s == pytest.approx(0.04)
 
 
@@ -153,7 +153,8 @@ def of_three_axes(folder: Path) -> None:
 
 
 def without_mask(folder: Path) -> None:
-    write_h5(folder / "bad.h5", kspace=series(0, (2, 3, 12, 10, 4)).astype(np.complex64))
+    kspace = series(0, (2, 3, 12, 10, 4)).astype(np.complex64)
+    write_h5(folder / "bad.h5", kspace=kspace, imagesTrue=series())
 
 
 def not_finite(folder: Path) -> None:
@@ -180,13 +181,13 @@ def lost_frame(folder: Path) -> None:
 
 PROBLEMS = {
     outside: "bad.h5:imagesTrue, series 0: expected values in [0, 1], got",
-    of_three_axes: "bad.h5:imagesTrue: expected [series, height, width, frames], got 3 dimensions",
+    of_three_axes: "bad.h5:imagesTrue: expected [series, height, width, frames], got [12, 10, 4]",
     without_mask: "bad.h5: no data set mask beside kspace",
-    not_finite: "bad.h5:imagesTrue, series 0: ",
+    not_finite: "bad.h5:imagesTrue: 57 of 480 values are NaN or infinite in [t 0:4, z 0:1, ",
     constant: "bad.h5: every series is constant (values from 0.5 to 0.5)",
     other_truth: "truth_bad.h5:imagesTrue",
     cut_nifti: "bad.nii: truncated",
-    lost_frame: "bad: expected as many frames in each of 2 slices, got [2, 3]",
+    lost_frame: "bad: expected as many images at each of 2 places, got 3 at that of IM001_s1 and 2 elsewhere",
 }
 
 

@@ -15,7 +15,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from common.data.files import split_suffix
+from common.io import split_suffix
 
 
 def check_weights(folder: Path) -> str:

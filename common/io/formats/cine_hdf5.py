@@ -16,6 +16,7 @@ from common.io.formats import hdf5
 from common.io.geometry import Geometry
 from common.io.hdf5_file import (
     KIND,
+    SUFFIXES,
     Hdf5Source,
     attributes_of,
     contents_of,
@@ -33,6 +34,7 @@ from common.io.spec import Spec
 RECON, TRUTH, PHASE, KSPACE, MASK = "imagesRecon", "imagesTrue", "phaseTrue", "kspace", "mask"
 IMAGES = ("input", "result", "truth")
 _SERIES = ("z", "y", "x", "t")
+_UNEVEN = 0.05  # of the mean interval of frames: by how much one may differ
 
 
 def recognises(path: Path) -> bool:
@@ -158,6 +160,37 @@ def _geometry(attributes: Mapping[str, Any], layout: Layout) -> Geometry:
     n_frames = layout.sizes[layout.axes.index("t")]
     times = None if interval is None else [n * interval for n in range(n_frames)]
     return Geometry.of_spacing(layout.axes, steps, "millimeter", frame_times_s=times)
+
+
+def series_attributes(files: Sequence[Path], geometry: Geometry) -> dict[str, Any]:
+    """What is known of the series of some files, under the names that their own results have.
+
+    Args:
+        files: the files, of which HDF5 files give their attributes.
+        geometry: place of the pixels and frames, for other files.
+
+    Returns:
+        ``pixel_size_mm`` (rows, columns), ``slice_distance_mm`` and ``frame_interval_s`` or, of uneven frames,
+        ``frame_times_s``, as far as they are known; and the attributes of the files.
+    """
+    found: dict[str, Any] = {}
+    *slices, y, x = geometry.spacing_mm
+    if y is not None and x is not None:
+        found["pixel_size_mm"] = [y, x]
+    if slices and slices[0] is not None:
+        found["slice_distance_mm"] = slices[0]
+    times = geometry.frame_times_s
+    if times is not None and len(times) > 1:
+        steps, interval = np.diff(times), (times[-1] - times[0]) / (len(times) - 1)
+        if np.ptp(steps) > _UNEVEN * interval:
+            found["frame_times_s"] = list(times)
+        else:
+            found["frame_interval_s"] = float(f"{interval:.9g}")  # times of day leave errors in the last digits
+    for path in files:
+        if path.suffix.lower() in SUFFIXES:
+            with open_hdf5(path) as file:
+                found |= {name: n for name, n in attributes_of(file, texts=True).items() if n is not None}
+    return found
 
 
 @dataclass(frozen=True)

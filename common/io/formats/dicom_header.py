@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -42,6 +43,9 @@ _PARTS = {
     "imaginary": {"I", "IMAGINARY"},
 }
 _DAY = 86400.0
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"
+# header of the element with the pixels, of uncompressed little-endian files: implicit, explicit
+_PLAIN = {"1.2.840.10008.1.2": struct.Struct("<4xI"), "1.2.840.10008.1.2.1": struct.Struct("<8xI")}
 _DECODERS = {  # functions of imagecodecs by transfer syntax
     "1.2.840.10008.1.2.4.50": "jpeg_decode",
     "1.2.840.10008.1.2.4.51": "jpeg_decode",
@@ -63,6 +67,7 @@ class DicomFrame:
         file: where it is.
         number: its place in the file, from 0.
         n_in_file: number of images in the file.
+        offset: place of the first pixel of the file; ``None`` if they need a decoder.
         series: ``SeriesInstanceUID``.
         description: of the series.
         size: (height, width).
@@ -86,6 +91,7 @@ class DicomFrame:
     file: Path
     number: int
     n_in_file: int
+    offset: int | None
     series: str
     description: str
     size: tuple[int, int]
@@ -105,7 +111,14 @@ class DicomFrame:
 
     def load(self) -> np.ndarray:
         """Stored values ``[height, width]``."""
-        values = _pixels(self)
+        if self.offset is None:
+            values = _decoded(self)
+        else:
+            with file_errors(self.file, KIND), open(self.file, "rb") as file:
+                count = self.size[0] * self.size[1]
+                file.seek(self.offset + self.number * count * self.dtype.itemsize)
+                octets = bytearray(file.read(count * self.dtype.itemsize))
+                values = _signed(np.frombuffer(octets, self.dtype.newbyteorder("<")).reshape(self.size), self)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
         if values.shape != self.size or values.dtype != self.dtype:
             raise DataError(
@@ -137,6 +150,7 @@ def read_frames(file: Path) -> list[DicomFrame]:
                 raise DataError(f"{file}: the data set is deflated; uncompress it, for instance with gdcmconv --raw")
             opened.seek(0)
             header = pydicom.dcmread(opened, stop_before_pixels=True, specific_tags=[*_TAGS, *ECHOES])
+            offset = _plain_offset(opened, str(header.file_meta.get("TransferSyntaxUID", "")))
         if "Rows" not in header:
             return []
         _check_image(file, header)
@@ -146,7 +160,20 @@ def read_frames(file: Path) -> list[DicomFrame]:
         if len(groups) != count:
             raise ValueError(f"{count} frames and {len(groups)} descriptions of frames")
         shared = _items((header.get("SharedFunctionalGroupsSequence") or [None])[0])
-        return [_frame(file, header, [*_items(group), *shared, header], n, count) for n, group in enumerate(groups)]
+        return [
+            _frame(file, offset, header, [*_items(group), *shared, header], n, count) for n, group in enumerate(groups)
+        ]
+
+
+def _plain_offset(file: Any, syntax: str) -> int | None:
+    """Place of the first pixel in a file that is read up to its pixels; ``None`` if they need a decoder."""
+    form = _PLAIN.get(syntax)
+    element = file.read(form.size) if form else b""
+    if form is None or len(element) < form.size or element[: len(_PIXEL_DATA)] != _PIXEL_DATA:
+        return None
+    length = form.unpack(element)[0]
+    place = int(file.tell())
+    return place if place + length <= file.seek(0, 2) else None
 
 
 def _items(group: Any) -> list[Any]:
@@ -158,9 +185,8 @@ def _get(items: Sequence[Any], *names: str) -> Any:
     """Value of the first name that one of the data sets has."""
     for name in names:
         for item in items:
-            value = item.get(name)
-            if value not in (None, ""):
-                return value
+            if name in item and item[name].value not in (None, ""):
+                return item[name].value
     return None
 
 
@@ -208,7 +234,7 @@ def _check_size(file: Path, header: Any, count: int) -> None:
     check_piece(n_bytes, stored, str(file))
 
 
-def _frame(file: Path, header: Any, items: Sequence[Any], number: int, count: int) -> DicomFrame:
+def _frame(file: Path, offset: int | None, header: Any, items: Sequence[Any], number: int, count: int) -> DicomFrame:
     signed, bits = bool(header.PixelRepresentation), int(header.get("BitsStored") or header.BitsAllocated)
     if not 1 <= bits <= header.BitsAllocated:
         raise ValueError(f"{bits} bits stored in {header.BitsAllocated}")
@@ -225,6 +251,7 @@ def _frame(file: Path, header: Any, items: Sequence[Any], number: int, count: in
         file=file,
         number=number,
         n_in_file=count,
+        offset=offset,
         series=str(header.get("SeriesInstanceUID", "")),
         description=str(header.get("SeriesDescription") or "no description"),
         size=(int(header.Rows), int(header.Columns)),
@@ -307,7 +334,7 @@ def _seconds(value: Any) -> float | None:
     return day * _DAY + int(text[:2]) * 3600 + int(text[2:4] or 0) * 60 + float(text[4:] or 0)
 
 
-def _pixels(frame: DicomFrame) -> np.ndarray:
+def _decoded(frame: DicomFrame) -> np.ndarray:
     """Pixels of a frame by pydicom, or by imagecodecs where pydicom has no decoder."""
     pydicom: Any = required("pydicom", "3.0", frame.file, "DICOM")
     with file_errors(frame.file, KIND):
@@ -326,7 +353,11 @@ def _pixels(frame: DicomFrame) -> np.ndarray:
         header = pydicom.dcmread(frame.file)
         pieces = pydicom.encaps.generate_frames(header.PixelData, number_of_frames=frame.n_in_file)
         values = np.asarray(getattr(imagecodecs, decoder)(next(islice(pieces, frame.number, None))))
-        if values.dtype.kind == "u" and frame.dtype.kind == "i":  # the code has no sign: that of the highest bit
-            unused = 8 * frame.dtype.itemsize - (frame.limits[1] + 1).bit_length()
-            values = (values.astype(frame.dtype) << unused) >> unused
-        return values.astype(frame.dtype)
+        return _signed(values, frame)
+
+
+def _signed(values: np.ndarray, frame: DicomFrame) -> np.ndarray:
+    """Values without what stands in bits beyond those stored, the highest of which is the sign of signed ones."""
+    unused = 8 * frame.dtype.itemsize - int(frame.limits[1] - frame.limits[0]).bit_length()
+    values = values.astype(frame.dtype, copy=False)
+    return (values << unused) >> unused if unused else values

@@ -49,12 +49,13 @@ def open_source(
     kind: str | None = None,
     dc: str | None = None,
     channel: int | None = None,
+    usual: str | None = None,
 ) -> Source:
     """Open a data set of an HDF5 file.
 
-    Axes are those of its attribute ``axes``; else two are y, x and three of real values z, y, x (t, y, x if a frame
-    interval is given); others must be named. The pixel size is that of the attribute ``element_size_um``. A data set
-    ``mask`` beside k-space is its mask.
+    Axes are those of its attribute ``axes``; else two are y, x and three of real values those of ``usual``, by default
+    z, y, x (t, y, x if a frame interval is given); others must be named. The pixel size is that of the attribute
+    ``element_size_um``. A data set ``mask`` beside k-space is its mask.
 
     Args:
         path: the file.
@@ -63,12 +64,15 @@ def open_source(
         kind: "image" or "kspace", for complex values.
         dc: see :class:`~common.io.kspace.KspaceSource`.
         channel: the entry of an axis "channel" to take.
+        usual: "z,y,x" or "t,y,x", for three axes of real values that the file does not name.
     """
+    if usual not in (None, "z,y,x", "t,y,x"):
+        raise ValueError(f"{path}: usual must be 'z,y,x' or 't,y,x', got {usual!r}; others are named by axes")
     file = open_hdf5(path)
     try:
         with file_errors(path, KIND):
             name, stored = _chosen(file, path, dataset)
-            source = _source(path, file, name, stored, axes, kind, channel)
+            source = _source(path, file, name, stored, axes, kind, channel, usual)
         source._keep(file)
     except BaseException:
         file.close()
@@ -113,6 +117,7 @@ def _source(
     axes: str | Sequence[str] | None,
     kind: str | None,
     channel: int | None,
+    usual: str | None,
 ) -> Hdf5Source:
     shape, dtype, title = tuple(dataset.shape), dtype_of(dataset), f"{path}:{name}"
     attributes = {**attributes_of(file), **attributes_of(dataset)}
@@ -121,7 +126,7 @@ def _source(
         layout = layout_of(shape[::-1], dtype, title, axes, channel, usual="y,x,z")
         layout = replace(layout, stored=layout.stored[::-1], shape=shape)
     else:
-        usual = "z,y,x" if interval is None else "t,y,x"
+        usual = usual or ("z,y,x" if interval is None else "t,y,x")
         layout = layout_of(shape, dtype, title, axes or _labels(attributes), channel, usual)
     times = None
     if "t" in layout.axes and interval is not None:

@@ -4,14 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
-from monai.transforms.utils import scale_affine
 
-from common.data import SliceReader, VolumeAssembler, atomic_path, open_slices
-from common.data.files import split_suffix
+from common.data import VolumeAssembler, open_slices, write_volume
+from common.io import split_suffix
 
 logger = logging.getLogger("recon")
 
@@ -42,23 +39,9 @@ class SaveSuperResolved:
             volume = self._volumes.add(path, int(where["slice"]), int(where["n_slices"]), image)
             if volume is not None:
                 stem, suffix = split_suffix(path)
-                with atomic_path(self.output_dir / f"{stem}_x{self.upscale}{suffix}") as temporary:
-                    _write(volume, open_slices(path, **self.options), temporary)
+                output = self.output_dir / f"{stem}_x{self.upscale}{suffix}"
+                write_volume(volume, open_slices(path, **self.options), output, upscale=self.upscale)
 
     def _finish(self, engine: Workflow) -> None:
         self._volumes.finish()
         logger.info(f"enlarged images are in {self.output_dir}")
-
-
-def _write(volume: np.ndarray, reader: SliceReader, path: Path) -> None:
-    """Write in the format that came; NIfTI with the new spacing, PNG and TIFF with the old pixel density."""
-    stored = volume.astype(np.float64) * reader.scale + reader.offset
-    if split_suffix(reader.path)[1].lower() not in (".nii", ".nii.gz"):
-        reader.stack.write(stored, path)
-        return
-    source: Any = nibabel.load(reader.path)
-    array = np.moveaxis(stored, 0, -1).astype(np.float32)
-    old_size = (reader.height, reader.width, reader.n_slices)
-    header = source.header.copy()
-    header.set_data_dtype(np.float32)
-    nibabel.save(type(source)(array, source.affine @ scale_affine(old_size, array.shape), header), path)

@@ -1,4 +1,4 @@
-"""Cine series from HDF5 and NIfTI: each layout gives the numbers that h5py and nibabel read."""
+"""Cine series from HDF5, NIfTI, DICOM and arrays: each layout gives the numbers that h5py and nibabel read."""
 
 import itertools
 import os
@@ -10,11 +10,14 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from dicom_series import OBLIQUE, write_series
 from helpers import numpy_ifft2c
+from pydicom.uid import MRImageStorage
 
+import common.data.series_reader
 from common.data import CineDataset, DataError, find_cine
-from common.data.cine import open_cine
 from common.data.loading import evaluation_loader, training_loader
+from common.data.series_reader import open_cine
 
 SHAPE = (3, 6, 5, 4)  # series, height, width, frames
 
@@ -129,14 +132,14 @@ def test_kspace_beside_a_truth_has_its_range(tmp_path):
     path = write(tmp_path / "a.h5", imagesTrue=random_series(), kspace=kspace, mask=mask)
     np.testing.assert_array_equal(read(path)["kspace"], kspace[:1])
     np.testing.assert_allclose(read(path, intensity_range=2)["kspace"], kspace[:1] / 2)
-    with pytest.raises(ValueError, match=r"a\.h5: .*has k-space; give a number"):
+    with pytest.raises(ValueError, match=r"a\.h5: intensity_range \[1, 2\] is for magnitudes, .*give one number"):
         open_cine(path, intensity_range=[1, 2])
     alone = write(tmp_path / "b.h5", {"max": 4.0}, kspace=kspace, mask=mask)
     np.testing.assert_allclose(read(alone)["kspace"], kspace[:1] / 4)
 
 
 def test_a_mask_or_phase_without_what_it_belongs_to_is_passed_over(tmp_path):
-    path = write(tmp_path / "a.h5", imagesRecon=random_series(), phaseTrue=np.ones(2), mask=np.ones(2))
+    path = write(tmp_path / "a.h5", imagesRecon=random_series(), phaseTrue=random_series(), mask=np.ones(2))
     assert read(path).keys() == {"recon"}
 
 
@@ -153,24 +156,63 @@ def test_a_slice_of_a_nifti_file_is_a_series(tmp_path, suffix):
     data = find_cine(tmp_path)
     assert [item["slice"] for item in data] == [0, 1, 2]
     for n, item in enumerate(CineDataset(data)):
-        np.testing.assert_allclose(item["truth"][0], stored[:, :, n] / stored.max(), rtol=1e-5)
+        expected = stored[:, :, n].transpose(1, 0, 2)  # the first axis of NIfTI runs along a row
+        np.testing.assert_allclose(item["truth"][0], expected / stored.max(), rtol=1e-5)
     assert item["intensity_range"].tolist() == [0, pytest.approx(stored.max())]
-    geometry = open_cine(path).source.geometry()
-    assert geometry.pixel_size_mm == (1.5, 1.25)
-    assert geometry.slice_distance_mm == 8
-    assert geometry.frame_interval_s == pytest.approx(0.04)
+    geometry = open_cine(path).geometry
+    assert geometry.spacing_mm == (8, 1.25, 1.5)
+    assert geometry.frame_times_s == pytest.approx([0, 0.04, 0.08, 0.12])
     np.testing.assert_array_equal(geometry.affine, image.affine)
 
 
 def test_a_nifti_file_of_three_axes_has_to_be_explained(tmp_path):
     path, values = tmp_path / "a.nii", random_series(0, (6, 5, 4))
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
-    with pytest.raises(DataError, match=r"a\.nii: expected 4 axes, x y z t .*got \[6, 5, 4\]; pass nifti_axes='xyt'"):
+    with pytest.raises(DataError, match=r"a\.nii: expected series of frames.*--source_options \"\{'axes': 'xyt'\}\""):
         find_cine(path)
-    (item,) = CineDataset(find_cine(path, nifti_axes="xyt"), nifti_axes="xyt")
-    np.testing.assert_allclose(item["truth"][0], values / values.max(), rtol=1e-6)
-    with pytest.raises(ValueError, match="nifti_axes must be"):
-        open_cine(path, nifti_axes="xyz")
+    options = {"source_options": {"axes": "xyt"}}
+    (item,) = CineDataset(find_cine(path, **options), **options)
+    np.testing.assert_allclose(item["truth"][0], values.transpose(1, 0, 2) / values.max(), rtol=1e-6)
+    with pytest.raises(ValueError, match="no option nifti_axes; it has axes"):
+        open_cine(path, source_options={"nifti_axes": "xyt"})
+
+
+def test_any_format_with_an_axis_of_time_is_read(tmp_path):
+    values = random_series(0, (4, 3, 6, 5))  # frames, slices, height, width
+    np.save(tmp_path / "heart.npy", values)
+    options = {"source_options": {"axes": "t,z,y,x"}}
+    data = find_cine(tmp_path, **options)
+    assert [(item["slice"], item["n_frames"]) for item in data] == [(0, 4), (1, 4), (2, 4)]
+    for n, item in enumerate(CineDataset(data, **options)):
+        np.testing.assert_allclose(item["truth"][0], values[:, n].transpose(1, 2, 0) / values.max(), rtol=1e-6)
+    np.save(tmp_path / "heart.npy", (values * np.exp(1j)).astype(np.complex64))
+    options["source_options"]["kind"] = "image"
+    item = CineDataset(data, **options)[1]
+    np.testing.assert_allclose(
+        item["truth"][0], values[:, 1].transpose(1, 2, 0) * np.exp(1j) / values.max(), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_kspace_without_a_mask_is_sampled_where_it_is_not_zero(tmp_path):
+    rng = np.random.default_rng(0)
+    kspace = (rng.normal(size=(4, 2, 6, 5)) + 1j * rng.normal(size=(4, 2, 6, 5))).astype(np.complex64)
+    sampled = rng.random((4, 1, 6, 5)) < 0.6
+    np.save(tmp_path / "scan.npy", kspace * sampled)
+    reader = open_cine(tmp_path / "scan.npy", source_options={"axes": "t,coil,y,x", "kind": "kspace"})
+    item = reader.read(0)
+    np.testing.assert_array_equal(item["mask"], sampled.transpose(1, 2, 3, 0))
+    peak = np.linalg.norm(numpy_ifft2c(kspace * sampled), axis=1).max()
+    assert reader.intensity_range == pytest.approx((0, peak), rel=1e-5)
+    np.testing.assert_allclose(item["kspace"], (kspace * sampled).transpose(1, 2, 3, 0) / peak, rtol=1e-5, atol=1e-7)
+
+
+def test_an_image_whose_axes_are_named_is_no_series(tmp_path):
+    path = write(tmp_path / "volume.h5", image=random_series(0, (4, 6, 5)))
+    assert open_cine(path).size == (6, 5, 4)
+    with h5py.File(path, "a") as file:
+        file["image"].attrs["axes"] = np.bytes_("z,y,x")
+    with pytest.raises(DataError, match=r"volume\.h5:image: expected series of frames.*got 4 x 6 x 5 \(z, y, x\)"):
+        find_cine(path)
 
 
 def test_the_real_series_reads(shared_data):
@@ -229,18 +271,28 @@ def bad_values(number):
 
 BAD_FILES = {
     "two shapes": ({"imagesTrue": random_series(), "imagesRecon": random_series()[:, 1:]}, r"imagesRecon: expected"),
-    "no data set": ({"images": random_series()}, "no data set imagesTrue or .* it holds images; rename"),
-    "nothing": ({}, "it holds nothing"),
-    "one frame": ({"imagesTrue": random_series()[..., :1]}, "expected series of 2 frames or more, .* got 1 frame; for"),
+    "no data set": ({"images": random_series()}, "images: .*can have its axes in several orders"),
+    "nothing": ({}, "expected one data set with rows and columns, found none"),
+    "one frame": ({"imagesTrue": random_series()[..., :1]}, "expected series of 2 frames or more, "),
     "one image": ({"image": random_series(0, (1, 6, 5))}, "got 1 frame"),
-    "no series": ({"imagesTrue": random_series()[:0]}, r"at least one pixel, got 0 of \[6, 5, 4\]"),
-    "three axes": ({"imagesTrue": random_series()[0]}, r"imagesTrue: expected \[series, .*got 3 dimensions"),
-    "two axes": ({"image": random_series()[0, 0]}, r"image: expected \[frames, height, width\], got \[5, 4\]"),
+    "no series": ({"imagesTrue": random_series()[:0]}, "imagesTrue: expected an image of at least one pixel"),
+    "three axes": ({"imagesTrue": random_series()[0]}, r"imagesTrue: expected \[series, .*got \[6, 5, 4\]"),
+    "two axes": (
+        {"image": random_series()[0, 0]},
+        r"image: expected series of frames, with an axis of time, got 5 x 4 \(y, x\)",
+    ),
     "complex truth": ({"imagesTrue": random_series() * 1j}, "expected real numbers, got complex"),
     "real k-space": ({"kspace": random_series(), "mask": random_series()}, "expected complex k-space, got float32"),
-    "no mask": ({"kspace": random_series() * 1j}, "no data set mask beside kspace; add one"),
-    "other mask": ({"kspace": random_series() * 1j, "mask": random_series()[0, 1:]}, r"mask: .*got \[5, 5, 4\]"),
-    "other k-space": ({"imagesTrue": random_series(), "kspace": random_series(0, (3, 2, 6, 4, 4)) * 1j}, "kspace: exp"),
+    "no mask": ({"imagesTrue": random_series(), "kspace": random_series() * 1j}, "no data set mask beside kspace; add"),
+    "kspace alone": ({"kspace": random_series() * 1j}, "kspace: an array .*several orders"),
+    "other mask": (
+        {"imagesTrue": random_series(), "kspace": random_series() * 1j, "mask": random_series()[0, 1:]},
+        "image and mask of different size",
+    ),
+    "other k-space": (
+        {"imagesTrue": random_series(), "kspace": random_series(0, (3, 2, 6, 4, 4)) * 1j},
+        r"imagesTrue: expected \[3, 6, 4, 4\].*as .*:kspace has",
+    ),
 }
 
 
@@ -255,20 +307,26 @@ def test_a_file_that_does_not_fit_is_found_at_once(tmp_path, case):
 
 
 BAD_SERIES = {
-    "NaN": ({"imagesTrue": bad_values(np.nan)}, "imagesTrue, series 1: 1 of 120 values are NaN or infinite"),
-    "inf": ({"imagesRecon": bad_values(-np.inf)}, "imagesRecon, series 1: 1 of 120 values are NaN or infinite"),
+    "NaN": ({"imagesTrue": bad_values(np.nan)}, r"imagesTrue: 1 of 120 values are NaN or infinite in \[t 0:4, z 1:2"),
+    "inf": (
+        {"imagesRecon": bad_values(-np.inf)},
+        r"imagesRecon: 1 of 120 values are NaN or infinite in \[t 0:4, z 1:2",
+    ),
     "too large": (
         {"imagesTrue": bad_values(255)},
         r"in \[0, 1\], got .* to 255; pass the value that is 1 as intensity",
     ),
     "negative": ({"imagesTrue": bad_values(-0.5)}, r"expected values in \[0, 1\], got -0.5 to"),
     "large input": ({"imagesRecon": bad_values(3)}, r"imagesRecon, series 1: expected values in \[0, 1\], got .* to 3"),
-    "signed": ({"imagesTrue": bad_values(-9).astype(np.int16)}, r"got values down to -9; .*intensity_range=\[low, h"),
+    "signed": (
+        {"imagesTrue": bad_values(-9).astype(np.int16)},
+        r"imagesTrue: has values down to -9; .*intensity_range=\[low, h",
+    ),
     "grey mask": (
         {"kspace": random_series() * 1j, "mask": random_series()},
-        "mask, series 1: expected a mask of 0 and",
+        "mask: expected a mask of 0 and one other value",
     ),
-    "empty mask": ({"kspace": random_series() * 1j, "mask": np.zeros(SHAPE)}, "got 1 values from 0.0 to 0.0"),
+    "empty mask": ({"kspace": random_series() * 1j, "mask": np.zeros(SHAPE)}, "mask: the mask samples nothing"),
     "two types": (
         {"imagesTrue": random_series(), "imagesRecon": np.ones(SHAPE, np.uint8)},
         "imagesRecon: expected the type float32 of the truth, got uint8; store both",
@@ -290,13 +348,13 @@ def test_values_that_do_not_fit_are_found_when_read(tmp_path, case):
 def test_pairs_that_do_not_fit_name_both_files(tmp_path):
     one = write(tmp_path / "input_test.h5", imagesRecon=random_series())
     other = write(tmp_path / "truth_test.h5", imagesTrue=random_series()[:2])
-    with pytest.raises(DataError, match=rf"{one}:imagesRecon: expected the shape \[2, .* of {other}:imagesTrue, got"):
+    with pytest.raises(DataError, match=rf"{one}:imagesRecon: expected the size \[2, .* of {other}:imagesTrue, got"):
         find_cine(tmp_path, "test")
     write(other, imagesRecon=random_series())
-    with pytest.raises(DataError, match=rf"{other}: no data set imagesTrue, it holds imagesRecon"):
+    with pytest.raises(DataError, match=rf"{other}:imagesRecon: expected the truth of {one}, got recon"):
         find_cine(tmp_path, "test")
     write(one, imagesTrue=random_series())
-    with pytest.raises(DataError, match=rf"{one}: no data set imagesRecon or kspace, it holds imagesTrue"):
+    with pytest.raises(DataError, match=rf"{one}:imagesTrue: expected aliased images .*got a truth"):
         find_cine(tmp_path, "test")
 
 
@@ -315,15 +373,14 @@ def test_a_truncated_file_is_named(tmp_path, name):
 def test_other_nifti_files_are_refused(tmp_path):
     for values, message in (
         (random_series(), None),
-        (random_series(0, (6, 5, 3, 1)), "got 1 frame; for single images"),
-        (random_series(0, (6, 5, 3, 4, 2)), r"expected 4 axes.*got \[6, 5, 3, 4, 2\]; split"),
-        (random_series().astype(np.complex64), "expected real numbers, got complex64"),
+        (random_series(0, (6, 5, 3, 1)), "expected series of frames, with an axis of time, got 3 x 5 x 6"),
+        (random_series(0, (6, 5, 3, 4, 2)), r"expected the axes x, y, z, t.*got the size \[6, 5, 3, 4, 2\]"),
     ):
         path = tmp_path / "a.nii"
         nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
         if message is None:
             assert len(find_cine(path)) == 5
-            with pytest.raises(DataError, match=rf"{path}: expected an HDF5 file beside the truths"):
+            with pytest.raises(DataError, match=rf"{path}: expected aliased images .*got a truth"):
                 open_cine(path, path)
             continue
         with pytest.raises(DataError, match=message):
@@ -340,7 +397,7 @@ def test_missing_and_empty_folders_say_where_data_comes_from(tmp_path):
         (("", None), "dataset_dir is not set"),
         ((tmp_path / "nowhere", "train"), "no folder .*nowhere"),
         ((tmp_path, "train"), r"no folder .*train and no file input_train\.h5"),
-        ((tmp_path, "test"), r"no file of \.h5, .*test"),
+        ((tmp_path, "test"), r"no image or volume .*\.h5, .*test"),
         ((tmp_path / "one.h5", "train"), r"one\.h5 has no folder train, it is one set; pass no split"),
     ):
         with pytest.raises(FileNotFoundError, match=rf"{message}.*; {hint}"):
@@ -348,8 +405,7 @@ def test_missing_and_empty_folders_say_where_data_comes_from(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"b\.h5: no such file"):
         find_cine(input_file=tmp_path / "b.h5")
     (tmp_path / "a.png").touch()
-    with pytest.raises(DataError, match=r"a\.png: unknown suffix"):
-        open_cine(tmp_path / "a.png")
+    assert len(find_cine(tmp_path)) == 3  # pictures are passed over
 
 
 @pytest.mark.parametrize("wrong", ["full", -1, 0, [1, 1], [0, 1, 2], float("nan"), [0, "a"]])
@@ -439,6 +495,76 @@ def test_only_the_series_asked_for_is_read(tmp_path, monkeypatch):
 def test_a_changed_file_is_noticed(tmp_path):
     path = write(tmp_path / "a.h5", imagesTrue=random_series())
     reader = open_cine(path)
+    reader.close()
     write(path, imagesTrue=random_series(0, (3, 7, 5, 4)))
     with pytest.raises(DataError, match=r"imagesTrue: changed since it was opened"):
         reader.read(0)
+
+
+def test_a_file_is_passed_over_once_for_its_range(tmp_path, monkeypatch):
+    write(tmp_path / "a.h5", imagesTrue=(100 * random_series()).astype(np.int16))
+    passes, found = [], common.data.series_reader.find_range
+    monkeypatch.setattr("common.data.series_reader.find_range", lambda *args: passes.append(args) or found(*args))
+    dataset = CineDataset(find_cine(tmp_path))
+    assert passes == []
+    assert len([*dataset, *dataset]) == 6
+    assert len(passes) == 1
+
+
+# DICOM
+
+INTERVAL_MS = 35.0
+ORIGIN = np.array([-120.0, 35.5, 400.0])
+NORMAL = np.cross(OBLIQUE[:3], OBLIQUE[3:])
+VALUES = np.random.default_rng(0).integers(1, 3000, (3, 6, 5, 4)).astype(np.uint16)  # slices, height, width, frames
+
+
+def write_cine(folder, values=VALUES, *, uids=("1.2.3",) * 3, **tags):
+    """One file a frame, whose names say nothing; by default all of one series."""
+    n_frames = values.shape[-1]
+    times = {"TriggerTime": [INTERVAL_MS * n for n in range(n_frames)], "InstanceNumber": list(range(n_frames))}
+    for index in reversed(range(len(values))):
+        own = {"SOPClassUID": MRImageStorage, "RescaleIntercept": 0, **times, "SeriesInstanceUID": uids[index], **tags}
+        place = tuple(ORIGIN + index * 8 * NORMAL)
+        write_series(folder, np.moveaxis(values[index], -1, 0), origin=place, step=0, series=f"s{index}", **own)
+    return folder
+
+
+def test_frames_of_dicom_files_are_ordered_by_slice_and_trigger_time(tmp_path):
+    write_cine(tmp_path / "heart")
+    data = find_cine(tmp_path)
+    assert [(item["path"], item["slice"]) for item in data] == [(str(tmp_path / "heart"), n) for n in range(3)]
+    for n, item in enumerate(CineDataset(data)):
+        np.testing.assert_allclose(item["truth"][0], VALUES[n] / VALUES.max(), rtol=1e-6)
+    geometry = open_cine(tmp_path / "heart").geometry
+    assert geometry.spacing_mm == pytest.approx((8, 0.7, 0.5))
+    assert np.diff(geometry.frame_times_s) == pytest.approx([INTERVAL_MS / 1000] * 3)
+    # independent of our code: the place of a voxel by the tags of its file
+    place = ORIGIN + 2 * 8 * NORMAL + 3 * 0.5 * np.array(OBLIQUE[:3]) + 4 * 0.7 * np.array(OBLIQUE[3:])
+    np.testing.assert_allclose(geometry.affine @ [3, 4, 2, 1], [*(place * [-1, -1, 1]), 1], atol=1e-5)
+
+
+def test_a_dicom_folder_alone_is_one_set_and_its_series_are_chosen_by_option(tmp_path):
+    write_cine(tmp_path, uids=["1.2.1", "1.2.2", "1.2.3"], RescaleSlope=2, RescaleIntercept=10)
+    assert len(find_cine(tmp_path)) == 3
+    assert open_cine(tmp_path).intensity_range == (0, 2 * VALUES.max() + 10)
+    options = {"source_options": {"series": "1.2.2"}}
+    (item,) = CineDataset(find_cine(tmp_path, **options), **options)
+    np.testing.assert_allclose(item["truth"][0], (2 * VALUES[1] + 10) / (2 * VALUES[1].max() + 10), rtol=1e-6)
+    with pytest.raises(FileNotFoundError, match="it is one set; pass no split"):
+        find_cine(tmp_path, "train")
+
+
+def test_dicom_files_without_several_frames_are_no_series(tmp_path):
+    write_cine(tmp_path / "volume", VALUES[..., :1], TriggerTime=0.0)
+    with pytest.raises(DataError, match=r"volume: expected series of frames, with an axis of time, got 3 x 6 x 5"):
+        find_cine(tmp_path)
+
+
+def test_damaged_pixels_name_the_file(tmp_path):
+    write_cine(tmp_path)
+    path = next(tmp_path.glob("*_s1"))
+    path.write_bytes(path.read_bytes()[:-20])
+    reader = open_cine(tmp_path)
+    with pytest.raises(DataError, match=path.name):
+        reader.read(1)

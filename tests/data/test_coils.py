@@ -11,11 +11,10 @@ import torch
 from helpers import numpy_fft2c, numpy_ifft2c
 from scipy.optimize import minimize
 
-from common.data import DataError, SliceDataset, find_slices, open_slices
-from common.data import readers as readers_module
-from common.data.arrays import Hdf5Stack
+from common.data import DataError, SliceDataset, find_slices, kspace_slices, open_slices
 from common.data.coils import emulated_weights
 from common.data.loading import evaluation_loader
+from common.io import Source
 from common.operators.coils import simulated_sensitivity_maps
 
 SHAPE, N_COILS = (3, 16, 12), 4
@@ -41,7 +40,7 @@ def header(encoded: tuple[int, int], recon: tuple[int, int]) -> str:
 def multi_coil_file(path: Path, images: np.ndarray, **datasets: np.ndarray) -> np.ndarray:
     kspace = numpy_fft2c(images).astype(np.complex64)
     with h5py.File(path, "w") as file:
-        file["kspace"] = kspace
+        file["kspace"], file.attrs["acquisition"] = kspace, "knee"
         for key, values in datasets.items():
             file[key] = values
     return kspace
@@ -84,20 +83,17 @@ def test_weights_are_found_while_gradients_are_off() -> None:
             np.testing.assert_array_equal(emulated_weights(values, np.linalg.norm(values, axis=1)), expected)
 
 
-def test_single_coil_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_several_coils_are_refused_with_the_options(tmp_path: Path) -> None:
     multi_coil_file(tmp_path / "a.h5", coil_images())
-    reason = r"a\.h5:kspace: expected single-coil .*got \[3, 4, 16, 12\].*coils='emulated' .*coils='multi'"
+    reason = r"a\.h5:kspace: expected k-space of one coil, got 4 x 3 x 16 x 12 .*--coils emulated .*--coils multi"
     with pytest.raises(DataError, match=reason) as caught:
         find_slices(str(tmp_path))
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="coils must be 'single', 'emulated' or 'multi', got 'all'"):
         open_slices(tmp_path / "a.h5", coils="all")
-    np.save(tmp_path / "b.npy", np.ones((4, 5)))
+    np.save(tmp_path / "b.npy", np.ones((7, 5)))
     with pytest.raises(ValueError, match=r"b\.npy: coils='multi' is for k-space, and this is an image"):
         open_slices(tmp_path / "b.npy", coils="multi")
-    np.save(tmp_path / "c.npy", np.ones((2, 3, 4, 5)))
-    with pytest.raises(DataError, match=r"c\.npy: expected images .*got \[2, 3, 4, 5\]"):
-        open_slices(tmp_path / "c.npy")
 
 
 def test_multi_coil_items(tmp_path: Path) -> None:
@@ -105,7 +101,7 @@ def test_multi_coil_items(tmp_path: Path) -> None:
     rss = np.linalg.norm(images, axis=1).astype(np.float32)
     kspace = multi_coil_file(tmp_path / "full.h5", images, reconstruction_rss=rss)
     multi_coil_file(tmp_path / "measured.h5", images, mask=MASK, reconstruction_rss=rss[:, 2:8, 2:8])
-    np.save(tmp_path / "plain.npy", kspace)
+    multi_coil_file(tmp_path / "plain.h5", images)
     full, measured, plain = (
         SliceDataset(find_slices(str(tmp_path), coils="multi"), coils="multi")[i] for i in (1, 4, 7)
     )
@@ -118,7 +114,7 @@ def test_multi_coil_items(tmp_path: Path) -> None:
     np.testing.assert_array_equal(measured["mask"].numpy(), np.tile(MASK, (1, 16, 1)))
     zero_filled = np.linalg.norm(numpy_ifft2c(numpy_fft2c(images) * MASK), axis=1)
     np.testing.assert_allclose(measured["kspace"].numpy(), kspace[1] * MASK / zero_filled.max(), atol=1e-6)
-    assert "image" not in measured  # neither of the k-space's nor of the recon size
+    np.testing.assert_allclose(measured["image"][0].numpy(), rss[1, 2:8, 2:8] / zero_filled.max(), rtol=1e-5)
 
 
 def test_a_reference_of_the_recon_size_is_the_image(tmp_path: Path) -> None:
@@ -173,7 +169,7 @@ def test_emulation_uses_measured_samples_alone(tmp_path: Path) -> None:
     images = coil_images()
     kspace = multi_coil_file(tmp_path / "full.h5", images, mask=MASK)
     with h5py.File(tmp_path / "zeros.h5", "w") as file:
-        file["kspace"], file["mask"] = kspace * MASK, MASK
+        file["kspace"], file["mask"], file.attrs["acquisition"] = kspace * MASK, MASK, "knee"
     one, other = SliceDataset(find_slices(str(tmp_path), coils="emulated"), coils="emulated")[0:6:3]
     assert one["kspace"].shape == (1, 16, 12)
     assert torch.equal(one["kspace"], other["kspace"])
@@ -193,15 +189,16 @@ def test_emulation_fits_the_recon_size(tmp_path: Path) -> None:
 
 def test_slices_are_read_one_by_one_and_weights_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     multi_coil_file(tmp_path / "a.h5", coil_images((20, 8, 6)))
-    loads: list[int] = []
-    load = Hdf5Stack.load
-    monkeypatch.setattr(Hdf5Stack, "load", lambda self, index: loads.append(index) or load(self, index))
+    slices: list[int] = []
+    read = Source.read
+    monkeypatch.setattr(Source, "read", lambda self, region=None: slices.append(region[1].start) or read(self, region))
     open_slices(tmp_path / "a.h5", coils="multi", intensity_range=1).read(7)
-    assert loads == [7]
-    loads.clear()
+    assert slices == [7]
+    slices.clear()
+    reader = open_slices(tmp_path / "a.h5", coils="emulated", intensity_range=1)
     for index in (5, 6):
-        open_slices(tmp_path / "a.h5", coils="emulated", intensity_range=1).read(index)
-    assert loads == [5, 0, 3, 5, 8, 11, 14, 16, 19, 6]
+        reader.read(index)
+    assert slices == [5, 0, 3, 5, 8, 11, 14, 16, 19, 6]
 
 
 def test_only_so_many_pixels_are_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,8 +209,8 @@ def test_only_so_many_pixels_are_fitted(tmp_path: Path, monkeypatch: pytest.Monk
         fitted.append(len(values))
         return emulated_weights(values, target)
 
-    monkeypatch.setattr(readers_module, "emulated_weights", counted)
-    monkeypatch.setattr(readers_module, "_FITTED_PIXELS", 301)
+    monkeypatch.setattr(kspace_slices, "emulated_weights", counted)
+    monkeypatch.setattr(kspace_slices, "_FITTED_PIXELS", 301)
     open_slices(tmp_path / "a.h5", coils="emulated").read(0)
     assert fitted == [300]
 
