@@ -153,7 +153,7 @@ def expected(mixed: Path, network: LightCascade) -> dict[tuple[str, int], Evalua
         slices = {("head.png", 0): simulated(network, np.asarray(picture) / 255, "head.png")}
     volume = nibabel.load(mixed / "volume.nii.gz").get_fdata()  # type: ignore[attr-defined]
     for index in range(2):
-        image = volume[..., index] / volume.max()
+        image = volume[..., index].T / volume.max()  # the first axis of NIfTI runs along a row
         slices["volume.nii.gz", index] = simulated(network, image, "volume.nii.gz")
     with h5py.File(mixed / "scan.h5") as file:
         scale = file.attrs["max"]
@@ -302,8 +302,8 @@ def test_inference_writes_each_file_in_its_own_format(
 
     source, result = nibabel.load(mixed / "volume.nii.gz"), nibabel.load(folder / "volume_recon.nii.gz")
     np.testing.assert_array_equal(result.affine, source.affine)  # type: ignore[attr-defined]
-    assert result.get_data_dtype() == np.float32  # type: ignore[attr-defined]
-    both = np.stack([magnitude["volume.nii.gz", index] for index in range(2)], axis=-1)
+    assert result.get_data_dtype() == source.get_data_dtype()  # type: ignore[attr-defined]
+    both = np.stack([magnitude["volume.nii.gz", index].T for index in range(2)], axis=-1)
     peak = source.get_fdata().max()  # type: ignore[attr-defined]
     np.testing.assert_allclose(result.get_fdata(), peak * both, atol=1e-3 * peak)  # type: ignore[attr-defined]
 
@@ -430,6 +430,7 @@ def write_kspace(path: Path, **more: NDArray) -> NDArray[np.complex64]:
     with h5py.File(path, "w") as file:
         for name, values in {"kspace": kspace, **more}.items():
             file[name] = values
+        file.attrs["acquisition"] = "AXT2"
     return kspace
 
 
@@ -440,9 +441,9 @@ def truncated_h5(folder: Path) -> list[str]:
     return []
 
 
-def h5_without_kspace(folder: Path) -> list[str]:
+def h5_without_an_image(folder: Path) -> list[str]:
     with h5py.File(folder / "other.h5", "w") as file:
-        file["image"] = smooth_image(0, 24, 20)
+        file["values"] = np.ones(5)
     return []
 
 
@@ -517,12 +518,12 @@ def malicious_zip(folder: Path) -> list[str]:
 
 BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (missing_folder, r"dataset_dir: no folder .*missing_folder; .*tools data make brain_mri"),
-    (empty_folder, r"dataset_dir: no file of \.png, .* in .*empty_folder; .*tools data make brain_mri"),
-    (text_called_png, r"note\.png: not a PNG image"),
+    (empty_folder, r"dataset_dir: no image or volume .*\.png, .* in .*empty_folder; .*tools data make brain_mri"),
+    (text_called_png, r"note\.png: cannot be read as a PNG, JPEG or BMP picture"),
     (truncated_h5, r"cut\.h5: cannot be read as an HDF5 file \(.*truncated"),
-    (h5_without_kspace, r"other\.h5: no data set 'kspace', it holds image"),
-    (nan_in_kspace, r"hole\.h5:kspace, slice 1: 1 of 480 values are NaN or infinite"),
-    (mask_of_other_size, r"different size: .*scan\.h5:kspace is \[2, 24, 20\] .*, .*scan\.h5:mask is \[1, 1, 19\]"),
+    (h5_without_an_image, r"other\.h5: expected one data set with rows and columns, found none"),
+    (nan_in_kspace, r"hole\.h5:kspace: 1 of 480 values are NaN or infinite in \[z 1:2"),
+    (mask_of_other_size, r"different size: .*scan\.h5:kspace is 2 x 24 x 20 .*, .*scan\.h5:mask is 1 x 19"),
     (mask_file_of_other_size, r"mask_20_24\.npy: the mask has shape \(20, 24\), but the images have \(24, 20\)"),
     (unknown_mask_family, r"unknown mask family 'zigzag'; choose one of .*radial"),
     (rate_0, r"must be in \(0, 1\], got 0;"),
