@@ -343,7 +343,7 @@ class GanTrainer(SupervisedTrainer):
         starts = (phase.learning_rate, phase.discriminator_learning_rate)
         for optimizer, start, own in zip(self._optimizers(), starts, self._learning_rates, strict=False):
             for group, rate in zip(optimizer.param_groups, own, strict=True):
-                group["lr"] = factor * (rate if start is None else rate * start / own[0])
+                group["lr"] = factor * (rate if start is None else start * (rate / own[0] if own[0] else 1.0))
 
     def _seed_iteration(self) -> None:
         if self.seed is None:

@@ -244,7 +244,9 @@ def test_inference_enlarges_each_file_in_its_own_format(enlarged: Path, scratch:
     before, after = nibabel.load(inputs / "volume.nii.gz"), nibabel.load(enlarged / "volume_x4.nii.gz")
     volume = before.get_fdata()  # type: ignore[attr-defined]
     assert after.shape == (104, 84, 2)  # type: ignore[attr-defined]
-    expected = np.stack([enlarge(network, volume[..., k] / volume.max()) for k in range(2)], axis=-1) * volume.max()
+    # the first axis of NIfTI is x, along a row
+    slices = [enlarge(network, volume[..., k].T / volume.max()).T for k in range(2)]
+    expected = np.stack(slices, axis=-1) * volume.max()
     np.testing.assert_allclose(after.get_fdata(), expected, atol=1)  # type: ignore[attr-defined]
     new = after.affine  # type: ignore[attr-defined]
     np.testing.assert_allclose(new[:3, :2], AFFINE[:3, :2] / 4)

@@ -322,8 +322,9 @@ def test_inference_enlarges_each_file_in_its_own_format(
     assert result.shape == (84, 72, 3)
     np.testing.assert_allclose(np.diag(result.affine), [0.0005, 0.0005, 0.002, 1], rtol=1e-5)
     for index in range(3):
-        expected = np.clip(255 * enlarged(network, stored[..., index] / 255), 0, 255)
-        np.testing.assert_allclose(result.get_fdata()[..., index], expected, atol=0.51)
+        # the first axis of NIfTI is x, along a row
+        expected = np.clip(255 * enlarged(network, stored[..., index].T / 255), 0, 255)
+        np.testing.assert_allclose(result.get_fdata()[..., index].T, expected, atol=0.51)
 
 
 # -- evaluation --------------------------------------------------------------------------------------------------
@@ -479,7 +480,7 @@ def nan_values(folder: Path) -> list[str]:
 BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (missing_folder, r"dataset_dir: no folder .*missing_folder; .*tools data make rock"),
     (empty_folder, r"dataset_dir: no image or volume .*empty_folder; .*tools data make rock"),
-    (text_called_png, r"note\.png: not a PNG image"),
+    (text_called_png, r"note\.png: cannot be read as a PNG"),
     (colour_image, r"photo\.png: .*grey"),
     (missing_weights, r"none\.pt: no such weights"),
     (weights_of_other_width, r"model\.pt: does not fit this configuration; use the width it was trained with"),
@@ -514,7 +515,7 @@ def test_bad_input_ends_inference_with_one_line(
             {"patch_size": 17},
             r"high-resolution image of at least 68 pixels .* for patch_size 17 at upscale 4, got 64",
         ),
-        ({"patch_size": {"pixel": 8}}, r"patch_size: expected a size for each phase of pixel, gan, got those of pixel"),
+        ({"patch_size": {"pixel": 8}}, r"patch_size: expected a value for each phase of pixel, gan, got those of pixel"),
         ({"batch_size": 5}, r"at least batch_size=5 training images, got 4; lower batch_size"),
         ({"perceptual_weights": "none.pth"}, r"no VGG19 weights at 'none\.pth'; .*configs/train_vgg\.json"),
         ({"initial_weights": "none.pt"}, r"none\.pt: no such weights"),
