@@ -9,18 +9,8 @@ import numpy as np
 
 from common.data.reader import SliceReader
 from common.errors import DataError
-from common.io import FORMATS, Spec, open_sink, split_suffix
+from common.io import FORMATS, Spec, open_sink, output_suffix, split_suffix
 from common.io.kspace import central
-
-_WRITTEN_AS = {
-    ".npz": ".npy",
-    ".mhd": ".mha",
-    ".nhdr": ".nrrd",
-    ".jpg": ".png",
-    ".jpeg": ".png",
-    ".bmp": ".png",
-}
-"""Suffixes that are read and not written, of formats that are."""
 
 
 def output_path(path: Path | str, output_dir: Path | str) -> Path:
@@ -31,7 +21,7 @@ def output_path(path: Path | str, output_dir: Path | str) -> Path:
     """
     stem, suffix = split_suffix(path)
     is_written = not suffix or any(suffix.lower() in one.suffixes and one.is_written for one in FORMATS)
-    return Path(output_dir) / f"{stem}_recon{_WRITTEN_AS.get(suffix.lower(), suffix) if is_written else '.h5'}"
+    return Path(output_dir) / f"{stem}_recon{output_suffix(suffix) if is_written else '.h5'}"
 
 
 def write_volume(

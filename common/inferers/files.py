@@ -16,7 +16,7 @@ from torch import nn
 from common.errors import DataError
 from common.inferers.streaming import StreamingInferer
 from common.inferers.tile_network import TileNetwork
-from common.io import DiskFullError, IntensityRange, format_of, split_suffix
+from common.io import DiskFullError, IntensityRange, format_of, output_suffix, split_suffix
 
 logger = logging.getLogger("recon")
 
@@ -142,7 +142,7 @@ class FileInferer(Inferer):
         if path.is_dir() and not suffix and (found := format_of(path)) and found.suffixes == (".zarr",):
             suffix = ".zarr"
         upscale = TileNetwork(network, self._enlarge.upscale, self._enlarge.halo).upscale
-        return f"{stem}_x{upscale}{suffix if self.suffix is None else self.suffix}"
+        return f"{stem}_x{upscale}{output_suffix(suffix) if self.suffix is None else self.suffix}"
 
     def _check_place(self, path: Path, output: Path) -> None:
         folder = path.absolute().parent.resolve()

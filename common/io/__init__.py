@@ -14,7 +14,16 @@ from common.io.intensity import (
     given_range,
     to_dtype,
 )
-from common.io.opening import FORMATS, SUFFIXES, format_of, natural_key, open_sink, open_source, split_suffix
+from common.io.opening import (
+    FORMATS,
+    SUFFIXES,
+    format_of,
+    natural_key,
+    open_sink,
+    open_source,
+    output_suffix,
+    split_suffix,
+)
 from common.io.sink import EncodedSink, FlatSink, OneArraySink, Sink
 from common.io.source import DecodedSource, RecentArrays, Source, files_digest
 from common.io.spec import AXES, Region, Spec
@@ -50,6 +59,7 @@ __all__ = [
     "natural_key",
     "open_sink",
     "open_source",
+    "output_suffix",
     "split_suffix",
     "to_dtype",
 ]

@@ -73,6 +73,17 @@ SUFFIXES = tuple(dict.fromkeys(suffix for one in FORMATS for suffix in one.suffi
 """All suffixes that can be read."""
 
 
+_WRITTEN_AS = {
+    ".npz": ".npy",
+    ".mhd": ".mha",
+    ".nhdr": ".nrrd",
+    ".jpg": ".png",
+    ".jpeg": ".png",
+    ".bmp": ".png",
+}
+"""Suffixes that are read and not written, of formats that are."""
+
+
 def split_suffix(path: Path | str, suffixes: Sequence[str] = SUFFIXES) -> tuple[str, str]:
     """Stem and known suffix of a file name: ``a.b.nii.gz`` -> ``("a.b", ".nii.gz")``; suffix "" if unknown.
 
@@ -83,6 +94,11 @@ def split_suffix(path: Path | str, suffixes: Sequence[str] = SUFFIXES) -> tuple[
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)], name[-len(suffix) :]
     return name, ""
+
+
+def output_suffix(suffix: str) -> str:
+    """Suffix of an output like an input of this suffix: the same, or of the same format one that is written."""
+    return _WRITTEN_AS.get(suffix.lower(), suffix)
 
 
 def natural_key(path: Path) -> tuple[list[tuple[int, int | str]], str]:
