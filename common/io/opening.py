@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from common.errors import DataError
@@ -40,8 +40,8 @@ class Format:
     any_name: bool = False
 
     def load(self) -> Any:
-        """Import the module; libraries of formats that are not used stay out of the process."""
-        return importlib.import_module(f"common.io.formats.{self.module}")
+        """Return the module; libraries of formats that are not used stay out of the process."""
+        return _modules()[self.module]
 
     @property
     def is_written(self) -> bool:
@@ -49,7 +49,50 @@ class Format:
         return hasattr(self.load(), "open_sink")
 
 
-# One line a format. Of formats that share a suffix, and of folders, the first that recognises the path is taken, and
+def _modules() -> dict[str, ModuleType]:
+    """Format modules by name, imported where they are needed: they import this module, too.
+
+    They are written out, and not imported by name, so that packaging finds them.
+    """
+    from common.io.formats import (
+        bart,
+        cine_hdf5,
+        dicom,
+        fastmri,
+        hdf5,
+        ismrmrd,
+        itk,
+        matlab,
+        nifti,
+        npy,
+        picture,
+        raw,
+        slices,
+        tiff,
+        zarr,
+    )  # fmt: skip
+
+    modules = (
+        bart,
+        cine_hdf5,
+        dicom,
+        fastmri,
+        hdf5,
+        ismrmrd,
+        itk,
+        matlab,
+        nifti,
+        npy,
+        picture,
+        raw,
+        slices,
+        tiff,
+        zarr,
+    )
+    return {module.__name__.rpartition(".")[2]: module for module in modules}
+
+
+# One line a format, and its module above. Of formats that share a suffix, and of folders, the first that recognises the path is taken, and
 # the last one for a suffix takes the rest.
 FORMATS = (
     Format("tiff", "TIFF", (".tif", ".tiff", ".btf")),

@@ -32,15 +32,10 @@ class ConsistentCine(nn.Module):
             sharing, to ``(batch, 2, height, width, frames)``.
         n_dc_iterations: steps of conjugate gradients of data consistency with several coils; one coil is exact.
         view_sharing: False starts from the zero-filled images, and networks see ``x_(i-1)`` alone.
-
-    Raises:
-        ValueError: if there is no network.
     """
 
     def __init__(self, networks: Sequence[nn.Module], n_dc_iterations: int = 8, view_sharing: bool = True) -> None:
         super().__init__()
-        if not networks:
-            raise ValueError("expected at least one network, got none; raise n_stages or n_cascades")
         self.view_sharing = view_sharing
         self.networks = nn.ModuleList(networks)
         self.consistency = SenseDataConsistency(n_dc_iterations)
@@ -106,6 +101,8 @@ class ConsistentCineUNet(ConsistentCine):
         n_dc_iterations: int = 8,
         view_sharing: bool = True,
     ) -> None:
+        if n_cascades < 1:
+            raise ValueError(f"n_cascades must be at least 1, got {n_cascades}")
         options = (
             network,
             width,
@@ -171,6 +168,8 @@ class LightCineCascade(ConsistentCine):
         n_dc_iterations: int = 4,
         view_sharing: bool = True,
     ) -> None:
+        if n_stages < 1:
+            raise ValueError(f"n_stages must be at least 1, got {n_stages}")
         in_channels = 4 if view_sharing else 2
         networks = [LightCorrection(in_channels, widths, shuffle) for _ in range(n_stages)]
         super().__init__(networks, n_dc_iterations, view_sharing)
