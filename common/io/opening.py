@@ -70,7 +70,7 @@ def _modules() -> dict[str, ModuleType]:
         slices,
         tiff,
         zarr,
-    )  # fmt: skip
+    )
 
     modules = (
         bart,
@@ -92,8 +92,8 @@ def _modules() -> dict[str, ModuleType]:
     return {module.__name__.rpartition(".")[2]: module for module in modules}
 
 
-# One line a format, and its module above. Of formats that share a suffix, and of folders, the first that recognises the path is taken, and
-# the last one for a suffix takes the rest.
+# One line a format, and its module above. Of formats that share a suffix, and of folders, the first that recognises the
+# path is taken, and the last one for a suffix takes the rest.
 FORMATS = (
     Format("tiff", "TIFF", (".tif", ".tiff", ".btf")),
     Format("nifti", "NIfTI", (".nii", ".nii.gz")),
