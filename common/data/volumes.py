@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def find_volumes(
     split: str | None = None,
     hint: str = "",
     intensity_range: IntensityRange = "auto",
-    **options: Any,
+    source_options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The data list of a folder of volumes: :func:`~common.data.find_images`, opened to see that they are volumes.
 
@@ -58,7 +58,7 @@ def find_volumes(
         split: a subfolder of it to look into.
         hint: what to do, appended to errors.
         intensity_range: as :class:`VolumeDataset` will have it, so that what does not fit is found here.
-        options: of :func:`~common.io.open_source`.
+        source_options: options of :func:`~common.io.open_source`, by name.
 
     Returns:
         ``[{"path": ..., "slice": 0, "n_slices": 1}, ...]``: a volume counts as one slice.
@@ -68,7 +68,7 @@ def find_volumes(
     """
     found = find_images(dataset_dir, split, hint)
     for item in found:
-        with open_source(item["path"], **options) as source:
+        with open_source(item["path"], **(source_options or {})) as source:
             image = one_image(source)
             if len(image.spec.shape) != 3:
                 raise DataError(
@@ -88,7 +88,7 @@ class VolumeDataset(CachedDataset):
         transform: applied to an item after reading.
         cache: whether to keep volumes in memory once read, before the transform.
         intensity_range: what becomes [0, 1], see :func:`~common.io.find_range`.
-        options: of :func:`~common.io.open_source`.
+        source_options: options of :func:`~common.io.open_source`, by name.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class VolumeDataset(CachedDataset):
         transform: Callable | None = None,
         cache: bool = False,
         intensity_range: IntensityRange = "auto",
-        **options: Any,
+        source_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(data, transform, cache)
         self.intensity_range = intensity_range
-        self.options = options
+        self.options = dict(source_options or {})
 
     def _read(self, entry: dict[str, Any]) -> dict[str, Any]:
         with open_source(entry["path"], **self.options) as source:

@@ -75,7 +75,12 @@ def test_an_image_is_no_volume(tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     (tmp_path / "b.raw").write_bytes(grey(3, 4, 5).tobytes())
     options: dict[str, Any] = {"shape": [3, 4, 5], "dtype": "uint8"}
-    assert VolumeDataset(find_volumes(tmp_path, **options), **options)[0]["image"].shape == (1, 4, 5, 3)
+    assert VolumeDataset(find_volumes(tmp_path, source_options=options), source_options=options)[0]["image"].shape == (
+        1,
+        4,
+        5,
+        3,
+    )
 
 
 # -- pairs -------------------------------------------------------------------------------------------------------------
