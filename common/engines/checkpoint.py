@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +14,10 @@ from monai.engines.workflow import Workflow
 from torch import nn
 
 from common.data.loading import ResumableSampler
+from common.engines.gan_trainer import GanTrainer
 from common.engines.termination import Termination
 from common.io.atomic import atomic_path
 from common.networks.weights import read_weights
-
-if TYPE_CHECKING:
-    from common.engines.gan_trainer import GanTrainer
 
 logger = logging.getLogger("recon")
 

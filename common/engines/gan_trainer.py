@@ -6,7 +6,8 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,16 +25,26 @@ from torch.optim.swa_utils import AveragedModel
 
 from common.engines.objective import Objective
 from common.engines.phases import Phase, PhaseSchedule
-from common.engines.termination import STATUS
+from common.engines.termination import STATUS, Termination
 from common.errors import NonFiniteLossError
 from common.losses.penalties import R1Penalty
 from common.networks.batch_norm import synchronise_batch_norm
 from common.networks.precision import Autocast, has_bfloat16_units, resolve_precision, set_memory_format
 
-if TYPE_CHECKING:
-    from common.engines.checkpoint import TrainingCheckpoint
-
 logger = logging.getLogger("recon")
+
+
+class Checkpoint(Protocol):
+    """Interface of what keeps the state of a training, see :class:`~common.engines.TrainingCheckpoint`."""
+
+    directory: Path
+    termination: Termination
+
+    def attach(self, trainer: GanTrainer) -> None:
+        """Register on a trainer."""
+
+    def restore(self, trainer: GanTrainer) -> bool:
+        """Load the newest state into a trainer; return True if there was one."""
 
 
 class GanTrainer(SupervisedTrainer):
@@ -107,7 +118,7 @@ class GanTrainer(SupervisedTrainer):
         accumulation_steps: int = 1,
         compile: bool = False,
         compile_kwargs: dict | None = None,
-        checkpoint: TrainingCheckpoint | None = None,
+        checkpoint: Checkpoint | None = None,
         seed: int | None = 0,
         prepare_batch: Callable = default_prepare_batch,
         inferer: Inferer | None = None,

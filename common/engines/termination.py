@@ -6,12 +6,9 @@ import logging
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
 
 import torch.distributed as dist
-
-if TYPE_CHECKING:
-    from common.engines.gan_trainer import GanTrainer
+from ignite.engine import Engine
 
 logger = logging.getLogger("recon")
 STATUS = 128 + signal.SIGTERM
@@ -47,7 +44,7 @@ class Termination:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
 
-    def end(self, trainer: GanTrainer) -> None:
+    def end(self, trainer: Engine) -> None:
         """End the training if it was asked for; its state is saved."""
         if self.asked:
             logger.info(f"stopped by SIGTERM, saved after iteration {trainer.state.iteration}")

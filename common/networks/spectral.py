@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from common.engines.gan_trainer import GanTrainer
 
 _POWER_ITERATIONS = 4
 
@@ -49,12 +45,12 @@ class SpectralProjection:
         ]
         self.bound = bound
 
-    def attach(self, trainer: GanTrainer) -> None:
+    def attach(self, trainer: Engine) -> None:
         """Register on a trainer."""
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     @torch.no_grad()
-    def __call__(self, trainer: GanTrainer | None = None) -> None:
+    def __call__(self, trainer: Engine | None = None) -> None:
         """Project all weights."""
         for weight in self.weights:
             if not weight.requires_grad:  # not trained

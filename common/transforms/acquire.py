@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +14,7 @@ from common.operators.acquisition import SingleCoilAcquisition
 from common.operators.fourier import complex_to_channels, ifft2c
 from common.operators.masks import MaskSource
 from common.operators.measurement import pack_measurement
-
-if TYPE_CHECKING:
-    from common.engines.gan_trainer import GanTrainer
+from common.transforms.phase_value import PhasedTrainer
 
 
 class SeededAcquisition:
@@ -45,7 +43,7 @@ class SeededAcquisition:
         self.noise_std = noise_std
         self.by_file = by_file
 
-    def attach(self, trainer: GanTrainer) -> None:
+    def attach(self, trainer: PhasedTrainer) -> None:
         """Let an augmentation that follows the phases of a training know its trainer."""
         attach = getattr(self.augmentation, "attach", None)
         if attach is not None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from common.transforms.crops import PhaseValue, cropped, draw_generator, random_corners
-
-if TYPE_CHECKING:
-    from common.engines.gan_trainer import GanTrainer
+from common.transforms.crops import cropped, draw_generator, random_corners
+from common.transforms.phase_value import PhasedTrainer, PhaseValue
 
 
 class PrepareClasses:
@@ -40,7 +38,7 @@ class PrepareClasses:
         self.contrast = contrast
         self.brightness = brightness
 
-    def attach(self, trainer: GanTrainer) -> None:
+    def attach(self, trainer: PhasedTrainer) -> None:
         """Follow the phases of a trainer; called by it for each of its ``train_handlers``."""
         self.patch_size.attach(trainer)
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from common.transforms.crops import PhaseValue
-
-if TYPE_CHECKING:
-    from common.engines.gan_trainer import GanTrainer
+from common.transforms.phase_value import PhasedTrainer, PhaseValue
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -61,7 +57,7 @@ class Reduce:
     def __init__(self, factor: int | Mapping[str, int]) -> None:
         self.factor = PhaseValue(factor, "factor")
 
-    def attach(self, trainer: GanTrainer) -> None:
+    def attach(self, trainer: PhasedTrainer) -> None:
         """Follow the phases of a trainer."""
         self.factor.attach(trainer)
 
@@ -91,7 +87,7 @@ class InOrder:
     def __init__(self, augmentations: Sequence[Augmentation]) -> None:
         self.augmentations = tuple(augmentations)
 
-    def attach(self, trainer: GanTrainer) -> None:
+    def attach(self, trainer: PhasedTrainer) -> None:
         """Let those that follow the phases of a training know its trainer."""
         for augmentation in self.augmentations:
             if hasattr(augmentation, "attach"):

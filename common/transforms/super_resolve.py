@@ -5,17 +5,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.errors import DataError
 from common.operators.degradation import Degradation
-from common.transforms.crops import PhaseValue, cropped, draw_generator, random_corners
-
-if TYPE_CHECKING:
-    from common.engines.gan_trainer import GanTrainer
+from common.transforms.crops import cropped, draw_generator, random_corners
+from common.transforms.phase_value import PhasedTrainer, PhaseValue
 
 
 class PrepareSuperResolution:
@@ -82,7 +80,7 @@ class PrepareSuperResolution:
         self.margin = margin
         self.candidates = candidates
 
-    def attach(self, trainer: GanTrainer) -> None:
+    def attach(self, trainer: PhasedTrainer) -> None:
         """Follow the phases of a trainer; called by the one that this is the ``prepare_batch`` of."""
         self.patch_size.attach(trainer)
 
