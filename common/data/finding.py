@@ -8,6 +8,7 @@ from pathlib import Path
 from common.io import FORMATS, SUFFIXES, natural_key, split_suffix
 from common.io.formats import dicom, slices
 from common.io.masks import ENDING as MASK_ENDING
+from common.io.opening import module_of
 
 POINT_TO_DATA = "point dataset_dir to a folder of data files"
 PREVIEWS = (".jpg", ".jpeg", ".bmp")
@@ -80,7 +81,7 @@ def find_images(dataset_dir: Path | str | None, split: str | None = None, hint: 
 
 def is_one_volume(folder: Path) -> bool:
     """Return True for a folder in a format whose folders hold nothing else, such as Zarr and DICOM."""
-    return any(one.in_folders and one.module != "slices" and one.load().recognises(folder) for one in FORMATS)
+    return any(one.in_folders and one.module != "slices" and module_of(one).recognises(folder) for one in FORMATS)
 
 
 def _radiographs(folder: Path) -> list[Path]:

@@ -27,6 +27,7 @@ from common.io import (
     open_source,
 )
 from common.io.formats.cine_hdf5 import RECON
+from common.io.opening import module_of
 from common.operators.coils import root_sum_of_squares
 from common.operators.fourier import ifft2c
 from common.operators.series import frames_to_batch
@@ -273,7 +274,7 @@ def _common_size(path: Path, parts: Mapping[Part, Source]) -> list[int]:
 def _without_time(path: Path, source: Source) -> str:
     found = format_of(path)
     hint = "give the series with its frames"
-    if found is not None and "axes" in inspect.signature(found.load().open_source).parameters:
+    if found is not None and "axes" in inspect.signature(module_of(found).open_source).parameters:
         example = "xyt" if found.module == "nifti" else "t,y,x"
         hint = f"if another axis is time, name the axes: --source_options \"{{'axes': '{example}'}}\""
     return f"{source.name}: expected series of frames, with an axis of time, got {source.spec}; {hint}"

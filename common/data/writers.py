@@ -9,8 +9,9 @@ import numpy as np
 
 from common.data.reader import SliceReader
 from common.errors import DataError
-from common.io import FORMATS, Spec, open_sink, output_suffix, split_suffix
+from common.io import Spec, open_sink, output_suffix, split_suffix
 from common.io.kspace import central
+from common.io.naming import WRITTEN
 
 
 def output_path(path: Path | str, output_dir: Path | str) -> Path:
@@ -20,8 +21,8 @@ def output_path(path: Path | str, output_dir: Path | str) -> Path:
     format that is only read, such as MATLAB, becomes ``.h5``.
     """
     stem, suffix = split_suffix(path)
-    is_written = not suffix or any(suffix.lower() in one.suffixes and one.is_written for one in FORMATS)
-    return Path(output_dir) / f"{stem}_recon{output_suffix(suffix) if is_written else '.h5'}"
+    written = output_suffix(suffix)
+    return Path(output_dir) / f"{stem}_recon{written if written.lower() in ('', *WRITTEN) else '.h5'}"
 
 
 def write_volume(

@@ -14,16 +14,8 @@ from common.io.intensity import (
     given_range,
     to_dtype,
 )
-from common.io.opening import (
-    FORMATS,
-    SUFFIXES,
-    format_of,
-    natural_key,
-    open_sink,
-    open_source,
-    output_suffix,
-    split_suffix,
-)
+from common.io.naming import FORMATS, SUFFIXES, natural_key, output_suffix, split_suffix
+from common.io.opening import format_of, open_sink, open_source
 from common.io.sink import EncodedSink, FlatSink, OneArraySink, Sink
 from common.io.source import DecodedSource, RecentArrays, Source, files_digest
 from common.io.spec import AXES, Region, Spec

@@ -7,7 +7,8 @@ from pathlib import Path
 from common.errors import DataError
 from common.io.formats import npy
 from common.io.kspace import Mask
-from common.io.opening import open_source, split_suffix
+from common.io.naming import split_suffix
+from common.io.opening import open_source
 from common.io.source import Source
 from common.io.spec import Spec
 

@@ -60,7 +60,7 @@ def test_types_that_png_cannot_hold(tmp_path: Path) -> None:
     huge = replace(spec, shape=(12000, 12800), dtype=np.dtype("u2"))
     with pytest.raises(DataError, match=r"12000 x 12800 pixels are too many for a PNG; .*--output_suffix .tif"):
         open_sink(tmp_path / "a.png", huge)
-    with pytest.raises(DataError, match=r".jpg is read and not written"):
+    with pytest.raises(DataError, match=r"a.jpg: .jpg is not written"):
         open_sink(tmp_path / "a.jpg", spec)
 
 

@@ -16,7 +16,7 @@ from common.io.formats.dicom_header import KIND, DicomFrame, is_dicom, read_fram
 from common.io.formats.dicom_order import DicomSeries, arrange
 from common.io.geometry import Geometry
 from common.io.intensity import Intensity
-from common.io.opening import natural_key, split_suffix
+from common.io.naming import natural_key, split_suffix
 from common.io.sink import Sink
 from common.io.source import RecentArrays, Source
 from common.io.spec import Region, Spec

@@ -233,15 +233,12 @@ class ItkSink(OneArraySink):
     """One file: a header, and the values, uncompressed and little-endian. An image with an orientation has three axes.
 
     Raises:
-        DataError: for images of other axes or types, and for ``.mhd`` and ``.nhdr``, whose values are another file.
+        DataError: for images of other axes or types.
     """
 
     def __init__(self, path: Path, spec: Spec) -> None:
         super().__init__(path, spec)
         self._is_meta = path.suffix.lower() in _META
-        if path.suffix.lower() not in (".mha", ".nrrd"):
-            one = ".mha" if self._is_meta else ".nrrd"
-            raise DataError(f"{path}: written as one file, header and values; choose --output_suffix {one}")
         if set(spec.axes) - {"z", "y", "x"} or spec.dtype.str[1:] not in _META_TYPES:
             raise DataError(f"{path}: holds images and volumes of real numbers, got {spec}; choose another format")
         self._header = self._meta_header() if self._is_meta else self._nrrd_header()

@@ -14,7 +14,7 @@ from common.io.flat import FlatArray
 from common.io.geometry import Geometry
 from common.io.kspace import Mask, as_kspace, known_companions, listed
 from common.io.layout import FlatLayoutSource, Layout, kind_of, layout_of
-from common.io.opening import split_suffix
+from common.io.naming import split_suffix
 from common.io.sink import OneArraySink, Sink
 from common.io.source import DecodedSource, Source
 from common.io.spec import Spec
@@ -137,8 +137,6 @@ class _PackedSource(DecodedSource):
 
 def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
     """Open a writer of a NumPy array, axes in the order of the spec; values with a slope as what they stand for."""
-    if split_suffix(path)[1].lower() == ".npz":
-        raise DataError(f"{path}: .npz is not written; choose .npy")
     return NpySink(path, spec.as_meant())
 
 

@@ -115,15 +115,13 @@ class PictureSink(EncodedSink):
     """A PNG of 8 or 16 bits, encoded when all values are written.
 
     Raises:
-        DataError: for other types, more than one slice, another suffix, or more than 2^27 pixels.
+        DataError: for other types, more than one slice, or more than 2^27 pixels.
     """
 
     suffix = ".png"
 
     def __init__(self, path: Path, spec: Spec) -> None:
         super().__init__(path, spec)
-        if path.suffix.lower() != ".png":
-            raise DataError(f"{path}: {path.suffix} is read and not written, as it loses values; choose a .png or .tif")
         if len(spec.shape) != 2:
             raise DataError(f"{path}: expected a folder, without a suffix, or a .tif for {spec}; choose one of them")
         check_picture(path, spec)

@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import DataError
 from common.io.formats import picture, tiff
 from common.io.geometry import Geometry
-from common.io.opening import natural_key, split_suffix
+from common.io.naming import natural_key, split_suffix
 from common.io.sink import EncodedSink, Sink
 from common.io.source import DecodedSource, Source
 from common.io.spec import Spec
