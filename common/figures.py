@@ -10,14 +10,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+from common.io.atomic import atomic_path
+from common.metrics import Protocol, get_protocol
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from torch import Tensor
-
-from common.io.atomic import atomic_path
-from common.metrics import Protocol, get_protocol
 
 Image = np.ndarray | Tensor
 

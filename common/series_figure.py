@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common.figures import CaseImages
+from common.metrics import get_protocol
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
-
-from common.figures import CaseImages
-from common.metrics import get_protocol
 
 _PANEL_INCHES = 2.2
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import Dataset
-from PIL import Image
-
 from common.errors import DataError, file_errors
 from common.io import natural_key
+from monai.data import Dataset
+from PIL import Image
 
 CLASS_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-
 from common.data.coils import emulated_weights
 from common.errors import DataError
 from common.io import Source

@@ -76,12 +76,7 @@ class CaseBatchSampler(BatchSampler):
 
 
 def training_loader(
-    dataset: Dataset,
-    batch_size: int,
-    num_workers: int = 0,
-    shuffle: bool = True,
-    seed: int = 0,
-    repeats: int = 1,
+    dataset: Dataset, batch_size: int, num_workers: int = 0, shuffle: bool = True, seed: int = 0, repeats: int = 1
 ) -> DataLoader:
     """A loader of full batches in a resumable order.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from common.data.coils import Coils
 from common.data.finding import mask_path
 from common.data.kspace_slices import KspaceSlices, read_slice, source_key
@@ -168,11 +167,7 @@ def open_slices(
                 "centred"
             )
         return SliceReader(
-            source,
-            intensity_range=intensity_range,
-            mask=mask,
-            coils=coils,
-            remove_oversampling=remove_oversampling,
+            source, intensity_range=intensity_range, mask=mask, coils=coils, remove_oversampling=remove_oversampling
         )
     except BaseException:
         source.close()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from common.data.cached import CachedDataset
 from common.data.finding import POINT_TO_DATA, data_folder, find_files
 from common.data.series_reader import CineReader, open_cine

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-
 from common.errors import DataError
 from common.io import (
     AXES,

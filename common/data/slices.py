@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from common.data.cached import CachedDataset
 from common.data.finding import find_files
 from common.data.reader import SliceReader, open_slices

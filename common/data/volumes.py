@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from common.data.cached import CachedDataset
 from common.data.finding import find_images
 from common.errors import DataError
 from common.io import IntensityRange, Source, find_range, open_source
+from torch import Tensor
 
 
 def one_image(source: Source) -> Source:

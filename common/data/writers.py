@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-
 from common.data.reader import SliceReader
 from common.errors import DataError
 from common.io import Spec, open_sink, output_suffix, split_suffix
@@ -26,11 +25,7 @@ def output_path(path: Path | str, output_dir: Path | str) -> Path:
 
 
 def write_volume(
-    volume: np.ndarray,
-    like: SliceReader,
-    path: Path | str,
-    dtype: np.dtype | type | None = None,
-    upscale: int = 1,
+    volume: np.ndarray, like: SliceReader, path: Path | str, dtype: np.dtype | type | None = None, upscale: int = 1
 ) -> Path:
     """Write a reconstruction in the units, with the geometry and all else of its input that the format can hold.
 

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-from torch import nn
-
 from common.data.loading import ResumableSampler
 from common.engines.gan_trainer import GanTrainer
 from common.engines.termination import Termination
 from common.io.atomic import atomic_path
 from common.networks.weights import read_weights
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import nn
 
 logger = logging.getLogger("recon")
 

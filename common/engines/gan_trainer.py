@@ -12,6 +12,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 import torch.distributed as dist
+from common.engines.objective import Objective
+from common.engines.phases import Phase, PhaseSchedule
+from common.engines.termination import STATUS, Termination
+from common.errors import NonFiniteLossError
+from common.losses.penalties import R1Penalty
+from common.networks.batch_norm import synchronise_batch_norm
+from common.networks.precision import Autocast, has_bfloat16_units, resolve_precision, set_memory_format
 from ignite.metrics import Metric
 from monai.engines import SupervisedTrainer, default_metric_cmp_fn, default_prepare_batch
 from monai.engines.utils import IterationEvents
@@ -22,14 +29,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
 from torch.optim.swa_utils import AveragedModel
-
-from common.engines.objective import Objective
-from common.engines.phases import Phase, PhaseSchedule
-from common.engines.termination import STATUS, Termination
-from common.errors import NonFiniteLossError
-from common.losses.penalties import R1Penalty
-from common.networks.batch_norm import synchronise_batch_norm
-from common.networks.precision import Autocast, has_bfloat16_units, resolve_precision, set_memory_format
 
 logger = logging.getLogger("recon")
 

@@ -14,11 +14,7 @@ from common.handlers.phase_weights import PhaseWeights
 from common.handlers.progress import Progress
 from common.handlers.sampled_volumes import SaveSampledVolumes
 from common.handlers.save_reconstructions import SaveReconstructions
-from common.handlers.super_resolution import (
-    SuperResolutionPanels,
-    SuperResolutionTable,
-    TensorBoardSuperResolution,
-)
+from common.handlers.super_resolution import SuperResolutionPanels, SuperResolutionTable, TensorBoardSuperResolution
 from common.handlers.training_log import TrainingLog
 from common.handlers.validation import AdversarialModel, Validation
 

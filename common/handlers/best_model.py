@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import torch
+from common.io.atomic import atomic_path
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
-
-from common.io.atomic import atomic_path
 
 
 class BestModel:

@@ -10,14 +10,13 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Engine, Events
-from torch import Tensor
-
 from common.metrics.protocol_metric import image_from_channels
 from common.metrics.protocols import Protocol, get_protocol
 from common.metrics.report import write_csv
 from common.metrics.table import MetricTable
 from common.operators.zero_filled import zero_filled_image
+from ignite.engine import Engine, Events
+from torch import Tensor
 
 
 class CaseTableHandler:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from torch import Tensor
-
 from common.figures import RECONSTRUCTION, CaseImages, save_figure
 from common.handlers.panels import PanelHandler, TensorBoardPanelHandler, on_cpu
 from common.metrics import aliased_series
 from common.metrics.protocol_metric import image_from_channels
 from common.panel_files import PanelIndex
 from common.series_figure import SeriesImages, frame_over_profile, series_error_scale, series_figure
+from torch import Tensor
 
 ALIASED = "aliased"
 

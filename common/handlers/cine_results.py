@@ -10,15 +10,14 @@ from typing import Any, cast
 import ignite.distributed as idist
 import numpy as np
 import torch
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-from torch import Tensor
-
 from common.data.series_reader import CineReader, open_cine
 from common.errors import DataError
 from common.io import IntensityRange, open_sink, split_suffix
 from common.io.formats.cine_hdf5 import IMAGES, ResultSeries, series_attributes, write_results
 from common.operators.series import aliased_magnitude
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import Tensor
 
 logger = logging.getLogger("recon")
 

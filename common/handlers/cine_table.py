@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import cast
 
 import ignite.distributed as idist
-from ignite.engine import Engine
-from torch import Tensor
-
 from common.handlers.case_table import CaseTableHandler
 from common.metrics import CaseRow, Protocol, get_protocol, series_without_network, write_csv
 from common.metrics.protocols import series_frames
+from ignite.engine import Engine
+from torch import Tensor
 
 _Place = tuple[str, int, str]  # path, slice, method
 

@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-from numpy.typing import NDArray
-from torch import Tensor
-
 from common.errors import DataError, file_errors
 from common.handlers.save_reconstructions import magnitude_array
 from common.handlers.volume_report import VolumeReport
 from common.metrics.ejection_fraction import ejection_fraction, pool_areas_mm2, segment_blood_pool
 from common.metrics.protocol_metric import series_without_network
 from common.metrics.report import CaseRow
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from numpy.typing import NDArray
+from torch import Tensor
 
 FloatArray = NDArray[np.float64]
 

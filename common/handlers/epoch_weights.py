@@ -6,11 +6,10 @@ import math
 import re
 from pathlib import Path
 
+from common.handlers.best_model import save_weights
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
-
-from common.handlers.best_model import save_weights
 
 
 class EpochWeights:

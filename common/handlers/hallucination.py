@@ -6,16 +6,15 @@ import math
 from pathlib import Path
 
 import numpy as np
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-from torch import Tensor
-
 from common.handlers.save_reconstructions import magnitude_array
 from common.handlers.volume_parts import VolumeParts
 from common.handlers.volume_report import VolumeReport
 from common.metrics.calibration import rank_correlation, tissue_mask
 from common.metrics.protocol_metric import image_from_channels
 from common.metrics.report import CaseRow
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import Tensor
 
 
 class HallucinationReport(VolumeReport):

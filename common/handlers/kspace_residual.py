@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from monai.engines.utils import IterationEvents
-from monai.engines.workflow import Workflow
-from torch import Tensor
-
 from common.handlers.volume_report import VolumeReport
 from common.metrics.kspace_residual import kspace_residual
 from common.metrics.protocol_metric import image_from_channels
 from common.metrics.report import CaseRow
 from common.operators.samples import N_CHANNELS, split_samples
+from monai.engines.utils import IterationEvents
+from monai.engines.workflow import Workflow
+from torch import Tensor
 
 
 class KspaceResidualReport(VolumeReport):

@@ -10,16 +10,15 @@ from typing import Any, cast
 import ignite.distributed as idist
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-
 from common.figures import RECONSTRUCTION, CaseImages, error_scale_of, slice_protocol, std_scale_of
 from common.metrics import Protocol
 from common.metrics.protocol_metric import image_from_channels
 from common.operators.measurement import unpack_coils
 from common.operators.zero_filled import zero_filled_image
 from common.panel_files import PanelIndex
+from ignite.engine import Engine, Events
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 ZERO_FILLED, MEAN, SAMPLE = "zero-filled", "mean", "sample"
 

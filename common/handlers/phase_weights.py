@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.handlers.best_model import save_weights
 from ignite.engine import Events
 from torch import nn
-
-from common.handlers.best_model import save_weights
 
 if TYPE_CHECKING:
     from common.engines.gan_trainer import GanTrainer

@@ -8,7 +8,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-
 from common.data.reader import SliceReader
 from common.data.writers import meant_values, write_volume
 from common.errors import DataError

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-
 from common.data.reader import SliceReader, open_slices
 from common.data.writers import output_path, write_volume
 from common.handlers.volume_parts import VolumeParts
 from common.metrics.protocol_metric import image_from_channels
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 logger = logging.getLogger("recon")
 

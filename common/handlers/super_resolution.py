@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from common.figures import CaseImages, enlarged_case
 from common.handlers.case_table import CaseTableHandler
 from common.handlers.panels import RECONSTRUCTION, PanelHandler, TensorBoardPanelHandler, on_cpu
 from common.metrics.super_resolution import Distance, super_resolution_protocol
 from common.operators.degradation.resize import KERNELS, resize
+from torch import Tensor
 
 
 class SuperResolutionTable(CaseTableHandler):
@@ -98,10 +97,7 @@ class TensorBoardSuperResolution(TensorBoardPanelHandler):
     """
 
     def __init__(
-        self,
-        log_dir: str | Path,
-        n_cases: int = 4,
-        tag: str = "validation/bicubic_reconstruction_target_error-x5",
+        self, log_dir: str | Path, n_cases: int = 4, tag: str = "validation/bicubic_reconstruction_target_error-x5"
     ) -> None:
         super().__init__(log_dir, n_cases, tag)
 

@@ -8,14 +8,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from common.engines.gan_trainer import GanTrainer
+from common.io.atomic import atomic_path
 from ignite.engine import Events
 from ignite.handlers import ProgressBar
 from monai.engines.workflow import Workflow
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-
-from common.engines.gan_trainer import GanTrainer
-from common.io.atomic import atomic_path
 
 logger = logging.getLogger("recon")
 

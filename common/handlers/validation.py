@@ -6,12 +6,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.handlers.best_model import save_weights
 from ignite.engine import Events
 from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
 from torch import nn
-
-from common.handlers.best_model import save_weights
 
 if TYPE_CHECKING:
     from common.engines.gan_trainer import GanTrainer

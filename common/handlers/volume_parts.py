@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-
 from common.data.assembler import VolumeAssembler
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import cast
 
 import ignite.distributed as idist
+from common.metrics.report import CaseRow, write_csv
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
-
-from common.metrics.report import CaseRow, write_csv
 
 logger = logging.getLogger("recon")
 

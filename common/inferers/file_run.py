@@ -8,14 +8,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from monai.networks import eval_mode
-from torch import Tensor, nn
-
 from common.errors import DataError
 from common.inferers.progress import followed
 from common.inferers.tile_network import TileNetwork
 from common.inferers.tiles import Tile, TilePlan
 from common.io import ClippedShare, IntensityScale, Sink, Source
+from monai.networks import eval_mode
+from torch import Tensor, nn
 
 Item = TypeVar("Item")
 

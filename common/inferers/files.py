@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-from monai.inferers import Inferer
-from torch import nn
-
 from common.errors import DataError
 from common.inferers.streaming import StreamingInferer
 from common.inferers.tile_network import TileNetwork
 from common.io import DiskFullError, IntensityRange, format_of, output_suffix, split_suffix
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from monai.inferers import Inferer
+from torch import nn
 
 logger = logging.getLogger("recon")
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from common.operators.samples import pack_samples
 from monai.inferers import Inferer
 from torch import Tensor
-
-from common.operators.samples import pack_samples
 
 
 class SamplingInferer(Inferer):

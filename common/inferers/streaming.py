@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from common.data.volumes import one_image
 from common.errors import DataError
 from common.inferers.file_run import FileRun, in_file_order
@@ -18,6 +16,7 @@ from common.inferers.record import OutputRecord
 from common.inferers.tile_network import TileNetwork, network_digest
 from common.inferers.tiles import TilePlan
 from common.io import IntensityRange, IntensityScale, Source, find_range, open_sink, open_source
+from torch import nn
 
 logger = logging.getLogger("recon")
 

@@ -8,12 +8,11 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from common.io import Region
 from common.networks.receptive_field import receptive_halo
 from common.networks.sr_blocks import check_image
 from common.networks.super_resolution import SrGenerator
+from torch import Tensor, nn
 
 _PIECE = {2: 128, 3: 24}
 # by spatial dims, a tile's least side and what it has at least inside its halo

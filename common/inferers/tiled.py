@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
-from monai.inferers import Inferer
-from torch import Tensor
-
 from common.inferers.tile_network import TileNetwork
 from common.inferers.tiles import TilePlan
 from common.io import enlargement_matrix
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor
 
 
 class TiledInferer(Inferer):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
-
 from common.io import Region
 
 

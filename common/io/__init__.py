@@ -6,14 +6,7 @@
 from common.io.disk import DiskFullError, disk_errors
 from common.io.flat import FlatArray, FlatSource
 from common.io.geometry import Geometry, enlargement_matrix
-from common.io.intensity import (
-    ClippedShare,
-    Intensity,
-    IntensityRange,
-    IntensityScale,
-    given_range,
-    to_dtype,
-)
+from common.io.intensity import ClippedShare, Intensity, IntensityRange, IntensityScale, given_range, to_dtype
 from common.io.naming import FORMATS, SUFFIXES, natural_key, output_suffix, split_suffix
 from common.io.opening import format_of, open_sink, open_source
 from common.io.sink import EncodedSink, FlatSink, OneArraySink, Sink

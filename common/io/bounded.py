@@ -10,7 +10,6 @@ from io import FileIO
 from pathlib import Path
 
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.disk import disk_errors
 

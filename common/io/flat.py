@@ -12,7 +12,6 @@ from io import FileIO
 from pathlib import Path
 
 import numpy as np
-
 from common.errors import DataError
 from common.io.bounded import n_bytes_of
 from common.io.source import Companion, Source

@@ -7,14 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-MILLIMETERS = {
-    "nanometer": 1e-6,
-    "micrometer": 1e-3,
-    "millimeter": 1.0,
-    "centimeter": 10.0,
-    "inch": 25.4,
-    "meter": 1e3,
-}
+MILLIMETERS = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0, "centimeter": 10.0, "inch": 25.4, "meter": 1e3}
 _SPELLINGS = {
     "nm": "nanometer",
     "um": "micrometer",
@@ -109,11 +102,7 @@ class Geometry:
         return Geometry(spatial, steps, known, start, None, times)
 
     @staticmethod
-    def of_affine(
-        axes: Sequence[str],
-        affine: np.ndarray,
-        frame_times_s: Sequence[float] | None = None,
-    ) -> Geometry:
+    def of_affine(axes: Sequence[str], affine: np.ndarray, frame_times_s: Sequence[float] | None = None) -> Geometry:
         """Geometry of an image whose file gives an affine matrix in mm, see the class.
 
         Raises:

@@ -11,7 +11,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.layout import Layout

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-
 from common.errors import DataError
 
 logger = logging.getLogger("recon")

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-
 from common.errors import DataError
 from common.io.atomic import atomic_path
 from common.io.spec import Region

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-
 from common.errors import DataError
 from common.io.source import Companion, Source
 from common.io.spec import Region, Spec

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from common.errors import DataError
 from common.io.flat import FlatArray, FlatSource
 from common.io.grey import grey_channel

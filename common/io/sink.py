@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.disk import allocate, disk_errors, remove, removed_on_error
 from common.io.flat import FlatArray

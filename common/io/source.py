@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.intensity import IntensityScale
 from common.io.spec import Region, Spec, checked_spec
@@ -265,10 +264,7 @@ class _Selection(Source):
         sizes = [part.stop - part.start for part in self._region]
         kept = [n for n in range(len(spec.axes)) if n not in self._dropped]
         own = replace(
-            spec,
-            axes=tuple(spec.axes[n] for n in kept),
-            shape=tuple(sizes[n] for n in kept),
-            geometry=geometry,
+            spec, axes=tuple(spec.axes[n] for n in kept), shape=tuple(sizes[n] for n in kept), geometry=geometry
         )
         companions: dict[Companion, Source] = {}
         for name, other in source.companions.items():

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-
 from common.errors import DataError
 from common.io.geometry import SPATIAL, Geometry
 from common.io.intensity import Intensity

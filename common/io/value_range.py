@@ -6,7 +6,6 @@ import logging
 import math
 
 import numpy as np
-
 from common.errors import DataError
 from common.io.intensity import IntensityRange, given_range
 from common.io.source import Source

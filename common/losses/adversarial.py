@@ -21,8 +21,7 @@ class AdversarialLoss(NamedTuple):
 _LOSSES = {
     # Arjovsky et al. 2017, arXiv 1701.07875; needs a 1-Lipschitz critic: weight clipping or gradient penalty
     "wasserstein": AdversarialLoss(
-        discriminator=lambda real, fake: fake.mean() - real.mean(),
-        generator=lambda fake: -fake.mean(),
+        discriminator=lambda real, fake: fake.mean() - real.mean(), generator=lambda fake: -fake.mean()
     ),
     # Lim and Ye 2017, arXiv 1705.02894
     "hinge": AdversarialLoss(

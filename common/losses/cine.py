@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from common.metrics.measures import gaussian_window, ssim
 from common.metrics.protocol_metric import image_from_channels
 from common.metrics.protocols import series_frames
+from torch import Tensor, nn
 
 _LOWEST_MSE = 1e-8  # -80 dB: identical frames have a finite PSNR
 _NEAREST_TO_0_AND_1 = 1e-4  # bounds the slope of the cross entropy by 1e4; 1 - 1e-4 is exact enough in float32

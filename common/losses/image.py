@@ -1,8 +1,7 @@
 """Losses between images, and priors of one image. All take real ``(batch, channels, height, width)``."""
 
-from torch import Tensor
-
 from common.operators.fourier import channels_to_complex, fft2c
+from torch import Tensor
 
 
 def total_variation(image: Tensor) -> Tensor:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
-
 from common.losses.adversarial import adversarial_loss
 from common.losses.perceptual import DISTANCES, PerceptualLoss
+from torch import Tensor, nn
 
 
 class SrGanObjective:

@@ -3,9 +3,8 @@
 import math
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.mobilenet import MobileNetV2Features
+from torch import Tensor, nn
 
 
 class HighPass(nn.Module):

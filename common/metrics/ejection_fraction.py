@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from common.metrics.porous import otsu_threshold
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
-
-from common.metrics.porous import otsu_threshold
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from common.operators.measurement import unpack_coils
 from common.operators.sense import sense_forward
+from torch import Tensor
 
 
 @torch.no_grad()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from common.metrics.measures import gaussian_window
 from common.metrics.slices import mean_over_slices
+from torch import Tensor
 
 _BLOCK = 16
 _SEGMENT = 6

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from common.metrics.slices import mean_over_slices
 from common.networks.vgg import Vgg19Features, Weights, width_of
+from torch import Tensor
 
 
 class PerceptualDistance:

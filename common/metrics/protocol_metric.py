@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from ignite.engine import Engine
-from monai.config import TensorOrList
-from monai.handlers import IgniteMetricHandler, from_engine
-from monai.metrics import CumulativeIterationMetric
-from torch import Tensor
-
 from common.metrics.protocols import Protocol, get_protocol
 from common.operators.degradation.resize import resize
 from common.operators.fourier import channels_to_complex, complex_to_channels
 from common.operators.series import aliased_magnitude, view_shared
 from common.operators.zero_filled import zero_filled_image
+from ignite.engine import Engine
+from monai.config import TensorOrList
+from monai.handlers import IgniteMetricHandler, from_engine
+from monai.metrics import CumulativeIterationMetric
+from torch import Tensor
 
 
 def image_from_channels(channels: Tensor) -> Tensor:

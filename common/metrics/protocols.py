@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
-
 from common.metrics.measures import gaussian_window, mse, nmse, psnr, ssim, uniform_window
+from torch import Tensor
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 

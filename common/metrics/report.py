@@ -56,9 +56,7 @@ def write_csv(path: str | Path, rows: Iterable[CaseRow]) -> None:
 
 
 def format_summaries(
-    protocol: Protocol,
-    summaries: Mapping[str, Mapping[str, Summary]],
-    differences: Mapping[str, Mapping[str, Summary]],
+    protocol: Protocol, summaries: Mapping[str, Mapping[str, Summary]], differences: Mapping[str, Mapping[str, Summary]]
 ) -> str:
     """Aligned plain text: the protocol, a line per method, and a line per difference between methods.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
-
 from common.metrics.no_reference import piqe
 from common.metrics.protocols import Measure, Protocol, get_protocol
+from torch import Tensor
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Images ``(batch, 1, height, width[, depth])`` and their truth to a distance each."""

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
-
 from common.metrics.protocols import Protocol, get_protocol
 from common.metrics.report import CaseRow, format_summaries, write_csv
 from common.metrics.statistics import Summary, paired_difference, summarise
+from torch import Tensor
 
 Case = tuple[str, int | None]  # path and slice; None for the whole volume
 

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.blocks import crop_to_size, pad_to_multiple
 from common.networks.regularization import penalty_coefficients, weight_penalty
 from common.networks.series_convolutions import KERNELS, UP_KERNEL, SeriesBlock, SeriesConvolution
 from common.operators.series import batch_to_frames, frames_to_batch
+from torch import Tensor, nn
 
 RESIDUALS = ("signed", "nonnegative", "none")
 

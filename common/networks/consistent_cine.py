@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.blocks import crop_to_size, pad_to_multiple
 from common.networks.cine_unet import CineUNet
 from common.networks.light_cascade import INPUT_SCALE
@@ -16,6 +14,7 @@ from common.operators.scaling import peak_and_phase
 from common.operators.sense import sense_adjoint
 from common.operators.sense_consistency import SenseDataConsistency
 from common.operators.series import batch_to_frames, frames_to_batch, view_shared
+from torch import Tensor, nn
 
 
 class ConsistentCine(nn.Module):

@@ -5,20 +5,16 @@ Learning. Water Resources Research 56, 2020, doi 10.1029/2019WR026052, arXiv 190
 et al. 2017, arXiv 1707.02921).
 """
 
-from torch import nn
-
 from common.networks.sr_blocks import Residual, convolution
 from common.networks.super_resolution import SrGenerator
 from common.networks.upsampling import upsampling
+from torch import nn
 
 
 def residual_block(width: int, spatial_dims: int) -> Residual:
     """``x + conv(prelu(conv(x)))``, 3x3."""
     return Residual(
-        nn.Sequential(
-            convolution(spatial_dims, width, width, act="PRELU"),
-            convolution(spatial_dims, width, width),
-        )
+        nn.Sequential(convolution(spatial_dims, width, width, act="PRELU"), convolution(spatial_dims, width, width))
     )
 
 

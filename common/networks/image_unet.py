@@ -1,13 +1,12 @@
 """The plain U-Net on zero-filled images that reconstructions are commonly compared with."""
 
-from monai.networks.nets import BasicUNet
-from torch import Tensor, nn
-
 from common.networks.blocks import crop_to_size, pad_to_multiple
 from common.operators.fourier import channels_to_complex, complex_to_channels
 from common.operators.measurement import unpack_coils
 from common.operators.scaling import peak_and_phase
 from common.operators.sense import sense_adjoint
+from monai.networks.nets import BasicUNet
+from torch import Tensor, nn
 
 
 class ImageUNet(nn.Module):

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.blocks import crop_to_size, pad_to_multiple
 from common.networks.light_unet import LightUNet
 from common.operators.fourier import channels_to_complex, complex_to_channels
@@ -19,6 +17,7 @@ from common.operators.measurement import unpack_coils
 from common.operators.scaling import peak_and_phase
 from common.operators.sense import sense_adjoint
 from common.operators.sense_consistency import SenseDataConsistency
+from torch import Tensor, nn
 
 INPUT_SCALE = 4.0
 """Multiplies images, whose largest magnitude is 1, at a U-Net's input: most of an image is darker than a quarter."""

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.attention import BottleneckAttention
 from common.networks.injection import NoInjection, TextureInjection
+from torch import Tensor, nn
 
 Kernel = tuple[int, ...]
 

@@ -7,9 +7,8 @@ torchvision's keys (``features.0.0.weight`` ...), so that its weight files load;
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.weights import read_weights
+from torch import Tensor, nn
 
 # expansion, channels, blocks, stride of the first: table 2 of the paper
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

@@ -1,9 +1,8 @@
 """A conditional patch discriminator."""
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.blocks import init_gan_weights
+from torch import Tensor, nn
 
 
 class ConditionalPatchDiscriminator(nn.Module):

@@ -1,8 +1,7 @@
 """How far the pixels of a super-resolved image look."""
 
-from torch import nn
-
 from common.networks.upsampling import PixelShuffle
+from torch import nn
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)

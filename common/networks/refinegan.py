@@ -5,13 +5,12 @@ Cyclic Loss. IEEE TMI 37(6), 2018, doi 10.1109/TMI.2018.2820120, arXiv 1709.0075
 """
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.blocks import BottleneckResidual, conv_unit, crop_to_size, init_gan_weights, pad_to_multiple
 from common.operators.data_consistency import HardDataConsistency
 from common.operators.fourier import channels_to_complex, complex_to_channels, ifft2c
 from common.operators.measurement import unpack_measurement
 from common.operators.scaling import IntensityScaling
+from torch import Tensor, nn
 
 
 class EncoderBlock(nn.Sequential):

@@ -4,11 +4,10 @@ Wang et al.: ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks. 
 """
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.sr_blocks import Residual, convolution, leaky_relu
 from common.networks.super_resolution import SrGenerator
 from common.networks.upsampling import upsampling
+from torch import Tensor, nn
 
 
 class DenseLayers(nn.Module):
@@ -88,8 +87,7 @@ class RrdbGenerator(SrGenerator):
             trunk=Residual(nn.Sequential(*blocks, convolution(spatial_dims, width, width)), scale=0.2),
             upsampling=enlarge,
             tail=nn.Sequential(
-                convolution(spatial_dims, width, width, act=leaky_relu(0.4)),
-                convolution(spatial_dims, width, channels),
+                convolution(spatial_dims, width, width, act=leaky_relu(0.4)), convolution(spatial_dims, width, channels)
             ),
             output=UnitTanh() if bounded else None,
             upscale=upscale,

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.regularization import feature_regularization
+from torch import Tensor, nn
 
 Kernel = tuple[int, int, int]
 

@@ -5,11 +5,10 @@ place of the proximal step of iterative soft-thresholding.
 """
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.attention import BottleneckAttention
 from common.networks.blocks import crop_to_size, pad_to_multiple
 from common.networks.injection import NoInjection, TextureInjection
+from torch import Tensor, nn
 
 LEVELS = 4
 

@@ -7,11 +7,10 @@ every second with stride 2, batch norm on all but the first, LeakyReLU(0.2), the
 
 from collections.abc import Callable, Sequence
 
+from common.networks.sr_blocks import check_image, check_spatial_dims, convolution, leaky_relu
 from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as normalise_spectrum
-
-from common.networks.sr_blocks import check_image, check_spatial_dims, convolution, leaky_relu
 
 Unit = Callable[[int, int, int, str | None], nn.Module]
 

@@ -4,11 +4,10 @@ Ledig et al.: Photo-Realistic Single Image Super-Resolution Using a Generative A
 arXiv 1609.04802.
 """
 
-from torch import nn
-
 from common.networks.sr_blocks import Residual, convolution
 from common.networks.super_resolution import SrGenerator
 from common.networks.upsampling import upsampling
+from torch import nn
 
 
 def residual_block(width: int, spatial_dims: int) -> Residual:

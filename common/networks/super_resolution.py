@@ -1,10 +1,9 @@
 """What the super-resolution generators have in common."""
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.receptive_field import receptive_halo
 from common.networks.sr_blocks import check_image
+from torch import Tensor, nn
 
 
 class SrGenerator(nn.Module):

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
-
 from common.networks.blocks import pad_to_multiple
 from common.networks.light_cascade import LightCascade
 from common.networks.light_unet import LightUNet
@@ -20,6 +18,7 @@ from common.networks.mobilenet import MobileNetV2Features
 from common.networks.texture_encoder import TextureEncoder, TextureMapping
 from common.networks.weights import read_weights
 from common.operators.fourier import complex_to_channels
+from torch import Tensor
 
 ONLY_TEXTURES = ("encoder.", "mapping.")
 """Names of the parts that a baseline does not have, beside injections and attention."""

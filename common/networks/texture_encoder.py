@@ -1,9 +1,8 @@
 """From an image to the textures it lacks: a distribution of texture vectors, and where each of them applies."""
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.mobilenet import MobileNetV2Features
+from torch import Tensor, nn
 
 
 class TextureEncoder(nn.Module):

@@ -8,8 +8,6 @@ consistency worked on magnitudes; here images are complex throughout.
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-
 from common.networks.frozen_norm import freeze_batch_norm
 from common.networks.mobilenet import MobileNetV2Features
 from common.networks.shrinkage_unet import ShrinkageUNet
@@ -20,6 +18,7 @@ from common.operators.measurement import unpack_coils
 from common.operators.scaling import peak_and_phase
 from common.operators.sense import sense_adjoint, sense_forward
 from common.operators.sense_consistency import SenseDataConsistency
+from torch import Tensor, nn
 
 
 class ConsistentUpdate(nn.Module):

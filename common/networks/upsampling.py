@@ -1,10 +1,9 @@
 """Learned enlargement of feature maps by factors of two."""
 
+from common.networks.sr_blocks import check_spatial_dims, convolution
 from monai.networks.layers import Conv
 from monai.networks.utils import icnr_init, pixelshuffle
 from torch import Tensor, nn
-
-from common.networks.sr_blocks import check_spatial_dims, convolution
 
 UPSCALES = (2, 4, 8)
 UPSAMPLINGS = ("shuffle", "resize", "transposed")

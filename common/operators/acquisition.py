@@ -1,8 +1,7 @@
 """Acquisition models y = A x of Cartesian-grid MRI."""
 
-from torch import Tensor, nn
-
 from common.operators.fourier import fft2c, ifft2c
+from torch import Tensor, nn
 
 
 class SingleCoilAcquisition(nn.Module):

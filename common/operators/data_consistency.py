@@ -1,8 +1,7 @@
 """Data consistency: the step that returns a reconstruction to the measured samples."""
 
-from torch import Tensor, nn
-
 from common.operators.fourier import fft2c, ifft2c
+from torch import Tensor, nn
 
 
 class HardDataConsistency(nn.Module):

@@ -1,9 +1,8 @@
 """The one tensor at a reconstruction network's door: k-space, its mask and its coils, stacked as real channels."""
 
 import torch
-from torch import Tensor
-
 from common.operators.fourier import channels_to_complex
+from torch import Tensor
 
 
 def pack_measurement(masked_kspace: Tensor, mask: Tensor, sensitivity_maps: Tensor | None = None) -> Tensor:

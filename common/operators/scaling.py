@@ -1,9 +1,8 @@
 """Intensity scalings between image units and the units a network works in."""
 
 import torch
-from torch import Tensor, nn
-
 from common.operators.fourier import channels_to_complex
+from torch import Tensor, nn
 
 SCALINGS = ("shifted", "peak")
 

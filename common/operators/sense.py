@@ -1,8 +1,7 @@
 """SENSE acquisition y = M F S x of multi-coil MRI; single-coil is the case of one map of ones."""
 
-from torch import Tensor, nn
-
 from common.operators.fourier import fft2c, ifft2c
+from torch import Tensor, nn
 
 
 def sense_forward(image: Tensor, sensitivity_maps: Tensor, mask: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
 """Data consistency with several coils: the smallest change after which an image explains the measurement."""
 
 import torch
-from torch import Tensor, nn
-
 from common.operators.sense import sense_adjoint, sense_forward
+from torch import Tensor, nn
 
 
 class SenseDataConsistency(nn.Module):

@@ -6,11 +6,10 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from common.operators.coils import root_sum_of_squares
 from common.operators.cropping import center_crop
 from common.operators.fourier import ifft2c
+from torch import Tensor
 
 SENSITIVITY_METHODS = ("walsh", "espirit")
 

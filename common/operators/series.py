@@ -1,10 +1,9 @@
 """Series of frames at a network's door: time is the last axis, and each frame is a measurement of its own."""
 
 import torch
-from torch import Tensor
-
 from common.operators.measurement import pack_measurement, unpack_coils
 from common.operators.sense import sense_adjoint
+from torch import Tensor
 
 
 def frames_to_batch(series: Tensor) -> Tensor:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from common.operators.cropping import center_crop
 from common.operators.measurement import unpack_coils
 from common.operators.sense import sense_adjoint
+from torch import Tensor
 
 
 def zero_filled_image(measurement: Tensor, size: Sequence[int] | None = None) -> Tensor:

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
-
 from common.phantoms.canvas import Canvas, Field, ellipse, over, path_distance, resolve, soft_cover
+from numpy.typing import NDArray
 
 FIELD_OF_VIEW = 256.0
 """Side of the square field of view in phantom units; one unit is about one millimetre."""

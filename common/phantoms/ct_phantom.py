@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from common.phantoms.canvas import Canvas, Field, ellipse, over, path_distance, resolve
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from common.phantoms.canvas import Canvas, Field, ellipse, over, path_distance, resolve
 
 FIELD_OF_VIEW = 400.0
 """Side of the square field of view in millimetres."""

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from common.phantoms.canvas import Field, ellipse, path_distance, soft_cover
 from common.phantoms.sections import SectionCanvas
+from numpy.typing import NDArray
 
 SIGNAL: dict[str, float] = {
     "blood": 0.60, "fat": 0.46, "muscle": 0.13, "myocardium": 0.18, "liver": 0.16, "lung": 0.075, "bone": 0.035,

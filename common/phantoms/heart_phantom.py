@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
-
 from common.phantoms.canvas import Field, resolve, soft_cover
 from common.phantoms.heart_chest import Chest, draw_chest, random_chest
 from common.phantoms.heart_motion import HeartMotion, random_motion
 from common.phantoms.heart_shape import N_ANGLES, Outlines, Section, Ventricles, heart_sections, random_ventricles
 from common.phantoms.sections import SectionCanvas
+from numpy.typing import NDArray
+from scipy import ndimage
 
 MIN_RENDER_SIZE = 192
 """Smaller images are rendered at a multiple of their size, at least this large, and averaged down."""

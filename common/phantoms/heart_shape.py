@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from common.phantoms.heart_motion import HeartMotion
+from numpy.typing import NDArray
 
 Outlines = NDArray[np.float64]
 """Distance in millimetres from the middle of the left ventricle in each frame and direction, `(n_frames, N_ANGLES)`."""

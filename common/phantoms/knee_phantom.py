@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-
 from common.phantoms import knee_anatomy as anatomy
 from common.phantoms.canvas import Field, ellipse, path_distance, resolve, soft_cover
 from common.phantoms.knee_anatomy import Outline
 from common.phantoms.sections import Points, SectionCanvas, polygon_distance, smooth_outline
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 FIELD_OF_VIEW = 160.0
 """Side of the square field of view in millimetres."""

@@ -9,12 +9,11 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from numpy.typing import NDArray
-
 from common.operators.coils import root_sum_of_squares, simulated_sensitivity_maps
 from common.operators.fourier import fft2c, ifft2c
 from common.phantoms.knee_phantom import FIELD_OF_VIEW, SLICE_DISTANCE, knee_phantom
 from common.phantoms.set_folder import SetFile, check_counts, check_integers, make_set
+from numpy.typing import NDArray
 
 # the name stays: sets on disk are known by it
 GENERATOR = "common.data.knee_set, version 1"

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from common.phantoms.canvas import Field
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
-
-from common.phantoms.canvas import Field
 
 MINERALS: dict[str, tuple[float, float, float]] = {
     "quartz": (0.925, 1.00, 0.012),

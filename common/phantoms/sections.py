@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from common.phantoms.canvas import Canvas, Field
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
-
-from common.phantoms.canvas import Canvas, Field
 
 Points = NDArray[np.float64]
 """Corners of an outline, `(n, 2)`: x and y."""

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
-from PIL import Image
-
 from common.phantoms.brain_phantom import brain_phantom
 from common.phantoms.ct_phantom import WINDOW, chest_ct_phantom
 from common.phantoms.rock_phantom import rock_phantom
 from common.phantoms.set_folder import SetFile, check_counts, check_integers, make_set
 from common.phantoms.texture_phantom import TEXTURES, texture_phantom
+from numpy.typing import NDArray
+from PIL import Image
 
 # the names stay: sets on disk are known by them
 GENERATOR = "common.data.brain_phantom, version 1"

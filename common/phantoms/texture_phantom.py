@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from common.phantoms.canvas import Field, path_distance
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from scipy.spatial import cKDTree
-
-from common.phantoms.canvas import Field, path_distance
 
 
 def texture_phantom(seed: int, texture: str, size: int = 128) -> NDArray[np.float32]:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from common.operators.acquisition import SingleCoilAcquisition
 from common.operators.fourier import complex_to_channels, ifft2c
 from common.operators.masks import MaskSource
 from common.operators.measurement import pack_measurement
 from common.transforms.phase_value import PhasedTrainer
+from torch import Tensor
 
 
 class SeededAcquisition:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from common.operators.coils import simulated_sensitivity_maps
 from common.operators.fourier import complex_to_channels, fft2c
 from common.operators.masks.kt import KtMasks
@@ -15,6 +13,7 @@ from common.operators.phase import smooth_phase
 from common.operators.sensitivity import estimate_sensitivity_maps
 from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, pack_series
 from common.transforms.acquire import SeededAcquisition, plain_tensors, slice_names
+from torch import Tensor
 
 MEASUREMENTS = ("simulated", "stored")
 

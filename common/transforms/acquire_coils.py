@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from common.operators.fourier import complex_to_channels, fft2c, ifft2c
 from common.operators.masks import MaskSource
 from common.operators.measurement import pack_measurement
 from common.operators.sense import sense_adjoint
 from common.operators.sensitivity import estimate_sensitivity_maps
 from common.transforms.acquire import SeededAcquisition, plain_tensors, truth_channels
+from torch import Tensor
 
 
 class PrepareCoilAcquisition(SeededAcquisition):

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from common.transforms.crops import cropped, draw_generator, random_corners
 from common.transforms.phase_value import PhasedTrainer, PhaseValue
+from torch import Tensor
 
 
 class PrepareClasses:

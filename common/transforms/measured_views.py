@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
-
 from common.transforms.phase_value import PhasedTrainer, PhaseValue
+from torch import Tensor
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 

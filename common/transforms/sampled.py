@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
-
 from common.operators.cropping import center_crop
 from common.operators.samples import N_CHANNELS, split_samples
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
 
 
 class SplitSamplesd(Transform):

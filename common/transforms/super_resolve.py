@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from common.errors import DataError
 from common.operators.degradation import Degradation
 from common.transforms.crops import cropped, draw_generator, random_corners
 from common.transforms.phase_value import PhasedTrainer, PhaseValue
+from torch import Tensor
 
 
 class PrepareSuperResolution:

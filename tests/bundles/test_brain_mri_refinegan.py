@@ -16,15 +16,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from bundle_checks import (
-    SCHEMA,
-    TORCHRUN,
-    assert_all_properties,
-    assert_one_line,
-    load_config,
-    read_csv,
-    run_readme,
-)
+from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
 from bundle_commands import ROOT, Result, WarmPython, cold_python, overrides
 from helpers import SMALL_CASCADE, small_cascade
 from jsonschema import Draft202012Validator

@@ -15,15 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from bundle_checks import (
-    SCHEMA,
-    TORCHRUN,
-    assert_all_properties,
-    assert_one_line,
-    load_config,
-    read_csv,
-    run_readme,
-)
+from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
 from bundle_commands import ROOT, WarmPython, cold_python, overrides
 from monai.bundle import verify_metadata, verify_net_in_out
 from numpy.typing import NDArray

@@ -511,10 +511,7 @@ def test_bad_input_ends_inference_with_one_line(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"patch_size": 17},
-            r"high-resolution image of at least 68 pixels .* for patch_size 17 at upscale 4, got 64",
-        ),
+        ({"patch_size": 17}, r"high-resolution image of at least 68 pixels .* for patch_size 17 at upscale 4, got 64"),
         (
             {"patch_size": {"pixel": 8}},
             r"patch_size: expected a value for each phase of pixel, gan, got those of pixel",

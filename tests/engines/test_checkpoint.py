@@ -151,10 +151,7 @@ def test_a_resumed_training_keeps_a_better_model_of_before(tmp_path):
         validator = toy_validator(network, tmp_path / "model.pt", values)
         checkpoint = TrainingCheckpoint(tmp_path / "checkpoints", validator=validator)
         toy_trainer(
-            network,
-            max_epochs=epochs,
-            checkpoint=checkpoint,
-            train_handlers=[ValidationHandler(1, validator)],
+            network, max_epochs=epochs, checkpoint=checkpoint, train_handlers=[ValidationHandler(1, validator)]
         ).run()
         return validator.state, (tmp_path / "model.pt").read_bytes()
 

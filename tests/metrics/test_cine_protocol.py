@@ -8,12 +8,7 @@ import torch
 from helpers import numpy_fft2c, numpy_ifft2c
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
-from skimage.metrics import (
-    mean_squared_error,
-    normalized_root_mse,
-    peak_signal_noise_ratio,
-    structural_similarity,
-)
+from skimage.metrics import mean_squared_error, normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from common.metrics import MetricTable, ProtocolMetric, aliased_and_label, aliased_series, get_protocol
 from common.operators.series import pack_series

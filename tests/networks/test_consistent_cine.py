@@ -10,13 +10,7 @@ from torch import nn
 
 from common.networks import ConsistentCineUNet
 from common.operators.fourier import channels_to_complex, fft2c
-from common.operators.series import (
-    batch_to_frames,
-    frames_to_batch,
-    pack_series,
-    view_shared,
-    zero_filled_series,
-)
+from common.operators.series import batch_to_frames, frames_to_batch, pack_series, view_shared, zero_filled_series
 
 SHAPES = [(2, 12, 20, 5), (3, 17, 9, 3)]
 EXAMPLE = (2, 24, 16, 4)

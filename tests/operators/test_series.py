@@ -9,13 +9,7 @@ from common.operators import simulated_sensitivity_maps
 from common.operators.masks.kt import KtMasks
 from common.operators.measurement import pack_measurement
 from common.operators.phase import smooth_phase
-from common.operators.series import (
-    aliased_magnitude,
-    batch_to_frames,
-    frames_to_batch,
-    pack_series,
-    zero_filled_series,
-)
+from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, pack_series, zero_filled_series
 
 
 def test_frames_come_in_the_order_of_series_and_time():

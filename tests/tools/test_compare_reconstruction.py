@@ -265,10 +265,7 @@ def test_command_gives_each_entry_its_options(tmp_path, monkeypatch, bundle):
 def test_process_of_a_variant_gives_its_sample(tmp_path):
     """The real process: a file of differences, an option of the entry, a postprocessing that leaves samples."""
     split = "$lambda item: {**item, 'sample': 0.5 * item['pred']}"
-    variant = {
-        "evaluator#postprocessing": {"_target_": "Lambda", "func": split},
-        "factor": 0.5,
-    }
+    variant = {"evaluator#postprocessing": {"_target_": "Lambda", "func": split}, "factor": 0.5}
     archive = toy_archive(tmp_path / "toy.zip", inference_half=variant)
     (tmp_path / "data").mkdir()
     image = np.random.default_rng(0).random((16, 16))

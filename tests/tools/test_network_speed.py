@@ -95,11 +95,7 @@ def test_the_table_is_printed_and_written(tmp_path, monkeypatch, capsys):
         (SMALL, ["--only", "small", "--write", "speed.json"], "write is for all networks; leave out only"),
         ({**SMALL, "sizes": 3}, [], "small: expected an object with the keys bundle, config, size, of"),
         ({"bundle": "a", "config": []}, [], "missing 2 required positional arguments: 'size' and 'of'; add it"),
-        (
-            {**SMALL, "config": ["none.json"]},
-            [],
-            "no file none.json, micro_ct_srgan_super_resolution has",
-        ),
+        ({**SMALL, "config": ["none.json"]}, [], "no file none.json, micro_ct_srgan_super_resolution has"),
     ],
 )
 def test_what_cannot_be_timed_is_refused(tmp_path, monkeypatch, capsys, network, arguments, message):

@@ -69,11 +69,7 @@ def test_a_row_says_only_what_is_not_as_in_the_one_before(tmp_path):
         (BRAIN, {**ROW, "network": "knee_baseline"}, "docs/networks.json has no 'knee_baseline' of this bundle"),
         (BRAIN, {**ROW, "tasks": "x"}, "unknown key 'tasks'; expected task, data, protocol"),
         (BRAIN, {"task": "x"}, "row 1: no key 'data'; add it"),
-        (
-            KNEE,
-            {**ROW, "network": "knee_unet"},
-            "no network knee_unet; run `python -m tools benchmark",
-        ),
+        (KNEE, {**ROW, "network": "knee_unet"}, "no network knee_unet; run `python -m tools benchmark"),
         ("none", ROW, "none: expected the name of a bundle"),
     ],
 )

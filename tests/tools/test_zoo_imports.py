@@ -280,11 +280,7 @@ def test_short_targets_are_monais() -> None:
 
 # -- packages ------------------------------------------------------------------------------------------------------
 
-METADATA = {
-    "version": "1",
-    "required_packages_version": {"Pillow": "9.0", "scipy": "1.2"},
-    "name": "A bundle",
-}
+METADATA = {"version": "1", "required_packages_version": {"Pillow": "9.0", "scipy": "1.2"}, "name": "A bundle"}
 
 
 def needed(made: Write, monkeypatch: pytest.MonkeyPatch, config: object = None, **scripts: str) -> tuple[dict, dict]:
@@ -327,11 +323,7 @@ def needed(made: Write, monkeypatch: pytest.MonkeyPatch, config: object = None, 
             {"tensorboard": "tensorboard-1"},
             {},
         ),
-        (
-            "from ignite.handlers import ProgressBar\n",
-            {"pytorch-ignite": "pytorch-ignite-1", "tqdm": "tqdm-1"},
-            {},
-        ),
+        ("from ignite.handlers import ProgressBar\n", {"pytorch-ignite": "pytorch-ignite-1", "tqdm": "tqdm-1"}, {}),
     ],
 )
 def test_packages_follow_from_imports(

@@ -424,12 +424,7 @@ def write_nifti(path: Path, image: np.ndarray) -> None:
 
 @pytest.mark.parametrize(
     ("name", "write"),
-    [
-        ("a.npy", np.save),
-        ("a.tif", tifffile.imwrite),
-        ("a.nii.gz", write_nifti),
-        ("a.h5", write_hdf5),
-    ],
+    [("a.npy", np.save), ("a.tif", tifffile.imwrite), ("a.nii.gz", write_nifti), ("a.h5", write_hdf5)],
 )
 def test_results_in_every_format_are_read(tmp_path: Path, name: str, write: Callable[[Path, np.ndarray], Any]) -> None:
     image = np.random.default_rng(0).random((4, 6), np.float32)

@@ -77,11 +77,7 @@ def enlarge(image: torch.Tensor, upscale: int) -> torch.Tensor:
     return image.repeat_interleave(upscale, -1).repeat_interleave(upscale, -2)
 '''
 
-NETWORK: dict[str, Any] = {
-    "_target_": "scripts.tiny.TinyNetwork",
-    "width": "@width",
-    "upscale": "@upscale",
-}
+NETWORK: dict[str, Any] = {"_target_": "scripts.tiny.TinyNetwork", "width": "@width", "upscale": "@upscale"}
 
 START: dict[str, Any] = {
     "imports": ["$import sys"],

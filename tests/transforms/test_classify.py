@@ -61,10 +61,7 @@ def test_contrast_and_brightness_change_within_their_bounds():
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [
-        ({"patch_size": 0}, "patch_size must be at least 1"),
-        ({"patch_size": 10}, "at least 10 pixels .* got 9 x 9"),
-    ],
+    [({"patch_size": 0}, "patch_size must be at least 1"), ({"patch_size": 10}, "at least 10 pixels .* got 9 x 9")],
 )
 def test_wrong_patch_is_refused(options, match):
     with pytest.raises(ValueError, match=match):

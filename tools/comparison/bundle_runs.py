@@ -79,11 +79,7 @@ def check_overrides(entry: BundleEntry, overrides: Mapping[str, Any]) -> None:
 
 
 def run_bundle(
-    entry: BundleEntry,
-    dataset_dir: Path,
-    overrides: Mapping[str, Any],
-    folder: Path,
-    tell: Callable[[int, int], None],
+    entry: BundleEntry, dataset_dir: Path, overrides: Mapping[str, Any], folder: Path, tell: Callable[[int, int], None]
 ) -> CaseFolder:
     """`python -m monai.bundle run` with the bundle's own configuration, whose handlers are replaced.
 

@@ -44,15 +44,7 @@ from tools.zoo.layout import read_json
 
 FILE = "tables.json"
 """In the folder `docs` of a bundle."""
-STYLES = (
-    "mean",
-    "mean ± sd",
-    "mean [interval]",
-    "mean ± sd [interval]",
-    "mean (range)",
-    "largest",
-    "count",
-)
+STYLES = ("mean", "mean ± sd", "mean [interval]", "mean ± sd [interval]", "mean (range)", "largest", "count")
 """How a cell shows its values; `count` is for whole numbers that are the same in all rows, such as parameters."""
 PLACES = ("data", "bundle")
 """Variables of a run that are folders: of its data, and of the bundle."""

@@ -9,11 +9,4 @@ from tools.zoo.push import push
 from tools.zoo.serve import serve
 from tools.zoo.verify import verify
 
-COMMANDS = {
-    "package": package,
-    "verify": verify,
-    "export": export,
-    "index": index,
-    "serve": serve,
-    "push": push,
-}
+COMMANDS = {"package": package, "verify": verify, "export": export, "index": index, "serve": serve, "push": push}

@@ -36,12 +36,7 @@ SIZES = {1: ((33,), (47,)), 2: ((33, 45), (47, 35)), 3: ((17, 21, 13), (23, 19, 
 
 @command
 def verify(
-    target: str,
-    python: str = "",
-    fresh_venv: bool = False,
-    sha256: str = "",
-    json: bool = False,
-    quick: bool = False,
+    target: str, python: str = "", fresh_venv: bool = False, sha256: str = "", json: bool = False, quick: bool = False
 ) -> str | None:
     """Check a bundle as the MONAI Model Zoo does and beyond, in a temporary folder, without network access.
 

@@ -6,10 +6,9 @@ Quan, Nguyen-Duc, Jeong 2018, doi 10.1109/TMI.2018.2820120.
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
-
 from common.losses import adversarial_loss, masked_kspace_l1, total_variation
 from common.operators import IntensityScaling, complex_to_channels, ifft2c, unpack_measurement
+from torch import Tensor, nn
 
 Stages = tuple[Tensor, Tensor, Tensor, Tensor]
 IMAGES = 2.0  # A and B

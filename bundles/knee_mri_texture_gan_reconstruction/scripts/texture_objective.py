@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.losses import SSIMLoss
-from torch import Tensor, nn
-
 from common.losses import adversarial_loss
 from common.operators import IntensityScaling, complex_to_channels, sense_adjoint, unpack_coils
+from monai.losses import SSIMLoss
+from torch import Tensor, nn
 
 
 class ReconstructionObjective:
@@ -57,10 +56,7 @@ class ReconstructionObjective:
         return zero_filled * factor, factor
 
     def _image_terms(self, image: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        return {
-            "image": (image - truth).abs().mean(),
-            "ssim": self.ssim(magnitude(image), magnitude(truth)),
-        }
+        return {"image": (image - truth).abs().mean(), "ssim": self.ssim(magnitude(image), magnitude(truth))}
 
 
 class TextureGanObjective(ReconstructionObjective):

@@ -6,13 +6,12 @@ import math
 from pathlib import Path
 
 import torch
-from torch import Tensor
-
 from common.handlers import CaseTableHandler
 from common.metrics import Protocol
 from common.metrics.porous import compare_pore_space
 from common.metrics.protocols import Measure
 from common.operators.degradation import resize
+from torch import Tensor
 
 METRICS = ("porosity_sr", "porosity_hr", "porosity_error", "correlation_error", "pore_size_error")
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.bounded import n_bytes_of
 from common.io.flat import FlatArray

@@ -9,7 +9,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.atomic import atomic_path
 from common.io.formats import hdf5

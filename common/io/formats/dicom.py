@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from common.errors import DataError
 from common.io.formats.dicom_derived import DerivedSink
 from common.io.formats.dicom_header import KIND, DicomFrame, is_dicom, read_frames
@@ -39,12 +38,7 @@ def series_of(path: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def open_source(
-    path: Path,
-    *,
-    series: str | None = None,
-    part: str | None = None,
-    order: str | None = None,
-    axis: str | None = None,
+    path: Path, *, series: str | None = None, part: str | None = None, order: str | None = None, axis: str | None = None
 ) -> Source:
     """Open a DICOM file, or the one series in a folder.
 

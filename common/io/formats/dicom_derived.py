@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.formats.dicom_header import KIND, DicomFrame
 from common.io.formats.dicom_order import DicomSeries

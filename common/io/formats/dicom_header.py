@@ -12,7 +12,6 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.packages import required

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-
 from common.errors import DataError
 from common.io.formats.dicom_header import ECHOES, DicomFrame
 from common.io.geometry import LPS_TO_RAS

@@ -11,7 +11,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.formats import hdf5
 from common.io.geometry import Geometry

@@ -9,7 +9,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.flat import FlatArray
 from common.io.geometry import Geometry

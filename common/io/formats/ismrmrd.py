@@ -14,7 +14,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.bounded import n_bytes_of
 from common.io.geometry import Geometry
@@ -454,12 +453,7 @@ def _sampled_readout(head: np.ndarray, encoding: Encoding, name: str) -> Encodin
 
 
 def _grid(
-    heads: np.ndarray,
-    lines: np.ndarray,
-    encoding: Encoding,
-    order: list[int],
-    name: str,
-    frames: int | None = None,
+    heads: np.ndarray, lines: np.ndarray, encoding: Encoding, order: list[int], name: str, frames: int | None = None
 ) -> _Grid:
     """Places of lines; ``frames`` is the number of frames that reference lines of one frame are for."""
     counters = heads["idx"][lines]

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from scipy.io import loadmat
-
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.formats import hdf5
@@ -20,6 +18,7 @@ from common.io.kspace import as_kspace, listed
 from common.io.layout import Layout, kind_of, layout_of
 from common.io.source import DecodedSource, Source
 from common.io.spec import Spec
+from scipy.io import loadmat
 
 _KIND = "a MATLAB file"
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}

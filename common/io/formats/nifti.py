@@ -19,7 +19,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of, unpack_gzip
 from common.io.disk import removed_on_error

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.flat import FlatArray

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.geometry import Geometry
@@ -23,6 +21,7 @@ from common.io.orientation import is_transposed, known_orientation, shown
 from common.io.sink import EncodedSink, Sink
 from common.io.source import DecodedSource, Source
 from common.io.spec import Spec
+from PIL import Image
 
 LARGEST = 2**27
 """Pixels of a written picture, which is encoded as a whole."""

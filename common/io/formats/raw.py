@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-
 from common.io.flat import FlatArray
 from common.io.geometry import Geometry
 from common.io.kspace import as_kspace

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-
 from common.errors import DataError
 from common.io.formats import picture, tiff
 from common.io.geometry import Geometry
@@ -71,11 +70,7 @@ class SlicesSource(DecodedSource):
         suffix = ".png" if all(file.suffix.lower() in _PICTURES for file in files) else ".tif"
         native = SlicesNative(tuple(file.name for file in files), suffix)
         spec = replace(
-            first.spec,
-            axes=("z", "y", "x"),
-            shape=(len(files), *first.spec.shape),
-            geometry=geometry,
-            native=native,
+            first.spec, axes=("z", "y", "x"), shape=(len(files), *first.spec.shape), geometry=geometry, native=native
         )
         super().__init__(path, spec, files=[path], axis="z")
         for source in self._slices:

@@ -21,7 +21,6 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import tifffile
-
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.flat import FlatArray

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from common.errors import DataError, file_errors
 from common.io.bounded import UNCHECKED, check_piece, n_bytes_of
 from common.io.geometry import Geometry, unit_name

@@ -6,9 +6,8 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from common.operators.degradation.strength import Strength, drawn, strength_range
+from torch import Tensor
 
 
 def blur(image: Tensor, kernels: Tensor) -> Tensor:

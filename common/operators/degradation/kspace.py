@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
-
 from common.operators.degradation.strength import checked_upscale, reduced_size
 from common.operators.fourier import fft2c, ifft2c
+from torch import Tensor
 
 
 def truncate_kspace(image: Tensor, upscale: int, aligned: bool = True) -> Tensor:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
-
 from common.operators.degradation.strength import Strength, drawn, per_sample, strength_range
+from torch import Tensor
 
 
 class GaussianNoise:

@@ -7,9 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from common.operators.degradation.strength import checked_upscale, reduced_size
+from torch import Tensor
 
 
 def _box(x: np.ndarray) -> np.ndarray:

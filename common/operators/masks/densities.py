@@ -7,10 +7,9 @@ from functools import lru_cache
 from itertools import product
 
 import torch
-from torch import Tensor
-
 from common.operators.masks.grid import center_box, keep_best, n_samples, relative_radius
 from common.operators.masks.streams import mask_streams, uniform
+from torch import Tensor
 
 Window = tuple[slice, slice, slice]
 

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-
 from common.operators.masks.grid import center_span, centered_axis
 from common.operators.masks.streams import mask_streams, uniform
 from common.operators.masks.trajectories import rasterised_spokes, spoke_angles
+from torch import Tensor
 
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 

@@ -6,10 +6,9 @@ The lines are whole, so the rate is met to half a line, 1 / (2 width): within 0.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from common.operators.masks.grid import center_span, keep_best, n_samples
 from common.operators.masks.streams import uniform
+from torch import Tensor
 
 
 def cartesian(streams: Tensor, shape: tuple[int, int], rate: float, *, center_fraction: float | None = None) -> Tensor:

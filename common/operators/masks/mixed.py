@@ -7,10 +7,9 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from common.operators.masks.sampler import MaskSampler
 from common.operators.masks.streams import mask_streams, uniform
+from torch import Tensor
 
 _OTHER = 0x2545F4914F6CDD1D  # another stream than that of the samples
 
@@ -60,10 +59,7 @@ class MixedMasks(DrawnMasks):
     """
 
     def __init__(
-        self,
-        families: Sequence[str],
-        rates: Sequence[float],
-        options: Mapping[str, Mapping[str, Any]] | None = None,
+        self, families: Sequence[str], rates: Sequence[float], options: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
         if not families or not rates:
             raise ValueError(f"expected at least one mask family and one rate, got {list(families)} and {list(rates)}")

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-
 from common.operators.masks.densities import gaussian, poisson
 from common.operators.masks.lines import cartesian, equispaced
 from common.operators.masks.streams import mask_streams
 from common.operators.masks.trajectories import radial, radial_golden, spiral
+from torch import Tensor
 
 _FAMILIES: dict[str, Callable[..., Tensor]] = {
     "cartesian": cartesian,

@@ -9,10 +9,9 @@ import math
 from functools import lru_cache
 
 import torch
-from torch import Tensor
-
 from common.operators.masks.grid import center_box, centered_axis, centered_grid, keep_best, n_samples
 from common.operators.masks.streams import uniform
+from torch import Tensor
 
 GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2  # 111.246 degrees
 

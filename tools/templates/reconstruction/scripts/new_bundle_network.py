@@ -1,7 +1,5 @@
 """The network: measurement in, image out."""
 
-from torch import Tensor, nn
-
 from common.networks import ResidualUNet
 from common.networks.blocks import init_gan_weights
 from common.operators import (
@@ -12,6 +10,7 @@ from common.operators import (
     ifft2c,
     unpack_measurement,
 )
+from torch import Tensor, nn
 
 
 class ReconstructionNetwork(nn.Module):

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
-
 from common.losses import adversarial_loss
+from torch import Tensor, nn
 
 
 class PixelAdversarialObjective:

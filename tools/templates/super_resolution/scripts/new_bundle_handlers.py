@@ -4,11 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-
 from common.data import VolumeAssembler, open_slices, write_volume
 from common.io import split_suffix
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 logger = logging.getLogger("recon")
 
