@@ -31,9 +31,10 @@ def load_config(bundle: Path, name: str) -> dict[str, Any]:
 
 
 def assert_one_line(done: Result, message: str) -> None:
-    """A command failed, and said why in one line that matches."""
+    """Assert that a command failed with one line that matches the message."""
     assert done.status == 1, done.stderr
     assert len(done.errors) == 1, done.stderr
+    assert "terminating" not in done.stdout, done.stdout
     assert done.errors[0].startswith("error: ")
     assert re.search(message, done.errors[0]), done.errors[0]
 

@@ -508,6 +508,11 @@ def malicious_zip(folder: Path) -> list[str]:
     return overrides(checkpoint=folder / "bad.pt")
 
 
+def misspelt_option(folder: Path) -> list[str]:
+    good_image(folder)
+    return overrides(sampling_rates=0.2)
+
+
 BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (missing_folder, r"dataset_dir: no folder .*missing_folder; .*tools data make brain_mri"),
     (empty_folder, r"dataset_dir: no image or volume .*\.png, .* in .*empty_folder; .*tools data make brain_mri"),
@@ -523,6 +528,7 @@ BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (missing_weights, r"none\.pt: no such weights"),
     (weights_of_other_size, r"model\.pt: does not fit this configuration; use the width it was trained with"),
     (malicious_weights, r"bad\.pt: expected a file of weights alone, .* it was not executed"),
+    (misspelt_option, r"--sampling_rates, .* --sampling_rate: .*inference\.json"),
     (malicious_zip, r"bad\.pt: expected a file of weights alone, .* it was not executed"),
 ]
 

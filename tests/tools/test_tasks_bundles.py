@@ -51,7 +51,7 @@ def evaluate(checkpoint, output_dir):
     engine.run([[{"path": "set.h5", "slice": i} for i in range(3)]])
 '''
 START = {"imports": ["$import sys"], "bundle_root": ".", "output_dir": "eval", "ckpt_dir": "models"}
-INITIALIZE = ["$sys.path.insert(1, @bundle_root)", {"_target_": "common.errors.report_errors_in_one_line"}]
+INITIALIZE = ["$sys.path.insert(1, @bundle_root)", {"_target_": "common.start.start_run"}]
 TRAIN = {"_target_": "scripts.gain.train", "ckpt_dir": "@ckpt_dir", "gain": "@gain"}
 EVALUATE = {"_target_": "scripts.gain.evaluate", "checkpoint": "@checkpoint", "output_dir": "@output_dir"}
 CONFIGS = {
