@@ -10,13 +10,12 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any
 
+from common.errors import report_errors_in_one_line
 from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow, ReferenceResolver, run, run_workflow
 from monai.bundle.config_item import ComponentLocator
 from monai.bundle.scripts import create_workflow
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from monai.utils import ensure_tuple
-
-from common.errors import report_errors_in_one_line
 
 RESERVED = ("_target_", "_desc_", "_disabled_", "_mode_", "_requires_")
 """Keys that MONAI knows in every component of a configuration."""

@@ -52,7 +52,7 @@ def test_options_of_the_configuration_of_components_and_of_monai_pass(words):
 
 def test_a_whole_mapping_replaces_the_known_keys():
     check_options([*configs("brain", "train"), "--epochs", "{'large': 1}", "--epochs#large", "2"])
-    with pytest.raises(ValueError, match="epochs#full, .*epochs#large"):
+    with pytest.raises(ValueError, match=r"epochs#full, .*epochs#large"):
         check_options([*configs("brain", "train"), "--epochs", "{'large': 1}", "--epochs#full", "2"])
 
 
@@ -64,5 +64,5 @@ def test_options_of_tracking_are_unknown_without_it():
 def test_options_of_an_arguments_file_are_checked_too(tmp_path):
     arguments = tmp_path / "arguments.json"
     arguments.write_text(json.dumps({"config_file": str(BUNDLES["brain"] / "train.json"), "bach_size": 2}))
-    with pytest.raises(ValueError, match="bach_size.*batch_size"):
+    with pytest.raises(ValueError, match=r"bach_size.*batch_size"):
         check_options(["--args_file", str(arguments)])
