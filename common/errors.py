@@ -50,6 +50,11 @@ def file_errors(path: Path, expected: str) -> Iterator[None]:
         ) from error
 
 
+def source_option(name: str, value: object) -> str:
+    """Return the text of a command line that sets one of the options of a file format."""
+    return '--source_options "' + str({name: value}) + '"'
+
+
 def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from common.errors import DataError
+from common.errors import DataError, source_option
 from common.io import (
     AXES,
     Geometry,
@@ -275,7 +275,7 @@ def _without_time(path: Path, source: Source) -> str:
     hint = "give the series with its frames"
     if found is not None and "axes" in inspect.signature(module_of(found).open_source).parameters:
         example = "xyt" if found.module == "nifti" else "t,y,x"
-        hint = f"if another axis is time, name the axes: --source_options \"{{'axes': '{example}'}}\""
+        hint = f"if another axis is time, name the axes: {source_option('axes', example)}"
     return f"{source.name}: expected series of frames, with an axis of time, got {source.spec}; {hint}"
 
 

@@ -4,7 +4,7 @@ import csv
 import logging
 import sys
 import time
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class TrainingLog:
         self.validator = validator
         self.rows: list[dict[str, Any]] = []
         self._sums: dict[str, float | Tensor] = {}
-        self._counts: dict[str, int] = defaultdict(int)
+        self._counts: Counter[str] = Counter()
         self._writer: SummaryWriter | None = None
         self._started = 0.0
         self._epochs_before = 0
@@ -77,7 +77,7 @@ class TrainingLog:
     def _write(self, engine: GanTrainer) -> None:
         losses = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         metrics, self._validated = self._validated or {}, None
-        self._sums, self._counts = {}, defaultdict(int)
+        self._sums, self._counts = {}, Counter()
         rate = engine.optimizer.param_groups[0]["lr"]
         row = {"epoch": engine.state.epoch, "phase": engine.phase.name, "learning_rate": rate, **losses, **metrics}
         self.rows.append(row)

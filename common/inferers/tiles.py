@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from common.io import Region
@@ -76,13 +75,7 @@ class TilePlan(Sequence[Tile]):
     def __len__(self) -> int:
         return int(np.prod(self._counts, dtype=np.int64))
 
-    @overload
-    def __getitem__(self, index: int) -> Tile: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Tile]: ...
-    def __getitem__(self, index: int | slice) -> Tile | list[Tile]:
-        if isinstance(index, slice):
-            return [self[n] for n in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> Tile:  # type: ignore[override]  # no slices
         if not -len(self) <= index < len(self):
             raise IndexError(f"tile {index} of {len(self)}")
         places = np.unravel_index(index % len(self), [self._counts[axis] for axis in self._order])

@@ -21,6 +21,7 @@ _SPELLINGS = {
     "in": "inch",
     "m": "meter",
 }
+ALL_FRAMES = slice(None)
 SPATIAL = ("z", "y", "x")
 """Names of the spatial axes, in the order in which a source has them."""
 
@@ -156,7 +157,7 @@ class Geometry:
             affine.setflags(write=False)
         return replace(self, spacing=spacing, origin=origin, affine=affine)
 
-    def cropped(self, start: Mapping[str, int], frames: slice = slice(None)) -> Geometry:
+    def cropped(self, start: Mapping[str, int], frames: slice = ALL_FRAMES) -> Geometry:
         """Geometry of the part of an image that begins at pixel ``start`` along some axes, and of some frames."""
         origin = tuple(
             first if step is None else first + step * start.get(axis, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common.errors import DataError
+from common.errors import DataError, source_option
 from common.io.flat import FlatArray, FlatSource
 from common.io.grey import grey_channel
 from common.io.spec import AXES, Kind, Region, Spec
@@ -179,7 +179,7 @@ def _ambiguous(sizes: tuple[int, ...], is_complex: bool, name: str, usual: str) 
     few = ways.get(len(sizes), ("t,z,coil,y,x",))
     return DataError(
         f"{name}: an array {list(sizes)} can have its axes in several orders ({' or '.join(few)}); name them: "
-        f"--source_options \"{{'axes': '{few[0]}'}}\""
+        f"{source_option('axes', few[0])}"
     )
 
 

@@ -53,7 +53,7 @@ def test_tiles_are_no_larger_than_asked_and_blocks_lie_on_a_grid(size: int, tile
     plan = TilePlan([size], tile, halo, 2)
     assert plan.tile_shape[0] <= tile
     assert [one.written[0].start for one in plan] == [k * plan.block[0] for k in range(len(plan))]
-    assert all(one.written[0].stop == one.written[0].start + plan.block[0] for one in plan[:-1])
+    assert all(one.written[0].stop == one.written[0].start + plan.block[0] for one in list(plan)[:-1])
 
 
 def test_tiles_are_balanced_and_end_tiles_have_one_halo() -> None:

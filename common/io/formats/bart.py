@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError, file_errors, source_option
 from common.io.bounded import n_bytes_of
 from common.io.flat import FlatArray
 from common.io.geometry import Geometry
@@ -74,7 +74,7 @@ def _layout(shape: tuple[int, ...], take: dict[str, int], kind: str, path: Path)
         if is_plane or not 0 <= entry < size:
             raise DataError(
                 f"{path}: expected one entry of the axis {name} (number {n}), got {size}; choose one: "
-                f"--source_options \"{{'take': {{'{name}': 0}}}}\""
+                f"{source_option('take', {name: 0})}"
             )
         stored.append(f"{name} taken")
         taken[f"{name} taken"] = entry

@@ -339,7 +339,7 @@ def _decoded(frame: DicomFrame) -> np.ndarray:
     with file_errors(frame.file, KIND):
         try:
             return pydicom.pixels.pixel_array(frame.file, index=frame.number, raw=True)
-        except (NotImplementedError, RuntimeError):  # no decoder is installed, or none takes these bits
+        except RuntimeError:  # no decoder is installed, or none takes these bits
             syntax = pydicom.filereader.read_file_meta_info(frame.file).TransferSyntaxUID
             if not syntax.is_compressed:
                 raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from common.errors import DataError
+from common.errors import DataError, source_option
 from common.io.formats.dicom_header import ECHOES, DicomFrame
 from common.io.geometry import LPS_TO_RAS
 
@@ -101,8 +101,8 @@ def _one_series(path: Path, frames: list[DicomFrame], series: str | None) -> lis
     listed = "; ".join(f"{uid} ({group[0].description}, {len(group)} images)" for uid, group in found.items())
     if series is None:
         raise DataError(
-            f"{path}: expected one DICOM series, found {len(found)}: {listed}; choose one: --source_options "
-            f"\"{{'series': '{next(iter(found))}'}}\", or keep one in a folder"
+            f"{path}: expected one DICOM series, found {len(found)}: {listed}; choose one: "
+            f"{source_option('series', next(iter(found)))}, or keep one in a folder"
         )
     raise DataError(f"{path}: no DICOM series {series}, found {listed}; choose one of these")
 
@@ -123,8 +123,8 @@ def _one_part(path: Path, frames: list[DicomFrame], part: str | None) -> list[Di
     chosen = [frame for frame in frames if frame.part == part]
     if not chosen:
         raise DataError(
-            f"{path}: expected images of one kind, got {', '.join(parts)} (ImageType); choose one: --source_options "
-            f"\"{{'part': '{parts[0]}'}}\""
+            f"{path}: expected images of one kind, got {', '.join(parts)} (ImageType); choose one: "
+            f"{source_option('part', parts[0])}"
         )
     return chosen
 
@@ -218,7 +218,7 @@ def _in_time(
         if name in tables and (np.diff(np.take_along_axis(tables[name], ranks, 1), axis=1) < 0).any():
             raise DataError(
                 f"{path}: the frames have one order by {chosen} and another one by {name}; choose one: "
-                f"--source_options \"{{'order': '{chosen}'}}\""
+                f"{source_option('order', chosen)}"
             )
     clock = next((name for name in ("TriggerTime", "AcquisitionTime") if name in distinct), None)
     times = None

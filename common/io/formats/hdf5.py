@@ -9,7 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError, file_errors, source_option
 from common.io.flat import FlatArray
 from common.io.geometry import Geometry
 from common.io.hdf5_file import (
@@ -94,7 +94,7 @@ def _chosen(file: h5py.File, path: Path, name: str | None) -> tuple[str, h5py.Da
         sizes = [f"{key} {list(item.shape)}" for key, item in found.items()]
         raise DataError(
             f"{path}: expected one data set with rows and columns, found {listed(sizes) or 'none'}; choose one: "
-            f"--source_options \"{{'dataset': '{next(iter(found), 'name')}'}}\""
+            f"{source_option('dataset', next(iter(found), 'name'))}"
         )
     ((key, item),) = found.items()
     find(file, key, path)

@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError, file_errors, source_option
 from common.io.bounded import n_bytes_of
 from common.io.geometry import Geometry
 from common.io.hdf5_file import Hdf5Native, check_dataset, check_heaps, contents_of, find, open_hdf5, text_of
@@ -108,7 +108,7 @@ def _chosen_measurement(found: list[str], wanted: str | None, path: Path) -> str
         raise DataError(
             f"{path}: expected one measurement, got {listed(found) or 'none'}"
             + (f" and not {wanted!r}" if wanted else "")
-            + f"; choose one: --source_options \"{{'measurement': '{found[-1] if found else 'dataset'}'}}\""
+            + f"; choose one: {source_option('measurement', found[-1] if found else 'dataset')}"
         )
     return wanted
 
@@ -365,8 +365,8 @@ def _with_counter(heads: np.ndarray, lines: np.ndarray, counter: str, value: int
     found = np.unique(values)
     if value is None and len(found) > 1:
         raise DataError(
-            f"{name}: expected one {counter}, got {listed(found.tolist())}; choose one: --source_options "
-            f"\"{{'{counter}': {found[0]}}}\""
+            f"{name}: expected one {counter}, got {listed(found.tolist())}; choose one: "
+            f"{source_option(counter, int(found[0]))}"
         )
     if value is not None and value not in found:
         raise DataError(f"{name}: no {counter} {value}, it has {listed(found.tolist())}; choose one of them")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError, file_errors, source_option
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.formats import hdf5
 from common.io.geometry import Geometry
@@ -58,7 +58,7 @@ def open_source(
         sizes = [f"{name} {list(found[name].shape)}" for name in images]
         raise DataError(
             f"{path}: expected one array of rows and columns, found {listed(sizes) or 'none'}; choose one: "
-            f"--source_options \"{{'dataset': '{images[0] if images else 'name'}'}}\""
+            f"{source_option('dataset', images[0] if images else 'name')}"
         )
     name = images[0] if dataset is None else dataset
     if name not in found:

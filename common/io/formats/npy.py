@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError, file_errors, source_option
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.flat import FlatArray
 from common.io.geometry import Geometry
@@ -90,8 +90,8 @@ def _header(path: Path, dataset: str | None) -> tuple[tuple[int, ...], bool, np.
             names = [info.filename[:-4] for info in packed.infolist() if info.filename.endswith(".npy")]
             if dataset is None and len(names) != 1:
                 raise DataError(
-                    f"{path}: expected one array, found {listed(names) or 'none'}; choose one: --source_options "
-                    f"\"{{'dataset': '{names[0] if names else 'name'}'}}\""
+                    f"{path}: expected one array, found {listed(names) or 'none'}; choose one: "
+                    f"{source_option('dataset', names[0] if names else 'name')}"
                 )
             name = names[0] if dataset is None else dataset
             if name not in names:

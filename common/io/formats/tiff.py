@@ -539,7 +539,7 @@ def _ome_type(spec: Spec) -> str | None:
 def _ome_xml(spec: Spec) -> str:
     """The least that OME asks for; without a random identifier, so that the same values give the same bytes."""
     geometry = spec.geometry
-    sizes = ""
+    sizes = "".join(f" Size{axis.upper()}={quoteattr(str(spec.size(axis)))}" for axis in "xyzt")
     if geometry.unit is not None:
         unit = _OME_UNITS[geometry.unit]
         for axis, step in zip(geometry.axes, geometry.spacing, strict=True):
@@ -553,7 +553,6 @@ def _ome_xml(spec: Spec) -> str:
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
         'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation='
         '"http://www.openmicroscopy.org/Schemas/OME/2016-06 http://www.openmicroscopy.org/Schemas/OME/2016-06/ome.xsd">'
-        f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZTC" Type="{_ome_type(spec)}" '
-        f'SizeX="{spec.size("x")}" SizeY="{spec.size("y")}" SizeZ="{spec.size("z")}" SizeC="1" SizeT="{spec.size("t")}"'
-        f'{sizes}><Channel ID="Channel:0:0" SamplesPerPixel="1"/><TiffData/></Pixels></Image></OME>'
+        f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZTC" Type={quoteattr(str(_ome_type(spec)))} '
+        f'SizeC="1"{sizes}><Channel ID="Channel:0:0" SamplesPerPixel="1"/><TiffData/></Pixels></Image></OME>'
     )

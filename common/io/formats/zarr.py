@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError, file_errors, source_option
 from common.io.bounded import UNCHECKED, check_piece, n_bytes_of
 from common.io.geometry import Geometry, unit_name
 from common.io.intensity import to_dtype
@@ -126,7 +126,7 @@ def _find(zarr: Any, path: Path, image: str | None) -> tuple[str, Any, dict[str,
             names = images
         raise DataError(
             f"{path}: expected an image (multiscales) or an array, got a group of {listed(names) or 'nothing'}; choose "
-            f"one: --source_options \"{{'image': '{names[0] if names else '0'}'}}\""
+            f"one: {source_option('image', names[0] if names else '0')}"
         )
     if len(metadata["multiscales"]) != 1:
         raise DataError(f"{path}: expected one image in the group, got {len(metadata['multiscales'])}; give its array")

@@ -67,7 +67,7 @@ class MixedMasks(DrawnMasks):
         if unused := [name for name in options if name not in families]:
             raise ValueError(
                 f"expected mask options by family, of {', '.join(dict.fromkeys(families))}, got those of "
-                f"{', '.join(unused)}; give for instance {{'{families[0]}': {{...}}}}"
+                f"{', '.join(unused)}; give for instance {{{families[0]!r}: {{...}}}}"
             )
         super().__init__(
             [MaskSampler(family, rate, **options.get(family, {})) for family, rate in product(families, rates)]
