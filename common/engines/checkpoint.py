@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from common.data.loading import ResumableSampler
+from common.engines.folder_lock import folder_lock
 from common.engines.gan_trainer import GanTrainer
 from common.engines.termination import Termination
-from common.io.atomic import atomic_path
+from common.errors import DataError
+from common.io.atomic import remove_temporaries
+from common.io.torch_file import DamagedFileError, load_torch, save_torch
 from common.networks.weights import read_weights
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
 
 logger = logging.getLogger("recon")
+_FIELDS = {"iteration", "epoch_length", "discriminator_step_count", "best", "kept", "random"}
 
 
 class TrainingCheckpoint:
@@ -26,14 +33,18 @@ class TrainingCheckpoint:
 
     Networks, moving average, optimisers, loss scalers, random states, iteration, the validator's best metric, and what
     handlers keep in ``trainer.state`` under names they add to Ignite's ``trainer.state_dict_user_keys`` (numbers,
-    strings, containers of them). A damaged newest file falls back to the one before, with a warning. At SIGTERM the
-    trainer finishes its iteration, in the last one of an epoch the validation too, saves, and ends the process.
+    strings, tensors, containers of them). A damaged newest file falls back to the one before, with a warning, and older
+    files are removed only when a newer one has been read back. At SIGTERM or Ctrl-C the trainer finishes its iteration,
+    in the last one of an epoch the validation too, saves, and ends the process.
 
     Args:
-        directory: holds ``checkpoint_<iteration>.pt``; made when first needed.
+        directory: folder of the files ``checkpoint_<iteration>.pt``, of one training at a time.
         every_iterations: interval within an epoch; an epoch's end is always saved.
         keep: number of newest files kept.
         validator: MONAI evaluator whose ``best_metric`` is kept, or ``None``.
+
+    Raises:
+        ValueError: for an interval or a number of files below 1.
     """
 
     def __init__(
@@ -47,6 +58,20 @@ class TrainingCheckpoint:
         self.validator = validator
         self.termination = Termination()
 
+    @contextmanager
+    def running(self) -> Iterator[Termination]:
+        """Open the context of a training: it has the folder for itself, and ends at a signal when its state is saved.
+
+        Raises:
+            DataError: if another training has the folder, or it cannot be written.
+        """
+        if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
+            yield self.termination
+            return
+        with folder_lock(self.directory), self.termination:
+            remove_temporaries(self.directory, "checkpoint_*.pt")
+            yield self.termination
+
     def attach(self, trainer: GanTrainer) -> None:
         """Save at intervals and at the end of epochs; attach after the handlers whose effect is to be kept."""
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._save_within_epoch)
@@ -54,41 +79,51 @@ class TrainingCheckpoint:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.termination.end)
 
     def save(self, trainer: GanTrainer) -> None:
-        """Write the state of now; in a group of processes the first one writes."""
+        """Write the present state and remove old ones; in a group of processes the first one writes.
+
+        Raises:
+            DataError: if it cannot be written, or is not read back as it was written; older files stay then.
+        """
         if trainer.state.rank != 0:
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"checkpoint_{trainer.state.iteration:09d}.pt"
-        with atomic_path(path) as temporary:
-            torch.save(self._state(trainer), temporary)
+        save_torch(self._state(trainer), path)
+        load_torch(path)
         files = self._files()
         now = files.index(path)
         for old in (*files[:now], *files[now + self.keep :]):  # what seems newer was damaged, or not restored
             old.unlink()
 
     def restore(self, trainer: GanTrainer) -> bool:
-        """Load the newest readable state into a trainer.
+        """Load the newest state that is not damaged into a trainer.
 
         Returns:
-            whether there was one.
+            True if there is a checkpoint.
 
         Raises:
-            ValueError: if a readable state belongs to another network, data set size or batch size.
+            DataError: if all checkpoints are damaged, or one is no state of a training.
+            ValueError: if the state belongs to another network, data set size or batch size.
         """
-        for path in self._files():
+        files = self._files()
+        for path in files:
             try:
-                state = torch.load(path, map_location=trainer.state.device, weights_only=True)
-            except Exception as error:  # torch.load raises many kinds for a damaged file
-                logger.warning(f"{path}: damaged, going back to the one before ({type(error).__name__})")
+                state = load_torch(path)
+            except DamagedFileError:
+                logger.warning(f"{path}: damaged, going back to the one before")
                 continue
             self._load(trainer, state, path)
             return True
+        if files:
+            raise DataError(
+                f"{self.directory}: all {len(files)} checkpoints are damaged; bring a copy back, or remove the folder "
+                "to train from the beginning, which replaces the weights of before"
+            )
         return False
 
     def _save_within_epoch(self, trainer: GanTrainer) -> None:
         within = trainer.state.iteration % trainer.state.epoch_length
         # an epoch's end is saved after its validation; the gradients inside an accumulated step are not saved
-        due = self.termination.asked or trainer.state.iteration % self.every_iterations == 0
+        due = self.termination.asked is not None or trainer.state.iteration % self.every_iterations == 0
         if due and within and within % trainer.accumulation_steps == 0:
             self.save(trainer)
             self.termination.end(trainer)
@@ -125,6 +160,8 @@ class TrainingCheckpoint:
 
     def _load(self, trainer: GanTrainer, state: dict[str, Any], path: Path) -> None:
         length = trainer.state.epoch_length
+        if not isinstance(state, dict) or not state.keys() >= _FIELDS:
+            raise DataError(f"{path}: expected the state of a training, got another file of torch; remove it")
         if state["epoch_length"] != length:
             raise ValueError(
                 f"{path}: expected {length} iterations per epoch, got {state['epoch_length']}: the data set or the "
@@ -135,6 +172,8 @@ class TrainingCheckpoint:
         try:
             for name in parts.keys() - differing:
                 parts[name].load_state_dict(state[name])
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, ValueError) as error:
             raise ValueError(_mismatch(path, error)) from error
         if differing:
@@ -149,7 +188,7 @@ class TrainingCheckpoint:
             self.validator.state.best_metric = state["best"]["metric"]
             self.validator.state.best_metric_epoch = state["best"]["epoch"]
         for name in trainer.state_dict_user_keys:
-            if name in state.get("kept", {}):  # else it is new to this training
+            if name in state["kept"]:  # else it is new to this training
                 setattr(trainer.state, name, state["kept"][name])
         _set_random_states(state["random"])
 
@@ -166,12 +205,15 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
 
     Raises:
         FileNotFoundError: without such a file.
-        ValueError: if the file is damaged, holds more than weights, or belongs to another network.
+        DataError: if the file is damaged or holds more than weights.
+        ValueError: if it belongs to another network.
     """
     path, state = Path(path), read_weights(path)
     try:
         network.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
         raise ValueError(_mismatch(path, error)) from None
     return network
 

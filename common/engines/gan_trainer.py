@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from common.engines.objective import Objective
 from common.engines.phases import Phase, PhaseSchedule
-from common.engines.termination import STATUS, Termination
+from common.engines.termination import Termination
 from common.errors import NonFiniteLossError
 from common.losses.penalties import R1Penalty
 from common.networks.batch_norm import synchronise_batch_norm
@@ -37,13 +37,15 @@ class Checkpoint(Protocol):
     """Interface of what keeps the state of a training, see :class:`~common.engines.TrainingCheckpoint`."""
 
     directory: Path
-    termination: Termination
 
     def attach(self, trainer: GanTrainer) -> None:
         """Register on a trainer."""
 
     def restore(self, trainer: GanTrainer) -> bool:
         """Load the newest state into a trainer; return True if there was one."""
+
+    def running(self) -> AbstractContextManager[Termination]:
+        """Open the context of a run, which other runs and signals do not disturb."""
 
 
 class GanTrainer(SupervisedTrainer):
@@ -216,20 +218,21 @@ class GanTrainer(SupervisedTrainer):
         learning client's are at each round.
 
         Raises:
-            SystemExit: SIGTERM came; the state has been saved.
+            SystemExit: SIGTERM or Ctrl-C came; the state has been saved.
+            DataError: for checkpoints that are all damaged, or another training in their folder.
         """
-        if self.state.iteration == 0 and self.checkpoint is not None and self.checkpoint.restore(self):
-            if self.state.epoch >= self.state.max_epochs:
-                logger.info(f"training already has its {self.state.max_epochs} epochs: {self.checkpoint.directory}")
-                return
-            logger.info(f"resuming after iteration {self.state.iteration}")
         if self.checkpoint is None:
             super().run()
             return
-        with self.checkpoint.termination as termination:
+        with self.checkpoint.running() as termination:
+            if self.state.iteration == 0 and self.checkpoint.restore(self):
+                if self.state.epoch >= self.state.max_epochs:
+                    logger.info(f"training already has its {self.state.max_epochs} epochs: {self.checkpoint.directory}")
+                    return
+                logger.info(f"resuming after iteration {self.state.iteration}")
             super().run()
-        if termination.asked:
-            raise SystemExit(STATUS)
+        if termination.asked is not None:
+            raise SystemExit(termination.status)
 
     # -- one iteration ---------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import torch
-from common.io.atomic import atomic_path
+from common.io.atomic import remove_temporaries
+from common.io.torch_file import save_torch
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
@@ -38,11 +38,9 @@ class BestModel:
 
 def save_weights(network: nn.Module, path: str | Path, half: bool = False) -> None:
     """Write a network's state dict atomically; ``half`` stores floating-point weights as float16."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         name: (value.half() if half and value.is_floating_point() else value).cpu().contiguous()
         for name, value in network.state_dict().items()
     }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    remove_temporaries(Path(path).parent, Path(path).name)
+    save_torch(state, path)

@@ -19,12 +19,12 @@ class DiskFullError(DataError):
 
 
 @contextmanager
-def disk_errors(path: Path, n_bytes: int) -> Iterator[None]:
+def disk_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
     """Turn what the operating system refuses inside the block into one line.
 
     Args:
         path: what is being written.
-        n_bytes: what it needs as a whole.
+        n_bytes: size of the whole output, if it is known.
     """
     try:
         yield
@@ -34,10 +34,10 @@ def disk_errors(path: Path, n_bytes: int) -> Iterator[None]:
         if error.errno not in _FULL:
             raise DataError(f"{path}: cannot be written ({error.strerror or error}); check the folder") from error
         folder = next(parent for parent in path.absolute().parents if parent.exists())
-        free = shutil.disk_usage(folder).free
+        needed = "" if n_bytes is None else f"the output needs up to {_size(n_bytes)} and "
         raise DiskFullError(
-            f"{path}: the disk is full ({error.strerror}), the output needs up to {_size(n_bytes)} and "
-            f"{_size(free)} are free; make room and run the same command again to resume"
+            f"{path}: the disk is full ({error.strerror}), {needed}{_size(shutil.disk_usage(folder).free)} are free; "
+            "make room and run the same command again to resume"
         ) from error
 
 

@@ -5,11 +5,11 @@ State dicts have torchvision's keys (``features.0.weight`` ...), so that its wei
 needed.
 """
 
-import pickle
 from os import PathLike
 from pathlib import Path
 
 import torch
+from common.networks.weights import read_weights
 from torch import Tensor, nn
 
 RANDOM = "random"
@@ -210,10 +210,4 @@ def _read_state(weights: Weights) -> dict[str, Tensor]:
             f"no VGG19 weights at {str(weights or '')!r}; give torchvision's file (vgg19-dcbb9e9d.pth, from "
             "https://download.pytorch.org/models/), or train some on textures with configs/train_vgg.json"
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"expected in {path} a state dict saved by torch, got something that is not one") from error
-    if not isinstance(state, dict):
-        raise ValueError(f"expected in {path} a state dict of VGG19, got a {type(state).__name__}")
-    return state
+    return read_weights(path)

@@ -1,27 +1,27 @@
 """Reading a file of weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
+from common.errors import DataError
+from common.io.torch_file import load_torch
 from torch import Tensor
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """A plain state dict, on the CPU.
-
-    Files are read with ``weights_only``: a pickle that would run code is refused unread.
+    """Return a plain state dict, on the CPU, of a file that is as it was written, see `common.io.torch_file`.
 
     Raises:
         FileNotFoundError: without such a file.
-        ValueError: if the file is damaged, or holds more than weights.
+        DataError: if the file is damaged, or holds more than weights, in which case nothing in it was executed.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights; train first, or give the path of a model.pt")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a damaged or refused file
-        raise ValueError(
-            f"{path}: expected a file of weights alone, got one that is damaged or holds other objects "
-            f"({type(error).__name__}); it was not executed: get it again from its source"
-        ) from None
+    state = load_torch(path)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(
+            f"{path}: expected a file of weights alone, got a {type(state).__name__} of other objects; save "
+            "network.state_dict()"
+        )
+    return dict(state)

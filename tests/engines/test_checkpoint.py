@@ -2,7 +2,10 @@
 
 import logging
 import os
+import re
 import signal
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +16,9 @@ from torch import nn
 from toy_gan import toy_data, toy_generator, toy_trainer, toy_validator
 
 from common.engines import Phase, TrainingCheckpoint, exponential_average, load_weights
+from common.engines.folder_lock import folder_lock
+from common.errors import DataError
+from common.handlers import save_weights
 
 PIXEL = [Phase("pixel", 1, adversarial=False)]
 
@@ -104,32 +110,97 @@ def test_a_checkpoint_never_falls_inside_an_accumulated_step(tmp_path):
     assert same_state(copy_state(whole.network), copy_state(resumed.network))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "malicious"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "one bit"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog, damage):
     first, _ = train(tmp_path)
-    newest, marker = tmp_path / "checkpoint_000000005.pt", tmp_path / "executed"
-    if damage == "malicious":
-        torch.save({"iteration": Malicious(marker)}, newest)
-    else:
-        os.truncate(newest, newest.stat().st_size // 2 if damage == "truncated" else 0)
+    newest = tmp_path / "checkpoint_000000005.pt"
+    content = bytearray(newest.read_bytes())
+    content[1000] ^= 4
+    newest.write_bytes({"truncated": content[:1500], "empty": b"", "one bit": content}[damage])
     second, iterations = train(tmp_path)
     assert f"{newest}: damaged, going back to the one before" in caplog.text
     assert iterations == [4, 5]
     assert same_state(copy_state(first.network), copy_state(second.network))
+
+
+def test_an_error_other_than_damage_ends_the_run_and_removes_nothing(tmp_path, monkeypatch):
+    train(tmp_path)
+    for error in (MemoryError("no room"), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("a driver")):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "load", lambda *_, error=error, **__: (_ for _ in ()).throw(error))
+            with pytest.raises(type(error), match=str(error)):
+                train(tmp_path)
+        assert names(tmp_path) == [3, 5]
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Module, "load_state_dict", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
+        with pytest.raises(torch.OutOfMemoryError):
+            train(tmp_path)
+    assert names(tmp_path) == [3, 5]
+
+
+def test_a_file_of_something_else_is_refused_unread(tmp_path):
+    train(tmp_path)
+    newest, marker = tmp_path / "checkpoint_000000005.pt", tmp_path / "executed"
+    torch.save({"iteration": Malicious(marker)}, newest)
+    with pytest.raises(DataError, match=r"checkpoint_000000005\.pt: expected a file of tensors alone"):
+        train(tmp_path)
     assert not marker.exists()
+    save_weights(toy_generator(), newest)
+    with pytest.raises(DataError, match=r"checkpoint_000000005\.pt: expected the state of a training"):
+        train(tmp_path)
+    assert names(tmp_path) == [3, 5]
 
 
-def test_when_all_are_damaged_training_begins_anew_and_keeps_its_new_checkpoints(tmp_path):
+def test_when_all_are_damaged_the_run_stops_and_names_what_to_remove(tmp_path):
     train(tmp_path, epochs=2)
     for path in tmp_path.glob("*.pt"):
         path.write_bytes(b"")
-    checkpoint = TrainingCheckpoint(tmp_path, every_iterations=3, keep=2)
-    trainer = toy_trainer(max_epochs=2, checkpoint=checkpoint)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=4), lambda engine: engine.terminate())
-    trainer.run()
-    assert names(tmp_path) == [3]
+    with pytest.raises(DataError, match=rf"{re.escape(str(tmp_path))}: all 2 checkpoints are damaged.*remove"):
+        train(tmp_path, epochs=2)
+    assert names(tmp_path) == [9, 10]
+
+
+def test_an_older_checkpoint_stays_until_a_newer_one_has_been_read_back(tmp_path, monkeypatch):
+    train(tmp_path)
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", lambda path, content: write(path, bytes(content)[:-1]))
+    with pytest.raises(DataError, match=r"checkpoint_000000006\.pt: .*damaged"):
+        train(tmp_path, epochs=2)
+    monkeypatch.undo()
+    assert names(tmp_path) == [3, 5, 6]
     _, iterations = train(tmp_path, epochs=2)
-    assert iterations[0] == 4
+    assert iterations == [6, 7, 8, 9, 10]
+
+
+def test_temporary_files_of_killed_runs_are_removed(tmp_path):
+    others = [tmp_path / f".tmp-{'a' * 32}-{name}" for name in ("checkpoint_000000003.pt", "other.pt")]
+    for path in others:
+        path.touch()
+    train(tmp_path)
+    assert [path.exists() for path in others] == [False, True]
+
+
+def test_one_training_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.engines.checkpoint.folder_lock", partial(folder_lock, patience_s=0.3))
+    with folder_lock(tmp_path), pytest.raises(DataError, match="another training is running there"):
+        train(tmp_path)
+    train(tmp_path)
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with folder_lock(tmp_path):
+            os.write(writing, b"!")
+            signal.pause()
+    os.read(reading, 1)
+    with pytest.raises(DataError, match="another training"), folder_lock(tmp_path, patience_s=0.0):
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with folder_lock(tmp_path, patience_s=0.0):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_another_configuration_is_refused(tmp_path):
@@ -189,7 +260,7 @@ def test_weights_of_half_precision_become_the_networks_own(tmp_path):
 def test_a_malicious_file_of_weights_is_refused_unread(tmp_path):
     marker, path = tmp_path / "executed", tmp_path / "model.pt"
     torch.save({"weight": Malicious(marker)}, path)
-    with pytest.raises(ValueError, match=r"model\.pt: expected a file of weights alone.* it was not executed"):
+    with pytest.raises(DataError, match=r"model\.pt: expected a file of tensors alone.* it was not executed"):
         load_weights(nn.Linear(1, 1), path)
     assert not marker.exists()
     torch.load(path, weights_only=False)  # the file would have run code
@@ -201,31 +272,36 @@ def test_wrong_files_of_weights_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"model\.pt: no such weights; train first"):
         load_weights(nn.Linear(1, 1), path)
     path.write_bytes(b"PK\x03\x04 not a model")
-    with pytest.raises(ValueError, match="damaged or holds other objects"):
+    with pytest.raises(DataError, match=r"model\.pt: .*damaged"):
         load_weights(nn.Linear(1, 1), path)
-    for state in (nn.Linear(2, 1).state_dict(), {"network": {}}, [torch.zeros(1)]):
+    for state, message in (
+        (nn.Linear(2, 1).state_dict(), "does not fit this configuration; use the width"),
+        ({"network": {}}, "expected a file of weights alone, got a dict"),
+        ([torch.zeros(1)], "expected a file of weights alone, got a list"),
+    ):
         torch.save(state, path)
-        with pytest.raises(ValueError, match=r"model\.pt: does not fit this configuration; use the width"):
+        with pytest.raises(ValueError, match=rf"model\.pt: {message}"):
             load_weights(nn.Linear(1, 1), path)
 
 
 # ------------------------------------------------------------------------------------------------- told to end
 
 
-def ended(directory, moment, epochs=3, **options):
-    """A training that is sent SIGTERM at an iteration; the iterations made, and the one saved last."""
+def ended(directory, moment, epochs=3, number=signal.SIGTERM, **options):
+    """A training that is sent a signal at an iteration; the iterations made, and the one saved last."""
     checkpoint = TrainingCheckpoint(directory, every_iterations=100, keep=1)
     trainer = toy_trainer(max_epochs=epochs, checkpoint=checkpoint, **options)
     iterations = []
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: iterations.append(engine.state.iteration))
     sent = Events.ITERATION_STARTED(once=moment)
-    trainer.add_event_handler(sent, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    trainer.add_event_handler(sent, lambda _: os.kill(os.getpid(), number))
     completed = []
     trainer.add_event_handler(Events.COMPLETED, completed.append)
     with pytest.raises(SystemExit) as raised:
         trainer.run()
-    assert raised.value.code == 143
+    assert raised.value.code == 128 + number
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert completed == []
     return iterations, names(directory)
 
@@ -238,9 +314,10 @@ def unhandled():
 
 
 @pytest.mark.usefixtures("unhandled")
-def test_told_to_end_a_training_saves_the_iteration_it_is_at_and_goes_on_there(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_a_training_saves_the_iteration_it_is_at_and_goes_on_there(tmp_path, number):
     whole, _ = train(tmp_path / "whole", epochs=3)
-    assert ended(tmp_path / "parts", 7) == ([1, 2, 3, 4, 5, 6, 7], [7])
+    assert ended(tmp_path / "parts", 7, number=number) == ([1, 2, 3, 4, 5, 6, 7], [7])
     rest, iterations = train(tmp_path / "parts", epochs=3)
     assert iterations == list(range(8, 16))
     assert same_state(copy_state(whole.network), copy_state(rest.network))
@@ -268,3 +345,14 @@ def test_a_program_that_handles_the_signal_itself_is_left_to_it(tmp_path):
     trainer.add_event_handler(Events.STARTED, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     trainer.run()
     assert (seen, trainer.state.iteration) == ([1], 5)
+
+
+@pytest.mark.usefixtures("unhandled")
+def test_a_second_interrupt_ends_at_once_and_leaves_the_last_checkpoint(tmp_path):
+    trainer = toy_trainer(max_epochs=3, checkpoint=TrainingCheckpoint(tmp_path, every_iterations=2))
+    sent = Events.ITERATION_STARTED(once=5)
+    trainer.add_event_handler(sent, lambda _: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert names(tmp_path) == [2, 4]
+    assert train(tmp_path, epochs=1)[1] == [5]

@@ -131,12 +131,8 @@ def test_run_again_in_one_process_it_counts_anew(tmp_path):
     assert done == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_checkpoints_of_before_are_read(tmp_path):
+def test_a_training_without_early_stopping_goes_on_with_it(tmp_path):
     train(tmp_path, [0.5, 0.6], epochs=2, patience=0)
-    path = tmp_path / "checkpoints" / "checkpoint_000000010.pt"
-    state = torch.load(path, weights_only=True)
-    assert state.pop("kept") == {}
-    torch.save(state, path)
     assert train(tmp_path, [0.7, 0.8, 0.8, 0.8], epochs=9)[1] == [3, 4, 5, 6]
 
 

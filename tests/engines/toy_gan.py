@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from common.data.loading import evaluation_loader, training_loader
 from common.engines import GanTrainer, Muon, Phase, TrainingCheckpoint, exponential_average
 from common.handlers.best_model import BestModel
+from common.handlers.training_log import TrainingLog
 
 WEIGHTS = {"pixel": 10.0, "early": 0.5, "adversarial": 1.0, "critic": 1.0}
 
@@ -175,7 +176,7 @@ def train_until_killed(directory: Path, kill: str = "", muon: bool = False) -> N
         ema=ema,
         weight_clip=0.5,
         checkpoint=TrainingCheckpoint(directory / "checkpoints", every_iterations=3, validator=validator),
-        train_handlers=[ValidationHandler(1, validator)],
+        train_handlers=[ValidationHandler(1, validator), TrainingLog(directory, validator)],
     )
 
     def log(engine: Engine) -> None:
@@ -192,13 +193,13 @@ def train_until_killed(directory: Path, kill: str = "", muon: bool = False) -> N
     if moment == "within":
         trainer.add_event_handler(IterationEvents.LOSS_COMPLETED, die)
     if moment == "writing":
-        whole_save = torch.save
+        whole_write = Path.write_bytes
 
-        def half_save(state: Any, path: Path) -> None:
-            whole_save(state, path)
-            if state.get("iteration") == int(iteration):
-                os.truncate(path, path.stat().st_size // 2)
+        def half_write(path: Path, content: Any) -> int:
+            if path.name.endswith(f"checkpoint_{int(iteration):09d}.pt"):
+                whole_write(path, bytes(content)[: len(content) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
+            return whole_write(path, content)
 
-        torch.save = half_save  # type: ignore[assignment]
+        Path.write_bytes = half_write  # type: ignore[method-assign]
     trainer.run()

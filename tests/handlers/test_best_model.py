@@ -1,5 +1,8 @@
 """The best weights and how they are written."""
 
+import errno
+from pathlib import Path
+
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -7,6 +10,7 @@ from torch import nn
 
 from common.engines import load_weights
 from common.handlers import BestModel, save_weights
+from common.io import DiskFullError
 
 
 def network():
@@ -72,12 +76,14 @@ def test_a_failed_write_leaves_the_model_of_before(tmp_path, monkeypatch):
     save_weights(network(), path)
     before = path.read_bytes()
 
-    def fail(state, path):
-        path.write_bytes(b"half")
-        raise OSError("disk full")
+    write = Path.write_bytes
 
-    monkeypatch.setattr("torch.save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    def fail(path, content):
+        write(path, bytes(content)[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(DiskFullError, match=r"model\.pt: the disk is full"):
         save_weights(network(), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from common.io.atomic import atomic_path
+from common.io.torch_file import save_torch
 from common.networks.weights import read_weights
 from tools.curves import curves, read_column
 from tools.results import read_metrics, summaries
@@ -116,13 +117,8 @@ def _pack_weights(training: Training, folder: Path) -> tuple[dict[str, dict[str,
 
 
 def _write_half(path: Path, target: Path) -> None:
-    """As it is, where the training has stored half precision."""
     state = read_weights(path)
-    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    if all(half[name].dtype == value.dtype for name, value in state.items()):
-        shutil.copyfile(path, target)
-    else:
-        torch.save(half, target)
+    save_torch({name: value.half() if value.is_floating_point() else value for name, value in state.items()}, target)
 
 
 def _too_large(step: Step, path: Path, size: int) -> str:
