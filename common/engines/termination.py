@@ -6,12 +6,13 @@ import logging
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Any
 
 import torch.distributed as dist
 from ignite.engine import Engine
 
 logger = logging.getLogger("recon")
-_DEFAULTS = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+_DEFAULTS: dict[signal.Signals, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
 
 
 class Termination:
