@@ -50,13 +50,18 @@ class KspaceSlices:
 
     def read(self, index: int) -> np.ndarray:
         """One slice ``[height, width]``; of coils "multi" ``[coils, height, width]``."""
-        values = self._coil_kspace(index)
+        values = self._coils_of(self.source, index)
         if self._coils == "emulated" and len(values) > 1:
             key = (*source_key(self.source), *self.key)
             if key not in _weights:
                 _weights[key] = self._combination()
             return np.tensordot(_weights[key].astype(values.dtype), values, axes=1)
         return values if self._coils == "multi" else values[0]
+
+    def calibration(self, index: int) -> np.ndarray | None:
+        """Separate reference lines of one slice, ``[coils, height, width]``, 0 elsewhere; ``None`` if there are none."""
+        lines = self.source.companions.get("calibration")
+        return None if lines is None else self._coils_of(lines, index)
 
     def mask(self, index: int) -> np.ndarray | None:
         """Sampling mask of one slice, bool ``[height, width]``; ``None`` if the file is fully sampled.
@@ -79,8 +84,8 @@ class KspaceSlices:
         """Largest magnitude of the zero-filled images; of coils "multi" the largest root sum of squares."""
         return max(self._slice_peak(index) for index in range(self.source.spec.size("z")))
 
-    def _coil_kspace(self, index: int) -> np.ndarray:
-        values = read_slice(self.source, index)
+    def _coils_of(self, source: Source, index: int) -> np.ndarray:
+        values = read_slice(source, index)
         values = values if values.ndim == 3 else values[None]
         return crop_readout(values, self.height)
 
@@ -105,7 +110,7 @@ class KspaceSlices:
         draw, wanted = np.random.default_rng(0), _FITTED_PIXELS // len(chosen)
         pixels = []
         for index in chosen:
-            image = self._zero_filled(self._coil_kspace(int(index)), int(index))[inside]
+            image = self._zero_filled(self._coils_of(self.source, int(index)), int(index))[inside]
             values = image.reshape(len(image), -1).T
             if len(values) > wanted:
                 values = values[np.sort(draw.choice(len(values), wanted, replace=False))]

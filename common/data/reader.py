@@ -105,6 +105,14 @@ class SliceReader:
         """
         return None if self._kspace is None else self._kspace.mask(self._checked(index))
 
+    def calibration(self, index: int) -> np.ndarray | None:
+        """Separate reference lines of one slice in image units, complex64 ``[coils, height, width]``, 0 elsewhere.
+
+        ``None`` for images, and for k-space without such lines.
+        """
+        lines = None if self._kspace is None else self._kspace.calibration(self._checked(index))
+        return None if lines is None else self._unit(self.source, lines)
+
     def target(self, index: int) -> np.ndarray | None:
         """The file's own reconstruction of one slice in image units, or ``None``.
 
@@ -207,8 +215,8 @@ def _check_coils(source: Source, coils: Coils) -> None:
     if spec.kind == "image":
         raise DataError(f"{source.name}: expected images of one channel, got {spec}; combine the coils before")
     raise DataError(
-        f"{source.name}: expected k-space of one coil, got {spec}; pass --coils emulated to combine the coils to one, "
-        "or --coils multi to keep them"
+        f"{source.name}: expected k-space of one coil, got {spec}; combine the coils before. A bundle with the key coils "
+        "does it for --coils emulated; one with configs/multicoil.json keeps them with that file"
     )
 
 

@@ -28,7 +28,8 @@ class SliceDataset(CachedDataset):
 
     With ``coils="multi"`` an item of k-space always has ``kspace``, ``(n_coils, height, width)``, ``mask``,
     ``(1, height, width)``, only where it is undersampled, and as ``image`` the root sum of squares that the file
-    stores, of those sizes.
+    stores, of those sizes. Reference lines that were measured for themselves are ``calibration``,
+    ``(n_coils, height, width)``, 0 where there are none.
 
     Args:
         data: see :func:`find_slices`.
@@ -74,6 +75,8 @@ class SliceDataset(CachedDataset):
         else:
             sampled = torch.from_numpy(mask)[None].float()
             item = {**entry, "kspace": values * sampled, "mask": sampled}
+            lines = reader.calibration(index) if reader.coils == "multi" else None
+            item |= {} if lines is None else {"calibration": torch.from_numpy(lines)}
         target = reader.target(index)
         sizes = ((reader.height, reader.width), (reader.recon_height, reader.recon_width))
         if target is not None and target.shape in sizes:

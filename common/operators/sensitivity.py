@@ -73,8 +73,8 @@ def estimate_sensitivity_maps(
         worst = int(torch.minimum(rows, columns).argmin())
         raise ValueError(
             f"acceleration without enough centre: {method} maps need at least {MIN_CENTER[method]} fully sampled rows "
-            f"and columns at the centre of k-space, got {int(rows[worst])} rows and {int(columns[worst])} columns; "
-            "raise center_fraction" + ("" if method == "walsh" else ", or choose method 'walsh'")
+            f"and columns at the centre of k-space, got {int(rows[worst])} rows and {int(columns[worst])} columns"
+            + ("" if method == "walsh" else "; choose method 'walsh', which needs fewer")
         )
     kspace = masked_kspace.to(torch.complex64)
     size = [kspace.shape[-2], kspace.shape[-1]]

@@ -115,6 +115,11 @@ class PrepareAcquisition(SeededAcquisition):
         entries = plain_tensors(batchdata, device, non_blocking=non_blocking, **kwargs)
         if "kspace" in entries:
             kspace = entries["kspace"]
+            if kspace.shape[1] > 1:
+                raise ValueError(
+                    f"{', '.join(dict.fromkeys(map(str, batchdata.get('path', ['k-space']))))}: expected one coil, got "
+                    f"{kspace.shape[1]}; add configs/multicoil.json to --config_file, or pass --coils emulated"
+                )
             self._check_phase(ifft2c(kspace), batchdata)
             return pack_measurement(kspace, entries["mask"]), truth_channels(entries)
         generator = self._generator(device)

@@ -18,7 +18,8 @@ class PrepareCoilAcquisition(SeededAcquisition):
 
     Batches of ``kspace`` alone are fully sampled: their coil images are augmented, masked and given noise. Those with
     ``mask`` too were measured by a scanner and are passed on as they are. In both cases the maps come from the centre
-    of what is measured, so that inference can do the same.
+    of what is measured, so that inference can do the same. Reference lines that a scanner measured for themselves,
+    ``calibration`` of the shape of ``kspace`` and 0 elsewhere, give the maps instead.
 
     The truth of fully sampled k-space is its coil images combined with the maps of the fully sampled data (kept
     everywhere, whatever ``support``), ``sum_c conj(S_c) x_c``: complex, its magnitude that of the root sum of squares
@@ -54,7 +55,8 @@ class PrepareCoilAcquisition(SeededAcquisition):
         self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         """Make a measurement ``(batch, 4 n_coils + 1, h, w)``, and its truth ``(batch, 2, h, w)`` or None."""
-        entries = plain_tensors(batchdata, device, non_blocking=non_blocking, **kwargs)
+        names = ("image", "kspace", "mask", "calibration")
+        entries = plain_tensors(batchdata, device, names, non_blocking=non_blocking, **kwargs)
         if "kspace" not in entries:
             raise ValueError(
                 f"{_files(batchdata)}expected multi-coil k-space, got images only; read the data with coils='multi', "
@@ -63,20 +65,23 @@ class PrepareCoilAcquisition(SeededAcquisition):
         kspace = entries["kspace"].to(torch.complex64)
         if "mask" in entries:
             mask = entries["mask"]
-            return pack_measurement(kspace, mask, self._maps(batchdata, kspace, mask)), truth_channels(entries)
+            lines = entries.get("calibration", kspace)
+            measured = mask if lines is kspace else _measured_lines(lines, mask)
+            hint = "the file holds no more: leave multicoil.json out and pass --coils emulated, which needs no maps"
+            return pack_measurement(kspace, mask, self._maps(batchdata, lines, measured, hint)), truth_channels(entries)
         generator = self._generator(device)
         if self.augmentation is not None:
             kspace = fft2c(self._augmented(ifft2c(kspace), generator))
         mask = self._masks(batchdata, kspace, generator)
         masked_kspace = self._noisy(batchdata, mask * kspace, mask, generator)
-        maps = self._maps(batchdata, masked_kspace, mask)
+        maps = self._maps(batchdata, masked_kspace, mask, "raise center_fractions")
         return pack_measurement(masked_kspace, mask, maps), complex_to_channels(self._truth(kspace, maps))
 
-    def _maps(self, batchdata: Mapping[str, Any], masked_kspace: Tensor, mask: Tensor) -> Tensor:
+    def _maps(self, batchdata: Mapping[str, Any], masked_kspace: Tensor, mask: Tensor, hint: str) -> Tensor:
         try:
             return estimate_sensitivity_maps(masked_kspace, mask, method=self.sensitivity, support=self.support)
         except ValueError as error:
-            raise ValueError(f"{_files(batchdata)}{error}") from None
+            raise ValueError(f"{_files(batchdata)}{error}; {hint}") from None
 
     def _truth(self, kspace: Tensor, maps: Tensor) -> Tensor:
         """The coils of full k-space as one image, in the phase of the measurement's maps."""
@@ -84,6 +89,12 @@ class PrepareCoilAcquisition(SeededAcquisition):
         full_maps = estimate_sensitivity_maps(kspace, everywhere, method=self.sensitivity)
         turn = (full_maps.conj() * maps).sum(dim=1, keepdim=True).angle()
         return sense_adjoint(kspace, full_maps, everywhere) * torch.polar(torch.ones_like(turn), -turn)
+
+
+def _measured_lines(lines: Tensor, mask: Tensor) -> Tensor:
+    """Mask of reference lines: the columns that are not 0, in the rows that the scan itself has."""
+    columns = (lines != 0).flatten(1, 2).any(dim=1)[:, None, None]
+    return (columns & (mask != 0).any(dim=3, keepdim=True)).to(mask)
 
 
 def _files(batchdata: Mapping[str, Any]) -> str:

@@ -410,7 +410,7 @@ def no_samples(folder: Path) -> list[str]:
 
 
 BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
-    (coils_where_one_was_asked, r"coils\.h5.*of one coil, got 3 x 2 x 48 x 40 .*--coils emulated .*--coils multi"),
+    (coils_where_one_was_asked, r"coils\.h5.*of one coil, got 3 x 2 x 48 x 40 .*--coils emulated.*multicoil\.json"),
     (header_of_another_matrix, r"scan\.h5:kspace: expected k-space of 64 x 32 .*header says, got 48 x 40"),
     (acceleration_without_centre, r"expected a center_fraction for each acceleration, got accelerations=\[4, 8\]"),
     (

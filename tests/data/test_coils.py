@@ -15,7 +15,13 @@ from common.data import DataError, SliceDataset, find_slices, kspace_slices, ope
 from common.data.coils import emulated_weights
 from common.data.loading import evaluation_loader
 from common.io import Source
+from common.operators import unpack_coils
 from common.operators.coils import simulated_sensitivity_maps
+from common.operators.masks import MaskSampler
+from common.transforms import PrepareCoilAcquisition
+from tests.io.mrd import header as header_of
+from tests.io.mrd import lines_of, write_mrd
+from tests.io.phantom import body, centred, coil_maps
 
 SHAPE, N_COILS = (3, 16, 12), 4
 MASK = np.arange(12) % 3 < 2
@@ -85,7 +91,7 @@ def test_weights_are_found_while_gradients_are_off() -> None:
 
 def test_several_coils_are_refused_with_the_options(tmp_path: Path) -> None:
     multi_coil_file(tmp_path / "a.h5", coil_images())
-    reason = r"a\.h5:kspace: expected k-space of one coil, got 4 x 3 x 16 x 12 .*--coils emulated .*--coils multi"
+    reason = r"a\.h5:kspace: expected k-space of one coil, got 4 x 3 x 16 x 12 .*--coils emulated.*multicoil\.json"
     with pytest.raises(DataError, match=reason) as caught:
         find_slices(str(tmp_path))
     assert "\n" not in str(caught.value)
@@ -236,3 +242,23 @@ def test_volumes_of_mixed_sizes_never_share_a_batch(tmp_path: Path, coils: str) 
     key = "kspace" if coils == "multi" else "image"
     shapes = [tuple(batch[key].shape) for batch in evaluation_loader(dataset, batch_size=4)]
     assert shapes == ([(3, 4, 16, 12), (2, 3, 14, 10)] if coils == "multi" else [(3, 1, 16, 12), (2, 1, 14, 10)])
+
+
+def test_separate_reference_lines_give_the_maps(tmp_path: Path) -> None:
+    """A scan of every second line, without a full centre: the maps come from lines that were measured before it."""
+    kspace = centred(body(64, 64) * coil_maps(4, 64, 64))
+    lines = lines_of(0.5 * kspace, range(20, 44), flags=("PARALLEL_CALIBRATION",))
+    lines += lines_of(kspace, range(0, 64, 2))
+    write_mrd(tmp_path / "a.h5", header_of((64, 64, 1), (160, 160, 3), limits=(0, 63, 32)), lines)
+    options = {"coils": "multi"}
+    batch = next(iter(evaluation_loader(SliceDataset(find_slices(tmp_path, **options), **options), 1)))
+    measurement, _ = PrepareCoilAcquisition(MaskSampler("cartesian", accel=4))(batch, torch.device("cpu"))
+    measured, mask, maps = unpack_coils(measurement)
+    assert mask[0, 0].all(0).nonzero().flatten().tolist() == list(range(0, 64, 2))
+    np.testing.assert_allclose(measured[0].numpy()[..., ::2] * batch_range(tmp_path), kspace[..., ::2], atol=1e-5)
+    across = np.abs((coil_maps(4, 64, 64).conj() * maps[0].numpy()).sum(0))  # 1 where known and found maps are parallel
+    assert across[np.abs(body(64, 64)) > 0.1].min() > 0.99
+
+
+def batch_range(folder: Path) -> float:
+    return open_slices(folder / "a.h5", coils="multi").range[1]

@@ -19,7 +19,7 @@ from common.operators import (
 )
 from common.operators.masks import MaskSampler
 from common.phantoms.brain_phantom import brain_phantom
-from common.transforms import PrepareCoilAcquisition, RandomFlips
+from common.transforms import PrepareAcquisition, PrepareCoilAcquisition, RandomFlips
 
 CPU = torch.device("cpu")
 LINES = MaskSampler("cartesian", accel=4, center_fraction=0.16)
@@ -151,5 +151,10 @@ def test_bad_input_is_refused():
     kspace = random_complex(2, 3, 40, 40, dtype=torch.complex64)
     with pytest.raises(ValueError, match=r"^a\.h5, b\.h5: acceleration without enough centre: .*, got 40 rows and 2 "):
         PrepareCoilAcquisition(thin, by_file=True)(from_files("a.h5", "b.h5", kspace=kspace), CPU)
+    measured = from_files("a.h5", kspace=kspace[:1], mask=thin((40, 40), seed=1))
+    with pytest.raises(ValueError, match=r"^a\.h5: acceleration without enough centre: .*--coils emulated"):
+        PrepareCoilAcquisition(thin)(measured, CPU)
+    with pytest.raises(ValueError, match=r"^a\.h5: expected one coil, got 3; .*multicoil\.json"):
+        PrepareAcquisition(thin)(measured, CPU)
     with pytest.raises(ValueError, match=r"a\.h5: expected multi-coil k-space, got images only"):
         PrepareCoilAcquisition(LINES)(from_files("a.h5", image=torch.rand(1, 1, 8, 8)), CPU)
