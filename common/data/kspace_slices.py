@@ -59,7 +59,7 @@ class KspaceSlices:
         return values if self._coils == "multi" else values[0]
 
     def calibration(self, index: int) -> np.ndarray | None:
-        """Separate reference lines of one slice, ``[coils, height, width]``, 0 elsewhere; ``None`` if there are none."""
+        """Separate reference lines of one slice, ``[coils, height, width]``, 0 elsewhere; ``None`` without any."""
         lines = self.source.companions.get("calibration")
         return None if lines is None else self._coils_of(lines, index)
 

@@ -215,8 +215,8 @@ def _check_coils(source: Source, coils: Coils) -> None:
     if spec.kind == "image":
         raise DataError(f"{source.name}: expected images of one channel, got {spec}; combine the coils before")
     raise DataError(
-        f"{source.name}: expected k-space of one coil, got {spec}; combine the coils before. A bundle with the key coils "
-        "does it for --coils emulated; one with configs/multicoil.json keeps them with that file"
+        f"{source.name}: expected k-space of one coil, got {spec}; combine the coils before. A bundle with the key "
+        "coils does it for --coils emulated; one with configs/multicoil.json keeps them with that file"
     )
 
 
