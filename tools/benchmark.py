@@ -19,7 +19,6 @@ from common.operators import fft2c
 from common.operators.masks import MaskSampler
 from common.transforms import PrepareAcquisition
 from tools.command import command
-from tools.network_speed import networks
 
 
 class _PerSample(Dataset):
@@ -96,4 +95,4 @@ def _rate(loader: Iterable, step: Callable, batch_size: int, device: torch.devic
     return count / (time.perf_counter() - begin)
 
 
-COMMANDS = {"acquisition": acquisition, "networks": networks}
+COMMANDS = {"acquisition": acquisition}

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 _HEADING = re.compile(r"(#+)\s+(.*?)\s*#*")
 _RULE = re.compile(r"\|?(\s*:?-+:?\s*\|)*\s*:?-+:?\s*\|?")
-_COMMENT = re.compile(r"<!--.*-->")
+_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 _BORDER = re.compile(r"(?<!\\)\|")
 _FIGURE = re.compile(r"!\[([^\]]+)\]\([^)]*example\.png\)")
 
@@ -46,7 +46,7 @@ def figure_caption(readme: str) -> str:
 def _section(readme: str, title: str) -> list[str]:
     """Lines from below a heading to the next of its level or above, without blocks of code and comments."""
     level, fenced, lines = 0, False, []
-    for line in map(str.strip, readme.splitlines()):
+    for line in map(str.strip, _COMMENT.sub("", readme).splitlines()):
         if line.startswith("```"):
             fenced = not fenced
             continue
@@ -55,7 +55,7 @@ def _section(readme: str, title: str) -> list[str]:
             break
         if heading and not level and heading[2].lower() == title:
             level = len(heading[1])
-        elif level and not fenced and not _COMMENT.fullmatch(line):
+        elif level and not fenced:
             lines.append(line)
     return lines
 

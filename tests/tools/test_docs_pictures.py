@@ -1,7 +1,8 @@
-"""`python -m tools figures`, with a program in the place of MONAI's that draws what it is given."""
+"""`python -m tools docs --pictures`, with a program in the place of MONAI's that draws what it is given."""
 
 import json
 import os
+import re
 import sys
 
 import matplotlib
@@ -9,11 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.__main__ import commands
-from tools.command import run_commands
-from tools.figures.picture import difference, write_small
+from tools.docs.pictures import draw_pictures, read_picture
+from tools.docs.small_png import difference, write_small
 from tools.tasks import process
-from tools.zoo.layout import BUNDLES
 
 PROGRAM = """
 import json, sys
@@ -45,72 +44,72 @@ def bundle(tmp_path, monkeypatch):
     for name, content in {
         "configs/metadata.json": {"version": "0.1.0"},
         "configs/inference.json": {"divisor": 1, "run": []},
-        "docs/figures.json": {"example.png": FIGURE},
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(content))
+    (folder / "docs").mkdir()
+    change(folder)
     (tmp_path / "program.py").write_text(PROGRAM)
     monkeypatch.setattr(process, "PROGRAM", (sys.executable, str(tmp_path / "program.py")))
     monkeypatch.setattr(process, "POLL_S", 0.02)
     return folder
 
 
-def draw(*arguments):
-    words = ["figures", *map(str, arguments)]
-    return run_commands(commands(words), "tools", words)
+def change(bundle, picture="example.png", **entry):
+    spec = entry if "curves" in entry else {**FIGURE, **entry}
+    (bundle / "docs" / "README.md").write_text(
+        f"# A\n\n<!-- picture: {json.dumps(spec)} -->\n![a picture]({picture})\n"
+    )
 
 
-def change(bundle, **entry):
-    (bundle / "docs" / "figures.json").write_text(json.dumps({"example.png": {**FIGURE, **entry}}))
-
-
-def test_a_figure_is_the_panel_of_the_run_and_comes_out_again(bundle, tmp_path, capsys):
-    assert draw(bundle) == 0
-    assert capsys.readouterr().out.endswith("new\n")
+def test_a_picture_is_the_panel_of_the_run_and_comes_out_again(bundle):
+    (line,) = draw_pictures(bundle)
+    assert line.endswith("new")
     first = (bundle / "docs" / "example.png").read_bytes()
     with Image.open(bundle / "docs" / "example.png") as picture:
         assert picture.size == (32, 32)
         assert 0 < np.asarray(picture.convert("L")).max() < 128
-    assert draw(bundle, "--out", tmp_path / "again") == 0
-    assert capsys.readouterr().out.endswith("as it was\n")
-    assert (tmp_path / "again" / "toy" / "example.png").read_bytes() == first
-
-
-def test_a_changed_figure_is_told_and_stays_as_committed_with_out(bundle, tmp_path, capsys):
-    assert draw(bundle) == 0
-    first = (bundle / "docs" / "example.png").read_bytes()
-    change(bundle, overrides={"divisor": 1})
-    assert draw(bundle, "--out", tmp_path / "again") == 0
-    assert "differs from the committed one in " in capsys.readouterr().out
+    (line,) = draw_pictures(bundle, ["example.png"])
+    assert line.endswith("as before")
     assert (bundle / "docs" / "example.png").read_bytes() == first
-    assert draw(bundle) == 0
+    assert draw_pictures(bundle, ["other.png"]) == []
+    change(bundle, overrides={"divisor": 1})
+    (line,) = draw_pictures(bundle)
+    assert "differs from the one before in " in line
     assert (bundle / "docs" / "example.png").read_bytes() != first
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"overrides": {"fail": True}}, "error: toy: no such weights; train first"),
+        ({"overrides": {"fail": True}}, "toy: no such weights; train first"),
         ({"panel": "00001_0.png"}, "00001_0.png: no such panel was drawn, but 00002_0.png; correct `panel`"),
-        ({"file": "test/00003.png"}, "test/00003.png: the set rock with "),
+        ({"file": "test/00003.png"}, "test/00003.png: the set rock has no such file"),
         ({"config": ["none.json"]}, "config: no file none.json, toy has inference.json, metadata.json"),
+        ({"make": "rocks"}, "README.md: example.png: make: expected one of "),
+        ({"panels": "a.png"}, "README.md: example.png: unknown key 'panels'"),
     ],
 )
-def test_a_figure_that_cannot_be_drawn_is_one_line_and_changes_nothing(bundle, capsys, entry, message):
+def test_a_picture_that_cannot_be_drawn_changes_nothing(bundle, entry, message):
     change(bundle, **entry)
-    assert draw(bundle) == 1
-    assert message in (error := capsys.readouterr().err)
-    assert len([line for line in error.splitlines() if line.startswith("error: ")]) == 1
+    with pytest.raises(ValueError, match=re.escape(message)):
+        draw_pictures(bundle)
     assert not (bundle / "docs" / "example.png").exists()
 
 
-def test_curves_are_drawn_of_histories_beside_the_spec(bundle, capsys):
+def test_descriptions_are_whole():
+    with pytest.raises(ValueError, match="here: no key 'values'"):
+        read_picture("{curves: {}}", "here")
+    with pytest.raises(ValueError, match="here: expected one of the keys curves, entries, make, got panel"):
+        read_picture("{panel: a}", "here")
+
+
+def test_curves_are_drawn_of_histories_beside_the_document(bundle):
     for name, values in {"a": (20, 21), "b": (20, 19)}.items():
         rows = "\n".join(f"{epoch},{value}" for epoch, value in enumerate(values, start=1))
         (bundle / "docs" / f"{name}.csv").write_text(f"epoch,psnr\n{rows}\n")
-    figure = {"curves": {"one": ["a.csv"], "other": ["b.csv"]}, "values": ["psnr"]}
-    (bundle / "docs" / "figures.json").write_text(json.dumps({"course.png": figure}))
-    assert draw(bundle) == 0
+    change(bundle, picture="course.png", curves={"one": ["a.csv"], "other": ["b.csv"]}, values=["psnr"])
+    draw_pictures(bundle)
     with Image.open(bundle / "docs" / "course.png") as picture:
         assert picture.width > 600
 
@@ -140,12 +139,3 @@ def test_differences_are_told_in_pixels(tmp_path):
     assert difference(tmp_path / "one.png", tmp_path / "one.png") == ""
     assert difference(tmp_path / "one.png", tmp_path / "other.png") == "1.00% of the pixels, by up to 7 of 255"
     assert difference(tmp_path / "one.png", tmp_path / "narrow.png") == "20 x 10 pixels and not 10 x 10"
-
-
-@pytest.mark.slow
-def test_a_bundles_own_figure_comes_out_of_its_weights(tmp_path):
-    name, file = "micro_ct_srgan_super_resolution", "example.png"
-    assert draw(name, "--out", tmp_path) == 0
-    with Image.open(tmp_path / name / file) as one, Image.open(BUNDLES / name / "docs" / file) as other:
-        first, second = (np.asarray(picture.convert("RGB"), np.int16) for picture in (one, other))
-    assert (np.abs(first - second).max(axis=-1) > 16).mean() < 1e-3

@@ -1,4 +1,4 @@
-"""Pictures as they are committed: small, and compared with those that are there."""
+"""Small PNG files for the repository, and the difference of two pictures."""
 
 from __future__ import annotations
 

@@ -1,0 +1,149 @@
+"""Pictures of the documents, each drawn as the mark above it says.
+
+    <!-- picture: {make: brain_mri, options: {n_test: 2}, file: test/00002.png, panel: 00002_0.png} -->
+    ![caption](example.png)
+
+A panel of the bundle's inference on one file of a synthetic set; `config` names other configuration files than
+inference.json, and `overrides` changes their keys. `entries` takes a panel of a comparison instead, of baselines or
+LABEL=models/FILE of the bundle. `{curves: {LABEL: [history.csv, ...]}, values: [psnr]}` draws columns of
+histories beside the document.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from common.io.atomic import atomic_path
+from tools.compare import compare_entries
+from tools.curves import curves
+from tools.data import DATA_SETS
+from tools.docs.small_png import difference, write_small
+from tools.tasks.configurations import find_config
+from tools.tasks.process import run_process
+from tools.tasks.records import locked
+from tools.tasks.task_list import PREDICT, Run, Task
+
+PICTURE = re.compile(r"^<!-- picture: (?P<spec>\{.*\}) -->\n!\[.*\]\((?P<file>[^()\s]+\.png)\)$", re.MULTILINE)
+_KEYS = {
+    "curves": ("curves", "values"),
+    "entries": ("make", "options", "file", "panel", "overrides", "entries"),
+    "make": ("make", "options", "file", "panel", "overrides", "config"),
+}
+"""Keys of each kind of picture, by the key that only this kind has."""
+_OPTIONAL = ("options", "overrides", "config")
+
+
+def draw_pictures(bundle: Path, only: Sequence[str] = ()) -> list[str]:
+    """Draw the pictures of a bundle's README again; on the same machine the same pixels come out.
+
+    Args:
+        bundle: folder of the bundle.
+        only: file names; all if empty.
+
+    Returns:
+        a line for each picture: its size, and how it differs from the one before.
+    """
+    readme = bundle / "docs" / "README.md"
+    lines = []
+    for found in PICTURE.finditer(readme.read_text(encoding="utf-8")):
+        if only and found["file"] not in only:
+            continue
+        spec = read_picture(found["spec"], f"{readme}: {found['file']}")
+        sys.stderr.write(f"{bundle.name}: {found['file']}\n")
+        with TemporaryDirectory() as scratch:
+            lines.append(replace_picture(_draw(spec, bundle, Path(scratch)), readme.parent / found["file"]))
+    return lines
+
+
+def replace_picture(drawn: Path, target: Path) -> str:
+    """Put a picture in its place with at most 256 colours; returns a line on what changed."""
+    small = drawn.with_name(f"small_{drawn.name}")
+    write_small(drawn, small)
+    news = "new"
+    if target.is_file():
+        changed = difference(small, target)
+        news = f"differs from the one before in {changed}" if changed else "as before"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(small.read_bytes())
+    return f"{target}: {target.stat().st_size // 1024} KB, {news}"
+
+
+def read_picture(text: str, where: str) -> dict[str, Any]:
+    """Read the description of a picture.
+
+    Raises:
+        ValueError: it is no mapping, has an unknown key, or lacks one.
+    """
+    try:
+        spec = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where}: {' '.join(str(error).split())}; mend the YAML") from None
+    kind = next((key for key in _KEYS if key in spec), None)
+    if kind is None:
+        raise ValueError(f"{where}: expected one of the keys {', '.join(_KEYS)}, got {', '.join(map(str, spec))}")
+    if wrong := [key for key in spec if key not in _KEYS[kind]]:
+        raise ValueError(f"{where}: unknown key {wrong[0]!r}, expected {', '.join(_KEYS[kind])}; correct it")
+    if missing := [key for key in _KEYS[kind] if key not in spec and key not in _OPTIONAL]:
+        raise ValueError(f"{where}: no key {missing[0]!r}; add it")
+    if kind != "curves" and spec["make"] not in DATA_SETS:
+        raise ValueError(f"{where}: make: expected one of {', '.join(DATA_SETS)}, got {spec['make']!r}; correct it")
+    return spec
+
+
+def _draw(spec: Mapping[str, Any], bundle: Path, scratch: Path) -> Path:
+    """Draw a picture into an empty folder, on the CPU; returns its path.
+
+    Raises:
+        ValueError: the bundle, the data or a history does not give it.
+    """
+    if "curves" in spec:
+        runs = [f"{label}={bundle / 'docs' / name}" for label, names in spec["curves"].items() for name in names]
+        curves(runs, spec["values"], str(scratch / "curves.png"))
+        return scratch / "curves.png"
+    data = _make_file(spec, scratch)
+    overrides = {"split": "", "device": "cpu", **spec.get("overrides", {})}
+    if "entries" in spec:
+        entries = [entry.replace("=models/", f"={bundle}:{bundle}/models/") for entry in spec["entries"]]
+        compare_entries(data, entries, scratch / "compare", overrides=overrides)
+        return _panel(scratch / "compare" / "panels", spec["panel"])
+    run_inference(bundle, spec.get("config", ["inference.json"]), {**overrides, "dataset_dir": str(data)}, scratch)
+    return _panel(scratch / PREDICT / "panels", spec["panel"])
+
+
+def run_inference(bundle: Path, config: Sequence[str], overrides: Mapping[str, Any], folder: Path) -> None:
+    """Run a bundle's inference into the subfolder `predict`, in a process of its own.
+
+    Raises:
+        ValueError: it failed; with its own words.
+    """
+    configs = tuple(find_config(name, bundle, bundle.name) for name in config)
+    run = Run(PREDICT, configs, dict(overrides), definition={})
+    with locked(folder) as lock:
+        end = run_process(Task("inference", bundle, (run,), folder, mail=False), run, lock, lambda line: None)
+    if end.error:
+        raise ValueError(f"{bundle.name}: {end.error}")
+
+
+def _make_file(spec: Mapping[str, Any], scratch: Path) -> Path:
+    """A folder with one file of a synthetic set, so that the scale of errors is this file's own."""
+    inspect.unwrap(DATA_SETS[spec["make"]])(str(scratch / "set"), **spec.get("options", {}))
+    file, folder = scratch / "set" / spec["file"], scratch / "data"
+    if not file.is_file():
+        raise ValueError(f"{spec['file']}: the set {spec['make']} has no such file; correct `file`")
+    folder.mkdir()
+    return file.rename(folder / file.name).parent
+
+
+def _panel(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        there = ", ".join(sorted(path.name for path in folder.glob("*.png"))) or "none"
+        raise ValueError(f"{name}: no such panel was drawn, but {there}; correct `panel`")
+    return folder / name

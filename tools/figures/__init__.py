@@ -1,1 +1,0 @@
-"""Draws the figures of the documentation anew, from what is committed: weights, histories, synthetic data."""
