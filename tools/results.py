@@ -103,7 +103,7 @@ def read_metrics(path: Path) -> dict[str, Values]:
         columns = reader.fieldnames or []
         if missing := [key for key in (*keys, "psnr") if key not in columns]:
             raise ValueError(f"{path}: expected columns {', '.join(keys)}, psnr ..., missing {', '.join(missing)}")
-        metrics = [column for column in columns if column not in keys]
+        metrics = [column for column in columns if column not in (*keys, "rate")]
         for row in reader:
             try:
                 numbers = {metric: float(row[metric] or "nan") for metric in metrics}

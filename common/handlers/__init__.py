@@ -12,6 +12,7 @@ from common.handlers.kspace_residual import KspaceResidualReport
 from common.handlers.panels import PanelHandler, TensorBoardPanelHandler
 from common.handlers.phase_weights import PhaseWeights
 from common.handlers.progress import Progress
+from common.handlers.run_record import RunRecord
 from common.handlers.sampled_volumes import SaveSampledVolumes
 from common.handlers.save_reconstructions import SaveReconstructions
 from common.handlers.super_resolution import SuperResolutionPanels, SuperResolutionTable, TensorBoardSuperResolution
@@ -31,6 +32,7 @@ __all__ = [
     "PanelHandler",
     "PhaseWeights",
     "Progress",
+    "RunRecord",
     "SaveCineResults",
     "SaveReconstructions",
     "SaveSampledVolumes",

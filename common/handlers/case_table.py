@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ignite.distributed as idist
 import torch
@@ -19,12 +19,19 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 
+MAX_GROUPS = 8
+"""Largest number of rates that have a table each; measured k-space may have another rate in each file."""
+
+
 class CaseTableHandler:
     """Write the metrics of every slice, rows ``zero_filled`` and ``reconstruction``, and log their table.
 
+    Where the files were sampled at several rates, a table of each rate is logged.
+
     For an evaluator that decollates (MONAI's default). Per item, ``engine.state.output`` has "image" (the
     measurement, of one coil or several, see :func:`~common.operators.pack_measurement`), "pred" and "label" (real,
-    imaginary), and ``engine.state.batch`` has "path" and "slice". Items whose label is None are left out. The
+    imaginary), and ``engine.state.batch`` has "path", "slice" and perhaps "rate", see
+    :func:`~common.transforms.acquire.note_sampling`. Items whose label is None are left out. The
     zero-filled image is cropped to the label.
 
     Args:
@@ -50,6 +57,7 @@ class CaseTableHandler:
         self.protocols = [get_protocol(one) if isinstance(one, str) else one for one in chosen]
         self.further = [further] if isinstance(further, str) else list(further)
         self.tables: list[MetricTable] = []
+        self._rates: dict[str, float] = {}
         self._logger = logging.getLogger("recon")
 
     def attach(self, engine: Engine) -> None:
@@ -59,9 +67,11 @@ class CaseTableHandler:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
+        self._rates = {}
         self.tables = [MetricTable(protocol, baseline=self.baseline) for protocol in self.protocols]
 
     def _add_batch(self, engine: Engine) -> None:
+        self._rates |= {str(item["path"]): item["rate"] for item in engine.state.batch if "rate" in item}
         cases = [case for case in _cases(engine.state.batch, engine.state.output) if case["label"] is not None]
         # files differ in size: stack the neighbours of one size, in order, so that volumes stay together
         for _, neighbours in groupby(cases, key=lambda case: [(key, case[key].shape) for key in self._keys(case)]):
@@ -92,16 +102,28 @@ class CaseTableHandler:
     def _finish(self, engine: Engine) -> None:
         for table in self.tables:
             table.gather()
+        parts = cast("list[dict[str, float]]", idist.all_gather(self._rates))
+        rates = {path: rate for part in parts for path, rate in part.items()}
         if idist.get_rank() > 0:
             return
-        rows = [row for table in self.tables for row in table.rows()]
+        rows = [row._replace(rate=rates.get(row.path)) for table in self.tables for row in table.rows()]
         if not rows:
             self._logger.info("no case has a target image, so %s is not written", self.path.name)
             return
         write_csv(self.path, rows)
         for table in self.tables:
-            self._logger.info("%s", table.format())
+            self._log(table, rates)
         self._logger.info("a value per case is in %s", self.path)
+
+    def _log(self, table: MetricTable, rates: Mapping[str, float]) -> None:
+        """Log the table, that of each rate where files were sampled at several."""
+        different = sorted(set(rates.values()), reverse=True)
+        if not 1 < len(different) <= MAX_GROUPS:
+            self._logger.info("%s", table.format())
+            return
+        for rate in different:
+            files = [path for path, its in rates.items() if its == rate]
+            self._logger.info("rate %.4g, acceleration %.4g: %s", rate, 1 / rate, table.of_files(files).format())
 
 
 def _cases(batch: Any, output: Any) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from common.metrics.statistics import Summary
 class CaseRow(NamedTuple):
     """The values of one method on one slice or series, on one ``frame`` of a series, or on one volume.
 
-    ``slice_index`` is None for a volume.
+    ``slice_index`` is None for a volume; ``rate`` is the sampled fraction of k-space, None where it is unknown.
     """
 
     protocol: str
@@ -24,10 +24,11 @@ class CaseRow(NamedTuple):
     method: str
     values: dict[str, float]
     frame: int | None = None
+    rate: float | None = None
 
 
 def write_csv(path: str | Path, rows: Iterable[CaseRow]) -> None:
-    """Write rows as protocol, file, slice (empty for a volume), frame (if a row is of one), method, and the metrics.
+    """Write rows as protocol, file, slice (empty for a volume), frame and rate (if a row has one), method, and metrics.
 
     The file appears whole or not at all. Values have six digits; "inf" and "nan" are spelled so.
 
@@ -38,18 +39,18 @@ def write_csv(path: str | Path, rows: Iterable[CaseRow]) -> None:
     if not rows:
         raise ValueError(f"there is no metric value to write to {path}; evaluate cases that have a target")
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.values))
-    of_frames = any(row.frame is not None for row in rows)
+    further = [name for name in ("frame", "rate") if any(getattr(row, name) is not None for row in rows)]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["protocol", "file", "slice", *(["frame"] if of_frames else []), "method", *metrics])
+            writer.writerow(["protocol", "file", "slice", *further, "method", *metrics])
             for row in rows:
                 numbers = [f"{row.values[metric]:.6g}" if metric in row.values else "" for metric in metrics]
                 index = "" if row.slice_index is None else row.slice_index
-                frame = [row.frame] if of_frames else []
-                writer.writerow([row.protocol, row.path, index, *frame, row.method, *numbers])
+                own = [f"{value:.6g}" if (value := getattr(row, name)) is not None else "" for name in further]
+                writer.writerow([row.protocol, row.path, index, *own, row.method, *numbers])
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

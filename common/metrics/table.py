@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,19 @@ class MetricTable:
             for name, values in self._values.items()
             if (path, index) in values
         ]
+
+    def of_files(self, paths: Collection[str]) -> MetricTable:
+        """Return a table of the cases of some files.
+
+        Args:
+            paths: the files.
+        """
+        part = MetricTable(self.protocol, self.metrics, self.baseline, self.n_bootstrap, self.seed)
+        part._values = {
+            name: {case: row for case, row in values.items() if case[0] in paths}
+            for name, values in self._values.items()
+        }
+        return part
 
     def summary(self) -> dict[str, dict[str, Summary]]:
         """Row name to metric to summary."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,16 @@ class SeededAcquisition:
     def _augmented(self, image: Tensor, generator: torch.Generator) -> Tensor:
         return image if self.augmentation is None else self.augmentation(image, generator)
 
-    def _masks(self, batchdata: Mapping[str, Any], image: Tensor, generator: torch.Generator) -> Tensor:
+    def _masks(self, batchdata: MutableMapping[str, Any], image: Tensor, generator: torch.Generator) -> Tensor:
         """Masks of the images' size, ``(batch, 1, height, width)``, or of series with their frames last."""
         shape = tuple(image.shape[2:])
         if not self.by_file:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
             return self.mask(shape, seed=seed, batch=image.shape[0], device=image.device)
         names = self._mask_names(batchdata)
-        return self.mask(shape, seed=names, batch=len(names), device=image.device)
+        mask = self.mask(shape, seed=names, batch=len(names), device=image.device)
+        note_sampling(batchdata, mask, [self.mask.drawn(name) for name in names])
+        return mask
 
     def _mask_names(self, batchdata: Mapping[str, Any]) -> list[str]:
         """What the masks follow from where ``by_file``."""
@@ -109,7 +111,7 @@ class PrepareAcquisition(SeededAcquisition):
         self.nonnegative = nonnegative
 
     def __call__(
-        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+        self, batchdata: MutableMapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         """Make a measurement ``(batch, 3, height, width)``, and its truth ``(batch, 2, height, width)`` or ``None``."""
         entries = plain_tensors(batchdata, device, non_blocking=non_blocking, **kwargs)
@@ -120,6 +122,7 @@ class PrepareAcquisition(SeededAcquisition):
                     f"{', '.join(dict.fromkeys(map(str, batchdata.get('path', ['k-space']))))}: expected one coil, got "
                     f"{kspace.shape[1]}; add configs/multicoil.json to --config_file, or pass --coils emulated"
                 )
+            note_sampling(batchdata, entries["mask"])
             self._check_phase(ifft2c(kspace), batchdata)
             return pack_measurement(kspace, entries["mask"]), truth_channels(entries)
         generator = self._generator(device)
@@ -142,6 +145,27 @@ class PrepareAcquisition(SeededAcquisition):
                     f"{path}: expected an image without phase, as scaling 'shifted' takes it, but {fraction:.0%} of "
                     "its energy is in negative parts; use weights trained with `--scaling peak`, and that option here"
                 )
+
+
+def note_sampling(
+    batchdata: MutableMapping[str, Any], mask: Tensor, drawn: Sequence[tuple[str, float | None]] | None = None
+) -> None:
+    """Add to a batch how its items are sampled, for tables and for the record of a run.
+
+    The entries are "mask_family" (a family of masks, or "measured"), "rate" (the sampled fraction that was asked for,
+    else the one that the mask has) and "sampled" (the fraction that the mask has), a value per item.
+
+    Args:
+        batchdata: batch that gets the entries.
+        mask: 1 where sampled, ``(batch, 1, height, width[, frames])``.
+        drawn: family and rate of each item's mask, see :meth:`~common.operators.masks.MaskSource.drawn`; None for masks
+            of a scanner.
+    """
+    sampled = mask.flatten(1).double().mean(dim=1).tolist()
+    families, rates = zip(*(drawn or [("measured", None)] * len(sampled)), strict=True)
+    batchdata["mask_family"] = list(families)
+    batchdata["rate"] = [round(own, 4) if rate is None else rate for rate, own in zip(rates, sampled, strict=True)]
+    batchdata["sampled"] = sampled
 
 
 def slice_names(batchdata: Mapping[str, Any]) -> list[str]:

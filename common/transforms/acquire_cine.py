@@ -1,7 +1,7 @@
 """``prepare_batch`` of dynamic MRI: series in, what the network takes and the truth out."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from common.operators.masks.kt import KtMasks
 from common.operators.phase import smooth_phase
 from common.operators.sensitivity import estimate_sensitivity_maps
 from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, pack_series
-from common.transforms.acquire import SeededAcquisition, plain_tensors, slice_names
+from common.transforms.acquire import SeededAcquisition, note_sampling, plain_tensors, slice_names
 from torch import Tensor
 
 MEASUREMENTS = ("simulated", "stored")
@@ -72,13 +72,14 @@ class PrepareCine(SeededAcquisition):
         self.n_coils = n_coils
 
     def __call__(
-        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+        self, batchdata: MutableMapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         """Make the network's input and its truth, ``(batch, 1 or 2, height, width, frames)`` or None."""
         names = ("recon", "truth", "kspace", "mask")
         entries = plain_tensors(batchdata, device, names, non_blocking=non_blocking, **kwargs)
         truth = entries.get("truth")
         if "kspace" in entries and "mask" in entries:
+            note_sampling(batchdata, entries["mask"])
             measured = pack_series(entries["kspace"], entries["mask"], _maps(entries["kspace"], entries["mask"]))
             return self._input(measured), None if truth is None else self._label(truth)
         if "recon" in entries and (self.measurement == "stored" or truth is None) and not self.complex_image:
@@ -98,7 +99,7 @@ class PrepareCine(SeededAcquisition):
         recon, truth = both.chunk(2, dim=4)
         return recon, truth
 
-    def _simulated(self, batchdata: Mapping[str, Any], truth: Tensor) -> tuple[Tensor, Tensor]:
+    def _simulated(self, batchdata: MutableMapping[str, Any], truth: Tensor) -> tuple[Tensor, Tensor]:
         generator = self._generator(truth.device)
         truth = self._views(truth, generator)
         if not truth.is_complex():

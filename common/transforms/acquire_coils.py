@@ -1,6 +1,6 @@
 """``prepare_batch`` of multi-coil reconstruction: k-space of all coils in, measurement with maps and truth out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from common.operators.masks import MaskSource
 from common.operators.measurement import pack_measurement
 from common.operators.sense import sense_adjoint
 from common.operators.sensitivity import estimate_sensitivity_maps
-from common.transforms.acquire import SeededAcquisition, plain_tensors, truth_channels
+from common.transforms.acquire import SeededAcquisition, note_sampling, plain_tensors, truth_channels
 from torch import Tensor
 
 
@@ -52,7 +52,7 @@ class PrepareCoilAcquisition(SeededAcquisition):
         self.support = support
 
     def __call__(
-        self, batchdata: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+        self, batchdata: MutableMapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         """Make a measurement ``(batch, 4 n_coils + 1, h, w)``, and its truth ``(batch, 2, h, w)`` or None."""
         names = ("image", "kspace", "mask", "calibration")
@@ -65,6 +65,7 @@ class PrepareCoilAcquisition(SeededAcquisition):
         kspace = entries["kspace"].to(torch.complex64)
         if "mask" in entries:
             mask = entries["mask"]
+            note_sampling(batchdata, mask)
             lines = entries.get("calibration", kspace)
             measured = mask if lines is kspace else _measured_lines(lines, mask)
             hint = "the file holds no more: leave multicoil.json out and pass --coils emulated, which needs no maps"

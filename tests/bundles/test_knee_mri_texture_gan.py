@@ -473,7 +473,7 @@ def test_train_and_inference_agree() -> None:
     train, inference = load("train.json"), load("inference.json")
     assert train["network_def"] == inference["network_def"]
     for key in ("n_blocks", "width", "n_textures", "texture_size", "injection", "attention", "encoder_width", "mask",
-                "accelerations", "center_fractions", "noise_std", "coils", "intensity_range"):  # fmt: skip
+                "noise_std", "coils", "intensity_range"):  # fmt: skip
         assert train[key] == inference[key], key
     assert train["validate"]["prepare_batch"] == inference["prepare_batch"]
     for name in ("baseline", "unet"):

@@ -66,6 +66,10 @@ class FixedMask:
         n_masks = batch if isinstance(seed, str) or not isinstance(seed, Sequence) else len(seed)
         return self._mask.to(device).repeat(n_masks, 1, 1, 1)
 
+    def drawn(self, seed: int | str) -> tuple[str, float]:
+        """Return the name of the file and the sampled fraction, the same for any seed."""
+        return self.path.name, self.rate
+
     def __repr__(self) -> str:
         return f"FixedMask({str(self.path)!r}, rate={self.rate:.6g})"
 

@@ -92,6 +92,10 @@ class KtMasks:
             masks = self._rows(streams, height, n_frames)[:, :, None].expand(-1, height, width, n_frames)
         return masks[:, None].to("cpu" if device is None else device, torch.float32)
 
+    def drawn(self, seed: int | str) -> tuple[str, float | None]:
+        """Return family and sampled fraction, None for spokes, whose fraction depends on the shape."""
+        return self.family, None if self.family == "radial_golden" else 1 / self.accel
+
     def __repr__(self) -> str:
         own = f"n_spokes={self.n_spokes}"
         if self.family != "radial_golden":

@@ -35,10 +35,18 @@ class DrawnMasks:
     ) -> Tensor:
         """Float32 0/1 masks ``(batch, 1, height, width)``; the arguments are those of ``sampling_mask``."""
         n_masks = len(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else batch
-        streams = mask_streams(seed, n_masks, torch.device("cpu"))
-        drawn = (uniform(streams ^ _OTHER, 1)[:, 0] * len(self.samplers)).long().tolist()
+        drawn = self._indices(seed, n_masks)
         of_each = {index: self.samplers[index](shape, seed, batch, device) for index in set(drawn)}
         return torch.stack([of_each[index][place] for place, index in enumerate(drawn)])
+
+    def drawn(self, seed: int | str) -> tuple[str, float]:
+        """Return family and sampled fraction of the first mask of a seed."""
+        return self.samplers[self._indices(seed, 1)[0]].drawn(seed)
+
+    def _indices(self, seed: int | str | Sequence[int | str], n_masks: int) -> list[int]:
+        """Return the place of the sampler of each mask."""
+        streams = mask_streams(seed, n_masks, torch.device("cpu"))
+        return (uniform(streams ^ _OTHER, 1)[:, 0] * len(self.samplers)).long().tolist()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.samplers})"

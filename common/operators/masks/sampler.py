@@ -38,6 +38,10 @@ class MaskSource(Protocol):
         """Float32 0/1 masks ``(batch, 1, height, width)``."""
         ...
 
+    def drawn(self, seed: int | str) -> tuple[str, float | None]:
+        """Return family and sampled fraction of the mask of a seed, None for a fraction that depends on the shape."""
+        ...
+
 
 def sampling_mask(
     family: str,
@@ -109,6 +113,10 @@ class MaskSampler:
         streams = mask_streams(seed, batch, made_on)
         mask = _FAMILIES[self.family](streams, (height, width), self.rate, **self.options)
         return mask[:, None].to(wanted, torch.float32)
+
+    def drawn(self, seed: int | str) -> tuple[str, float]:
+        """Return family and sampled fraction, the same for any seed."""
+        return self.family, self.rate
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
