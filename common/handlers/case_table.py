@@ -18,7 +18,6 @@ from common.operators.zero_filled import zero_filled_image
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-
 MAX_GROUPS = 8
 """Largest number of rates that have a table each; measured k-space may have another rate in each file."""
 

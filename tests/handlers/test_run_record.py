@@ -7,14 +7,15 @@ import logging
 
 import pytest
 import torch
+from monai.data import DataLoader
+from monai.engines import SupervisedEvaluator
+
 from common.handlers import CaseTableHandler, RunRecord
 from common.operators.fourier import complex_to_channels, ifft2c
 from common.operators.masks import AccelerationMasks, FixedMask, MaskSampler, MixedMasks
 from common.operators.masks.kt import KtMasks
 from common.operators.measurement import unpack_measurement
 from common.transforms import PrepareAcquisition, PrepareCine
-from monai.data import DataLoader
-from monai.engines import SupervisedEvaluator
 
 
 class ZeroFilled(torch.nn.Module):
