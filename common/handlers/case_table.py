@@ -70,7 +70,8 @@ class CaseTableHandler:
         self.tables = [MetricTable(protocol, baseline=self.baseline) for protocol in self.protocols]
 
     def _add_batch(self, engine: Engine) -> None:
-        self._rates |= {str(item["path"]): item["rate"] for item in engine.state.batch if "rate" in item}
+        batch = cast("list[dict[str, Any]]", engine.state.batch)
+        self._rates |= {str(item["path"]): item["rate"] for item in batch if "rate" in item}
         cases = [case for case in _cases(engine.state.batch, engine.state.output) if case["label"] is not None]
         # files differ in size: stack the neighbours of one size, in order, so that volumes stay together
         for _, neighbours in groupby(cases, key=lambda case: [(key, case[key].shape) for key in self._keys(case)]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from common.operators.acquisition import SingleCoilAcquisition
@@ -14,6 +14,18 @@ from common.operators.masks import MaskSource
 from common.operators.measurement import pack_measurement
 from common.transforms.phase_value import PhasedTrainer
 from torch import Tensor
+
+
+class DrawnMask(Protocol):
+    """A source of masks of slices or of series, see :class:`~common.operators.masks.MaskSource`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Draw masks of a shape."""
+        ...
+
+    def drawn(self, seed: int | str) -> tuple[str, float | None]:
+        """Return family and sampled fraction of the mask of a seed."""
+        ...
 
 
 class SeededAcquisition:
@@ -30,7 +42,7 @@ class SeededAcquisition:
 
     def __init__(
         self,
-        mask: Callable[..., Tensor],
+        mask: DrawnMask,
         augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         noise_std: float = 0.0,
         by_file: bool = False,
