@@ -18,8 +18,7 @@ PLACES = {
     "docs": "tools.docs.command:docs",
     "new": "tools.new:new",
     "report": "tools.results_report:report",
-    "tasks": "tools.tasks.commands:tasks",
-    "train": "tools.training.command:train",
+    "run": "tools.run.command:run",
     "zoo": "tools.zoo.commands:COMMANDS",
 }
 """Where the first words are; what is asked for is imported, and not the seconds of the rest."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tools.docs.pictures import draw_pictures, read_picture
 from tools.docs.small_png import difference, write_small
-from tools.tasks import process
+from tools.run import process
 
 PROGRAM = """
 import json, sys

@@ -26,10 +26,10 @@ from tools.compare import compare_entries
 from tools.curves import curves
 from tools.data import DATA_SETS
 from tools.docs.small_png import difference, write_small
-from tools.tasks.configurations import find_config
-from tools.tasks.process import run_process
-from tools.tasks.records import locked
-from tools.tasks.task_list import PREDICT, Run, Task
+from tools.run.configurations import find_config
+from tools.run.process import run_process
+from tools.run.records import locked
+from tools.run.task_list import PREDICT, Run, Task
 
 PICTURE = re.compile(r"^<!-- picture: (?P<spec>\{.*\}) -->\n!\[.*\]\((?P<file>[^()\s]+\.png)\)$", re.MULTILINE)
 _KEYS = {

@@ -1,4 +1,4 @@
-"""What is known of the runs of a list, in `tasks.json` of its folder, so that the same command goes on."""
+"""Records of the runs of a list, in `tasks.json` of its folder, by which the same command resumes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from common.io.atomic import atomic_path
 from tools.zoo.layout import read_json
 
 DONE, FAILED, RUNNING, INTERRUPTED = "done", "failed", "running", "interrupted"
@@ -18,26 +19,28 @@ DONE, FAILED, RUNNING, INTERRUPTED = "done", "failed", "running", "interrupted"
 
 @dataclass(frozen=True)
 class Record:
-    """How a run stands.
+    """State of a run.
 
     Attributes:
         status: "done", "failed", "running" (or killed since) or "interrupted".
-        definition: of the run when it was started, see `task_list.Run`.
-        seconds: that it took, without those before it was killed.
-        error: why it failed.
+        definition: definition of the run when it was started, see `task_list.Run`.
+        seconds: time that the run took, without the part before it was killed.
+        error: why the run failed.
+        machine: device and versions of packages that the run used.
     """
 
     status: str
     definition: dict[str, Any]
     seconds: float = 0.0
     error: str = ""
+    machine: str = ""
 
 
 class Records:
     """Records by task and run, on disk after every change.
 
     Args:
-        folder: of the list.
+        folder: folder of the list.
 
     Raises:
         ValueError: the file is not what this class writes.
@@ -61,7 +64,7 @@ class Records:
                 ) from None
 
     def get(self, task: str, kind: str) -> Record | None:
-        """The record of a run; None if it was never started."""
+        """Return the record of a run; None if it was never started."""
         return self._found.get(task, {}).get(kind)
 
     def put(self, task: str, kind: str, record: Record) -> None:
@@ -75,25 +78,23 @@ class Records:
             self._write()
 
     def _write(self) -> None:
-        # not `common.io.atomic`: its package takes PyTorch's seconds and memory, here for as long as the list runs
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         content = {task: {kind: asdict(one) for kind, one in runs.items()} for task, runs in self._found.items()}
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path)
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 class Lock:
     """A file that this process and the run it has started hold open and locked.
 
     Attributes:
-        file: to be inherited by the runs: a run that outlives this process keeps the lock.
+        file: open file for the runs to inherit: a run that outlives this process keeps the lock.
     """
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
 
     def note(self, run: int | None = None) -> None:
-        """Write for others who holds it: this process, and the process of a run."""
+        """Write for others who holds the lock: this process, and the process of a run."""
         self.file.seek(0)
         self.file.truncate()
         self.file.write(f"{os.getpid()}" if run is None else f"{os.getpid()}, and its run {run}")
@@ -102,10 +103,10 @@ class Lock:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[Lock]:
-    """Be the only one who works in a folder, which is made if need be.
+    """Be the only process that works in a folder, which is made if need be.
 
     Raises:
-        ValueError: another process does.
+        ValueError: another process works there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+", encoding="utf-8") as file:

@@ -76,7 +76,7 @@ def small_bundle(tmp_path):
 def command(path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "tools", "tasks", str(path)],
+        [sys.executable, "-m", "tools", "run", str(path)],
         cwd=path.parent,
         env=environment,
         stdout=subprocess.PIPE,
@@ -130,7 +130,7 @@ def test_a_training_of_a_bundle_goes_on_after_a_kill(tmp_path):
     again = command(path)
     out, err = again.communicate(timeout=900)
     assert (again.returncode, err) == (0, ""), out
-    assert "[1/1] one: training goes on, log in out/one/log.txt" in out
+    assert "[1/1] one: training resumes, log in out/one/log.txt" in out
     with (tmp_path / "out" / "one" / "train" / "history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
     assert "resuming after iteration" in (tmp_path / "out" / "one" / "log.txt").read_text()

@@ -18,7 +18,7 @@ from quick_bundle import PROGRAM, table, write_list, write_quick_bundle
 
 from tools.__main__ import commands
 from tools.command import run_commands
-from tools.tasks import mail, process
+from tools.run import mail, process
 
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")
 SETTINGS = {"host": "127.0.0.1", "security": "none", "sender": "gpu@example.org", "recipients": ["me@example.org"]}
@@ -85,7 +85,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(folder, tasks, settings=None, **further):
-    words = ["tasks", str(write_list(folder / "list.yaml", tasks, **further))]
+    words = ["run", str(write_list(folder / "list.yaml", tasks, **further))]
     if settings is not None:
         (folder / "mail.yaml").write_text(yaml.safe_dump(settings))
         words += ["--mail", str(folder / "mail.yaml")]
@@ -125,7 +125,7 @@ def test_a_stopped_list_says_so(folder, serve, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tools.tasks.running.run_process", stop)
+    monkeypatch.setattr("tools.run.job.run_process", stop)
     assert run(folder, [{"name": "a"}], {**SETTINGS, "port": port}) == 130
     assert inbox.subjects[-1] == "[recon] tasks list: interrupted"
 
@@ -279,11 +279,11 @@ def test_ports_follow_from_the_security():
 
 
 def test_a_file_of_settings_that_is_missing_is_refused(folder, capsys):
-    words = ["tasks", str(write_list(folder / "list.yaml", [{"name": "a"}])), "--mail", "none.yaml"]
+    words = ["run", str(write_list(folder / "list.yaml", [{"name": "a"}])), "--mail", "none.yaml"]
     assert run_commands(commands(words), "tools", words) == 1
     assert capsys.readouterr().err.startswith("error: none.yaml: expected a YAML file, got: No such file")
 
 
 def test_the_command_reads_lists_without_importing_pytorch():
-    code = "import sys, tools.tasks.commands; sys.exit('torch' in sys.modules)"
+    code = "import sys, tools.run.command; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

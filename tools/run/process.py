@@ -14,8 +14,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-from tools.tasks.records import Lock
-from tools.tasks.task_list import Run, Task
+from tools.run.records import Lock
+from tools.run.task_list import Run, Task
 from tools.zoo.layout import ROOT
 
 PROGRAM = (sys.executable, "-m", "monai.bundle", "run")

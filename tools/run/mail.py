@@ -15,8 +15,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from tools.tasks.process import SECRET
-from tools.tasks.strict_yaml import read_yaml
+from tools.run.process import SECRET
+from tools.run.reading import read_mapping
 
 PORTS = {"none": 25, "starttls": 587, "ssl": 465}
 """By security, where no port is given."""
@@ -59,7 +59,7 @@ def read_mail_file(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is no YAML file, or holds a password.
     """
-    content = read_yaml(path)
+    content = read_mapping(path)
     if secret := [key for key in _keys(content) if any(word in key.lower() for word in ("pass", "pwd", "secret"))]:
         raise ValueError(
             f"{path}: {secret[0]}: a password in a file is read by others sooner or later; remove it and give it as "

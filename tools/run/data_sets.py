@@ -1,0 +1,114 @@
+"""Data sets of a list: measured ones that must be there, synthetic ones that are made where they are missing."""
+
+from __future__ import annotations
+
+import inspect
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+OWN_OPTIONS = ("directory", "workers")
+"""Options of `python -m tools data make` that a list does not set."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Data set of a list.
+
+    Attributes:
+        name: name in the list.
+        path: folder of the set; a synthetic one may be missing.
+        entry: keys of the set in the list.
+        splits: subfolders that a measured set must have.
+        source: description of a measured set and where to get it.
+        make: name of a synthetic set for `python -m tools data make`; empty for a measured one.
+        options: options of that command.
+        optional: whether predictions on the set are left out where it is missing.
+    """
+
+    name: str
+    path: Path
+    entry: Mapping[str, Any]
+    splits: Sequence[str] = ()
+    source: str = "measured data"
+    make: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    optional: bool = False
+
+    @property
+    def missing(self) -> str:
+        """The first folder that is not there or empty; an empty text for a complete or a synthetic set."""
+        if self.make:
+            return ""
+        folders = [self.path, *(self.path / split for split in self.splits)]
+        return next((str(folder) for folder in folders if not folder.is_dir() or not any(folder.iterdir())), "")
+
+    def describe(self) -> str:
+        """Return a line for the reader."""
+        if not self.make:
+            return f"data {self.name}: {self.missing and 'MISSING '}{self.path} ({self.source})"
+        words = " ".join(f"--{key} {value}" for key, value in self.options.items())
+        made = "synthetic" if self.path.is_dir() else "synthetic, to be made"
+        return f"data {self.name}: {self.path} ({made}: python -m tools data make {self.make} {words}".rstrip() + ")"
+
+
+def read_data_set(name: str, entry: Mapping[str, Any], data: Path | None, out: Path, where: str) -> DataSet:
+    """Read a set from its entry in a list.
+
+    Args:
+        name: name of the set.
+        entry: `folder`, `splits`, `source`, `optional` of a measured set, or `make`, `options` of a synthetic one.
+        data: folder of data sets, if given; else measured sets are looked for in the current folder.
+        out: folder in which synthetic sets are made that `data` does not have.
+        where: beginning of an error message.
+
+    Raises:
+        ValueError: no synthetic set has that name or those options.
+    """
+    if "make" not in entry:
+        path = ((data or Path()) / entry["folder"]).resolve()
+        return DataSet(name, path, entry, **{key: value for key, value in entry.items() if key != "folder"})
+    from tools.data import DATA_SETS  # takes PyTorch's seconds, which lists of measured data need not wait for
+
+    if entry["make"] not in DATA_SETS:
+        raise ValueError(f"{where}: make: expected one of {', '.join(DATA_SETS)}, got {entry['make']!r}; correct it")
+    known = [key for key in inspect.signature(DATA_SETS[entry["make"]]).parameters if key not in OWN_OPTIONS]
+    if unknown := [key for key in entry.get("options", {}) if key not in known]:
+        raise ValueError(f"{where}: options: unknown key {unknown[0]!r}; {entry['make']} has {', '.join(known)}")
+    path = data / name if data is not None and (data / name).is_dir() else out / "data" / name
+    return DataSet(name, path.resolve(), entry, **entry)
+
+
+def make_data_set(data_set: DataSet, error: type[BaseException], seconds: float) -> None:
+    """Make a synthetic set, or check that the one in its place is the same.
+
+    Args:
+        data_set: the set.
+        error: exception to raise when the time is over; a set appears whole or not at all.
+        seconds: time limit; may be infinite.
+    """
+    from tools.data import DATA_SETS
+
+    with _until(seconds, error):
+        inspect.unwrap(DATA_SETS[data_set.make])(str(data_set.path), **data_set.options)
+
+
+@contextmanager
+def _until(seconds: float, error: type[BaseException]) -> Iterator[None]:
+    """Raise an error in the block after so many seconds."""
+
+    def over(number: int, frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, over)
+    # a timer takes no infinity, and 0 would stop it
+    signal.setitimer(signal.ITIMER_REAL, min(max(seconds, 1e-3), 1e8))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,261 @@
+"""Job of a list: each task is done from where it was left, one after another, whatever becomes of the one before."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from tools.run.data_sets import make_data_set
+from tools.run.mail import Mailer
+from tools.run.process import LOG, End, run_process
+from tools.run.records import DONE, FAILED, INTERRUPTED, RUNNING, Lock, Record, Records
+from tools.run.status import Status, TimeLimitError, duration, machine, say, shown
+from tools.run.task_list import METRICS_FILE, PREDICT, TRAIN, Run, Task, TaskList
+
+if TYPE_CHECKING:
+    from tools.run.ranking import Ranking
+
+WORDS = {TRAIN: "training", PREDICT: "prediction"}
+AGAIN = "run the same command again to resume"
+
+
+def check_unchanged(job: TaskList, records: Records) -> None:
+    """Refuse to replace trainings that were done with another definition.
+
+    Raises:
+        ValueError: a training is done with another definition; the message says how it differs.
+    """
+    for task in job.selected:
+        record = records.get(task.name, TRAIN)
+        run = task.runs[0]
+        if record is not None and task.trains and is_done(task, run, records) and record.definition != run.definition:
+            raise ValueError(
+                f"task {task.name}: its training was done with another definition "
+                f"({_difference(record.definition, run.definition)}); give the changed task another name, or move "
+                f"{task.folder} away"
+            )
+
+
+def is_done(task: Task, run: Run, records: Records) -> bool:
+    """Return whether a run has ended well and its results are still there."""
+    record = records.get(task.name, run.kind)
+    return record is not None and record.status == DONE and (task.folder / run.kind).is_dir()
+
+
+class Job:
+    """A list at work.
+
+    Args:
+        job: the list.
+        mailer: mailer for notices.
+        lock: lock of the list's folder, which runs hold too.
+        hours: time limit; may be infinite.
+
+    Raises:
+        ValueError: a training was done with another definition.
+    """
+
+    def __init__(self, job: TaskList, mailer: Mailer, lock: Lock, hours: float) -> None:
+        self.job = job
+        self.mailer = mailer
+        self.lock = lock
+        self.records = Records(job.output_dir)
+        check_unchanged(job, self.records)
+        self.status = Status(job.path.stem, len(job.selected), hours)
+        self.failed: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Do what is not done, then rank what is.
+
+        Raises:
+            ValueError: a task failed.
+            KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP came; the current run was ended and can be resumed.
+        """
+        tasks = self.job.selected
+        self._notify("started", f"{len(tasks)} tasks: {', '.join(task.name for task in tasks)}")
+        for name, reason in self.job.left_out.items():
+            say(f"{name}: left out, {reason}")
+        time_is_up = False
+        try:
+            with self.status.bar:
+                for number, task in enumerate(tasks, start=1):
+                    self._task(task, f"[{number}/{len(tasks)}] {task.name}")
+                    with suppress(OSError):
+                        self.status.bar.update()
+        except TimeLimitError:
+            time_is_up = True
+        except KeyboardInterrupt:
+            say(f"stopped; {AGAIN}")
+            self._notify("interrupted", f"Stopped; {AGAIN}.")
+            raise
+        except BaseException as error:
+            self._notify("failed", f"{type(error).__name__}: {error}")
+            raise
+        self._end(time_is_up)
+
+    def _end(self, time_is_up: bool) -> None:
+        """Rank, tell and fail if a task failed."""
+        tasks = self.job.selected
+        ranking = self._ranking(self.job.tasks)
+        ranking.write(self.job.output_dir)
+        text = ranking.markdown()
+        say(f"\n{text}\nwrote {self.job.output_dir / 'ranking.csv'} and ranking.md")
+        done = [task.name for task in tasks if self.is_done(task)]
+        summary = f"{len(done)} of {len(tasks)} tasks done"
+        if time_is_up:
+            left = ", ".join(task.name for task in tasks if task.name not in done)
+            say(f"time is up, left: {left}; {AGAIN}")
+            self._notify(f"time is up, {summary}", text)
+        else:
+            self._notify(f"ended, {summary}", text)
+        if self.failed:
+            raise ValueError(f"{summary}, failed: {', '.join(self.failed)}; the same command tries them again")
+
+    def is_done(self, task: Task) -> bool:
+        """Return whether all runs of a task are done as they are defined now."""
+        return all(
+            is_done(task, run, self.records)
+            and (record := self.records.get(task.name, run.kind)) is not None
+            and record.definition == run.definition
+            for run in task.runs
+        )
+
+    def seconds(self, task: Task) -> float:
+        """Return the time that the runs of a task have taken."""
+        found = (self.records.get(task.name, run.kind) for run in task.runs)
+        return sum(record.seconds for record in found if record is not None)
+
+    def _task(self, task: Task, label: str) -> None:
+        """Do what is left of a task."""
+        self._set_aside_changed(task, label)
+        if task.trains and not is_done(task, task.runs[0], self.records):
+            # what was predicted by earlier weights is not valid for the new ones
+            for other in self.job.tasks:
+                if other is task or (task.name in other.needs and not other.trains):
+                    self.records.forget(other.name, PREDICT)
+        left = [run for run in task.runs if not is_done(task, run, self.records)]
+        if not left:
+            say(f"{label}: done before, in {duration(self.seconds(task))}")
+            return
+        self.status.check()
+        words = " and ".join(WORDS[run.kind] for run in left)
+        self._notify_task(task, "started", f"{words}, log in {task.folder / LOG}")
+        for run in left:
+            if not self._run(task, run, label):
+                return
+        done = f"done in {duration(self.seconds(task))}{self._means(task)}"
+        say(f"{label}: {done}")
+        self._notify_task(task, "done", f"{done}\nresults in {task.folder}")
+
+    def _run(self, task: Task, run: Run, label: str) -> bool:
+        """Do one run of a task; return whether it ended well."""
+        tail: list[str] = []
+        trained = {other.name for other in self.job.tasks if is_done(other, other.runs[0], self.records)}
+        if missing := [need for need in task.needs if need not in trained]:
+            error = f"it takes weights of {missing[0]}, which is not done"
+            say(f"{label}: {WORDS[run.kind]} left out: {error}")
+        else:
+            try:
+                self._make_data(task, label)
+                error, tail = self._record(task, run, label)
+            except (OSError, ValueError) as wrong:
+                error = str(wrong)
+                say(f"{label}: {WORDS[run.kind]} failed: {error}")
+        if error:
+            self.failed[task.name] = f"{WORDS[run.kind]} failed: {error}"
+            self._notify_task(task, "failed", "\n".join([self.failed[task.name], "", *tail]))
+        return not error
+
+    def _make_data(self, task: Task, label: str) -> None:
+        if task.data is not None and task.data.make:
+            if not task.data.path.is_dir():
+                say(f"{label}: makes {shown(task.data.path)}")
+            make_data_set(task.data, TimeLimitError, self.status.seconds_left)
+
+    def _record(self, task: Task, run: Run, label: str) -> tuple[str, list[str]]:
+        """Do a run on record: its error, empty if it ended well, and the last lines of its log.
+
+        An exception of the status, such as the time limit, ends the run, and it is on record as interrupted.
+        """
+        before = self.records.get(task.name, run.kind)
+        verb, earlier = "", 0.0
+        if before is not None and before.status != DONE and (task.folder / run.kind).is_dir():
+            verb, earlier = " is tried again" if before.status == FAILED else " resumes", before.seconds
+        record = Record(RUNNING, run.definition, earlier, machine=machine())
+        self.records.put(task.name, run.kind, record)
+        say(f"{label}: {WORDS[run.kind]}{verb}, log in {shown(task.folder / LOG)}")
+        start = perf_counter()
+        try:
+            end: End = run_process(task, run, self.lock, self.status.tell)
+        except BaseException:
+            seconds = earlier + perf_counter() - start
+            self.records.put(task.name, run.kind, replace(record, status=INTERRUPTED, seconds=seconds))
+            raise
+        status, seconds = FAILED if end.error else DONE, earlier + end.seconds
+        self.records.put(task.name, run.kind, replace(record, status=status, seconds=seconds, error=end.error))
+        if end.error:
+            say(f"{label}: {WORDS[run.kind]} failed after {duration(end.seconds)}: {end.error}")
+            say("\n".join(f"    | {line}" for line in end.tail))
+        return end.error, end.tail
+
+    def _set_aside_changed(self, task: Task, label: str) -> None:
+        """Move away the results of runs that are now defined otherwise."""
+        for run in task.runs:
+            record = self.records.get(task.name, run.kind)
+            if record is None or record.definition == run.definition:
+                continue
+            folder = task.folder if run.kind == TRAIN else task.folder / run.kind
+            if folder.is_dir():
+                kept = next(path for n in range(1, 10**6) if not (path := Path(f"{folder}~{n}")).exists())
+                folder.rename(kept)
+                say(
+                    f"{label}: begins anew, its {WORDS[run.kind]} was changed "
+                    f"({_difference(record.definition, run.definition)}); what it had is in {shown(kept)}"
+                )
+            for one in task.runs if run.kind == TRAIN else (run,):
+                self.records.forget(task.name, one.kind)
+
+    def _ranking(self, tasks: tuple[Task, ...]) -> Ranking:
+        """Rank the tasks that are done; failed ones are noted."""
+        from tools.run.ranking import Ranking  # takes PyTorch's seconds, which wrong lists need not wait for
+
+        ranking = Ranking(self.job.rank_by)
+        for task in tasks:
+            if task.name in self.failed:
+                ranking.notes.append(f"{task.name}: {self.failed[task.name]}")
+            elif self.is_done(task) and task.runs[-1].kind == PREDICT:
+                ranking.add(task, self.seconds(task))
+            else:
+                ranking.notes.append(f"{task.name}: {'done, trained only' if self.is_done(task) else 'not done'}")
+        return ranking
+
+    def _means(self, task: Task) -> str:
+        """Return the means of a task as the end of a line; empty if nothing was measured."""
+        measured = (task.folder / PREDICT / METRICS_FILE).is_file()
+        return self._ranking((task,)).means(task.name) if measured else ""
+
+    def _notify(self, what: str, text: str) -> None:
+        if self.job.mail:
+            self._send(f"tasks {self.job.path.stem}: {what}", text)
+
+    def _notify_task(self, task: Task, what: str, text: str) -> None:
+        if task.mail:
+            self._send(f"task {task.name}: {what}", text)
+
+    def _send(self, subject: str, text: str) -> None:
+        self.mailer.send(f"[recon] {subject}", f"{text}\n\n{self.job.path} on {socket.gethostname()}\n")
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return what was changed: `loss 'MSE', now 'SSIM'`."""
+    one, other = ({**definition, **definition["overrides"]} for definition in (before, now))
+    keys = [key for key in dict.fromkeys([*one, *other]) if key != "overrides" and one.get(key) != other.get(key)]
+    return ", ".join(f"{key} {_value(one, key)}, now {_value(other, key)}" for key in keys)
+
+
+def _value(mapping: dict[str, Any], key: str) -> str:
+    return repr(mapping[key]) if key in mapping else "not set"
