@@ -113,7 +113,7 @@ class FileInferer(Inferer):
             return self._one(path, network)
         except DiskFullError:
             raise
-        except (DataError, FileNotFoundError) as error:
+        except (DataError, OSError) as error:
             if not self._goes_on:
                 raise
             logger.error(f"{error}")
@@ -134,7 +134,9 @@ class FileInferer(Inferer):
         if len(self._errors) == 1:
             raise DataError(self._errors[0])
         if self._errors:
-            raise DataError(f"{len(self._errors)} files could not be enlarged: {' | '.join(self._errors)}")
+            more = [f"and {len(self._errors) - 3} more, named above"] if len(self._errors) > 3 else []
+            named = " | ".join([*self._errors[:3], *more])
+            raise DataError(f"{len(self._errors)} files could not be enlarged: {named}")
 
     def _name(self, path: Path, network: nn.Module) -> str:
         stem, suffix = split_suffix(path)

@@ -133,7 +133,7 @@ class StreamingInferer:
         if len(source.spec.shape) < dims:
             raise DataError(
                 f"{source.name}: expected a volume for a network of 3 spatial dimensions, got one image of "
-                f"{source.spec}; take a network of 2"
+                f"{source.spec}; take a network of 2, or put the slices of one volume into a folder of their own"
             )
         return int(dims)
 

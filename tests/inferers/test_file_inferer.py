@@ -181,8 +181,12 @@ def test_a_handler_goes_on_after_bad_files_and_names_them_at_the_end(tmp_path: P
         enlarge_files(source, inferer, Nearest(2), [inferer])
     assert "\n" not in str(caught.value)
     np.testing.assert_array_equal(np.load(out / "b_x2.npy"), enlarged(values(20, 20), 2))
-    for name in ("a.tif", "c.png"):
-        (source / name).unlink()
+    for name in "defg":
+        (source / f"{name}.png").write_bytes(b"hello")
+    with pytest.raises(DataError, match=r"^6 files could not be enlarged: .*in/d.png: .* \| and 3 more, named above$"):
+        enlarge_files(source, inferer, Nearest(2), [inferer])
+    for path in (source / "a.tif", *source.glob("*.png")):
+        path.unlink()
     assert enlarge_files(source, inferer, Nearest(2), [inferer]) == [out / "b_x2.npy"]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import re
 import resource
 import shutil
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -18,14 +20,23 @@ ALLOWED = (ValueError, OSError)  # DataError is a ValueError
 CPU_SECONDS = 10.0
 MORE_MEMORY = 2**30
 _ODD = (0, 1, 0x7F, 0x80, 0xFF)
+_NUMBER = re.compile(rb"-?\d+(\.\d+)?")
+_LONGEST_TEXT = 4096
+_EXTREME = (b"0", b"-1", b"1e308", b"nan", b"65536", b"2147483648", b"99999999999999999999")
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
-    """A valid file with a cut, flipped bits, odd bytes, or a run of bytes put elsewhere; near the start more often."""
+    """A valid file with a cut, flipped bits, odd bytes, a run of bytes put elsewhere, or extreme numbers in its text.
+
+    Changes are near the start more often.
+    """
     data = bytearray(content)
     kind = rng.random()
     if kind < 0.1:
         return bytes(data[: rng.randrange(len(data) + 1)])
+    if kind < 0.2 and (numbers := list(_NUMBER.finditer(content, 0, _LONGEST_TEXT))):
+        one = rng.choice(numbers)
+        return content[: one.start()] + rng.choice(_EXTREME) + content[one.end() :]
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
         place = int(len(data) * rng.random() ** rng.choice((1, 3)))
         place = min(place, len(data) - 1)
@@ -62,7 +73,8 @@ def fuzz(make: Callable[[Path], dict[str, Any]], path: Path, count: int, seconds
         a line for each defect: another exception, more than 10 CPU seconds, or more than 1 GiB of memory.
     """
     options = make(path)
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    beside = path.parent.glob(f"{path.stem}.*")  # a header or data of its own
+    files = sorted(beside) if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     contents = {file: file.read_bytes() for file in files}
     read_everything(path, options)
     context = multiprocessing.get_context("fork")
@@ -114,18 +126,31 @@ def _run(
         for file, content in contents.items():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(mutated(content, rng) if file == target else content)
-        defect = ""
-        cpu, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        try:
-            read_everything(path, options)
-        except ALLOWED:
-            pass
-        except Exception:
-            defect = f"mutation {number}: {' '.join(traceback.format_exc().splitlines()[-3:])}"
-        if time.process_time() - cpu > CPU_SECONDS:
-            defect = f"mutation {number}: {time.process_time() - cpu:.1f} CPU seconds"
-        more = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory)
-        if more > MORE_MEMORY + sum(map(len, contents.values())):
-            defect = f"mutation {number}: {more / 2**20:.0f} MiB of memory"
-        sender.send((number + 1, defect))
+        defect = defect_of(lambda: read_everything(path, options), sum(map(len, contents.values())))
+        sender.send((number + 1, defect and f"mutation {number}: {defect}"))
     sender.close()
+
+
+def defect_of(read: Callable[[], object], n_bytes: int) -> str:
+    """Call a function that reads a file, and return what is wrong with how it ends; in a process of its own.
+
+    Args:
+        read: the function.
+        n_bytes: size of the file.
+
+    Returns:
+        "" for an end within the limits of time and memory, in an allowed error of one line or in none.
+    """
+    signal.setitimer(signal.ITIMER_PROF, 2 * CPU_SECONDS)  # ends a loop that never returns
+    cpu, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    defect = ""
+    try:
+        read()
+    except ALLOWED as error:
+        defect = f"an error of several lines: {error}" if "\n" in str(error) else ""
+    except Exception:
+        defect = " ".join(traceback.format_exc().splitlines()[-3:])
+    if time.process_time() - cpu > CPU_SECONDS:
+        defect = f"{time.process_time() - cpu:.1f} CPU seconds"
+    more = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory)
+    return f"{more / 2**20:.0f} MiB of memory" if more > MORE_MEMORY + n_bytes else defect

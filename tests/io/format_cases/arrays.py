@@ -48,9 +48,21 @@ def _zarr(path: Path, spec: Spec) -> Independent:
     return Independent(group["0"][...], steps)
 
 
+def _zarr_2(path: Path) -> dict[str, Any]:
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    image = group.create_array("0", shape=(3, 13, 17), chunks=(2, 8, 8), dtype="<u2")
+    image[...] = np.arange(3 * 13 * 17).reshape(3, 13, 17)
+    axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
+    scale = [{"type": "scale", "scale": [2.0, 1.0, 1.0]}]
+    datasets = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    return {}
+
+
 CASES = [
     FormatCase("npy", ".npy", _AXES, _TYPES, lambda path, spec: Independent(np.load(path)), options=_named),
     FormatCase("raw", ".raw", _AXES, _TYPES, _raw, options=_described),
     FormatCase("hdf5", ".h5", _AXES, _TYPES, _hdf5, frozenset({"spacing", "times"})),
     FormatCase("zarr", ".zarr", _AXES[:3], _TYPES, _zarr, frozenset({"spacing", "origin", "times"})),
 ]
+SAMPLES = {"version_2.zarr": _zarr_2}

@@ -29,6 +29,11 @@ def _compressed(path: Path) -> dict[str, object]:
     return {}
 
 
+def _detached(path: Path) -> dict[str, object]:
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((3, 13, 17), np.int16)), str(path))
+    return {}
+
+
 _AXES = (("y", "x"), ("z", "y", "x"))
 _TYPES = (*EVERY_NUMBER, "u8", "i8")
 _KEEPS = frozenset({"spacing", "affine"})
@@ -36,4 +41,4 @@ CASES = [
     FormatCase("itk", ".mha", _AXES, _TYPES, _read, _KEEPS | {"origin"}),
     FormatCase("itk", ".nrrd", _AXES, _TYPES, _read, _KEEPS),
 ]
-SAMPLES = {"compressed.mha": _compressed, "compressed.nrrd": _compressed}
+SAMPLES = {"compressed.mha": _compressed, "compressed.nrrd": _compressed, "a.mhd": _detached, "a.nhdr": _detached}
