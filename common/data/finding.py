@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.io import FORMATS, SUFFIXES, natural_key, split_suffix
@@ -38,7 +39,9 @@ def data_folder(dataset_dir: Path | str | None, split: str | None, hint: str) ->
     return folder
 
 
-def find_files(dataset_dir: Path | str | None, split: str | None = None, *, hint: str = "") -> list[Path]:
+def find_files(
+    dataset_dir: Path | str | Sequence[Path | str] | None, split: str | None = None, *, hint: str = ""
+) -> list[Path]:
     """List the images, volumes and series directly inside a folder, in natural order.
 
     - Each file of a known suffix (`DATA_SUFFIXES`) is one of them.
@@ -53,14 +56,16 @@ def find_files(dataset_dir: Path | str | None, split: str | None = None, *, hint
     No image is opened.
 
     Args:
-        dataset_dir: the folder.
-        split: a subfolder of it to look into, for example "test".
+        dataset_dir: the folder, or several folders whose files follow each other; a folder given twice counts twice.
+        split: a subfolder of each to look into, for example "test".
         hint: what to do, appended to errors: the command that makes synthetic data and the real data that fit.
 
     Raises:
         FileNotFoundError: the folder is missing or holds nothing of these.
     """
     hint = hint or POINT_TO_DATA
+    if isinstance(dataset_dir, Sequence) and not isinstance(dataset_dir, str):
+        return [path for folder in dataset_dir for path in find_files(folder, split, hint=hint)]
     folder = data_folder(dataset_dir, split, hint)
     if folder.is_file() or is_one_volume(folder):
         return _radiographs(folder) or [folder]

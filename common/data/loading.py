@@ -1,34 +1,51 @@
 """Data sets of slices, and the order in which they are read."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from monai.data import DataLoader, Dataset
-from torch.utils.data import BatchSampler, DistributedSampler
+from torch.utils.data import BatchSampler, Sampler
 
 
-class ResumableSampler(DistributedSampler):
+class ResumableSampler(Sampler[int]):
     """A shuffled order that depends on seed and epoch alone, and can be entered in its middle.
 
-    One process sees all, a group of processes shares them out. ``skip(n)`` leaves out the first ``n`` indices of
-    the next pass only: those an interrupted epoch has already used.
+    Slices of one size follow each other batch by batch, so that data of several sizes can be collated. What does not
+    fill a batch is left out of the epoch. One process sees all, a group of processes shares each batch out.
+    ``skip(n)`` leaves out the first ``n`` indices of the next pass only: those an interrupted epoch has already used.
 
     Args:
-        dataset: what is read.
+        sizes: size of each slice, any hashable value: slices of equal sizes share batches.
         shuffle: whether each pass has an order of its own.
-        seed: of the order.
+        seed: seed of the order.
         repeats: how often an epoch goes through the data, each time in another order.
+        batch_size: slices per batch and process.
+
+    Raises:
+        ValueError: if ``repeats`` is below 1.
     """
 
-    def __init__(self, dataset: Any, shuffle: bool = True, seed: int = 0, repeats: int = 1) -> None:
+    def __init__(
+        self, sizes: Sequence[Hashable], shuffle: bool = True, seed: int = 0, repeats: int = 1, batch_size: int = 1
+    ) -> None:
         if repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {repeats}")
         distributed = dist.is_available() and dist.is_initialized()
-        replicas, rank = (dist.get_world_size(), dist.get_rank()) if distributed else (1, 0)
-        super().__init__(dataset, num_replicas=replicas, rank=rank, shuffle=shuffle, seed=seed)
+        self._processes, self._rank = (dist.get_world_size(), dist.get_rank()) if distributed else (1, 0)
+        self._sizes = sizes
+        self._shuffle = shuffle
+        self._seed = seed
         self._repeats = repeats
+        self._batch_size = batch_size
+        self._epoch = 0
         self._skipped = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass."""
+        self._epoch = epoch
 
     def skip(self, n: int) -> None:
         """Leave out the first ``n`` indices of the next pass."""
@@ -36,15 +53,24 @@ class ResumableSampler(DistributedSampler):
 
     def __iter__(self) -> Iterator[int]:
         skipped, self._skipped = self._skipped, 0
-        epoch, order = self.epoch, list[int]()
+        order, waiting = list[int](), defaultdict[Hashable, list[int]](list)
         for n in range(self._repeats):
-            self.epoch = epoch * self._repeats + n
-            order += super().__iter__()
-        self.epoch = epoch
+            for index in self._pass(self._epoch * self._repeats + n):
+                same = waiting[self._sizes[index]]
+                same.append(index)
+                if len(same) == self._batch_size * self._processes:
+                    order += same[self._rank :: self._processes]
+                    same.clear()
         return iter(order[skipped:])
 
+    def _pass(self, number: int) -> list[int]:
+        if not self._shuffle:
+            return list(range(len(self._sizes)))
+        return torch.randperm(len(self._sizes), generator=torch.Generator().manual_seed(self._seed + number)).tolist()
+
     def __len__(self) -> int:
-        return self._repeats * super().__len__()
+        group = self._batch_size * self._processes
+        return sum(count * self._repeats // group for count in Counter(self._sizes).values()) * self._batch_size
 
 
 class CaseBatchSampler(BatchSampler):
@@ -78,11 +104,12 @@ class CaseBatchSampler(BatchSampler):
 def training_loader(
     dataset: Dataset, batch_size: int, num_workers: int = 0, shuffle: bool = True, seed: int = 0, repeats: int = 1
 ) -> DataLoader:
-    """A loader of full batches in a resumable order.
+    """A loader of full batches in a resumable order; images of several sizes go to batches of their own.
 
     Args:
         dataset: commonly a :class:`~common.data.slices.SliceDataset`; its transform is deterministic, since
-            augmentation runs on the device.
+            augmentation runs on the device. Images have the same size if their entries have the same ``height`` and
+            ``width``, or none.
         batch_size: slices per batch and process.
         num_workers: reading processes; 0 is best where all is kept in memory.
         shuffle: whether each epoch has an order of its own.
@@ -92,9 +119,14 @@ def training_loader(
     Raises:
         ValueError: if there are fewer slices than ``batch_size``.
     """
-    sampler = ResumableSampler(dataset, shuffle, seed, repeats)
+    entries = getattr(dataset, "data", None) or [{}] * len(dataset)
+    sizes = [(entry.get("height"), entry.get("width")) if isinstance(entry, dict) else None for entry in entries]
+    sampler = ResumableSampler(sizes, shuffle, seed, repeats, batch_size)
     if len(sampler) < batch_size:
-        raise ValueError(f"expected at least {batch_size=} training images, got {len(sampler)}; lower batch_size")
+        raise ValueError(
+            f"expected at least {batch_size=} training images of one size for each process, got {len(sizes)} images of "
+            f"{len(set(sizes))} sizes; lower batch_size"
+        )
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -121,7 +121,7 @@ def list_slices(files: Iterable[Path | str], **options: Any) -> list[dict[str, s
 
 
 def find_slices(
-    dataset_dir: Path | str | None, split: str | None = None, *, hint: str = "", **options: Any
+    dataset_dir: Path | str | Sequence[Path | str] | None, split: str | None = None, *, hint: str = "", **options: Any
 ) -> list[dict[str, Any]]:
     """The data list of a folder: the slices of its files, see :func:`~common.data.finding.find_files`.
 

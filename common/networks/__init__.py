@@ -3,6 +3,7 @@
 from common.networks.cine_unet import CineUNet
 from common.networks.consistent_cine import ConsistentCineUNet, LightCineCascade
 from common.networks.edsr import EdsrGenerator
+from common.networks.equivariant import EquivariantGenerator
 from common.networks.folding import FoldedBatchNorm, add_batch_norm
 from common.networks.frozen_norm import FrozenBatchNorm2d, freeze_batch_norm
 from common.networks.image_unet import ImageUNet
@@ -30,6 +31,7 @@ __all__ = [
     "ConditionalPatchDiscriminator",
     "ConsistentCineUNet",
     "EdsrGenerator",
+    "EquivariantGenerator",
     "FlatteningDiscriminator",
     "FoldedBatchNorm",
     "FrozenBatchNorm2d",

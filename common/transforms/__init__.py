@@ -5,6 +5,7 @@ from common.transforms.acquire_cine import PrepareCine
 from common.transforms.acquire_coils import PrepareCoilAcquisition
 from common.transforms.augmentation import RandomView
 from common.transforms.classify import PrepareClasses
+from common.transforms.contrast import RandomContrast
 from common.transforms.flips import RandomFlips
 from common.transforms.measured_views import InOrder, RandomRows, Reduce
 from common.transforms.sampled import CropToReconSpaced, SplitSamplesd
@@ -18,6 +19,7 @@ __all__ = [
     "PrepareClasses",
     "PrepareCoilAcquisition",
     "PrepareSuperResolution",
+    "RandomContrast",
     "RandomFlips",
     "RandomRows",
     "RandomView",

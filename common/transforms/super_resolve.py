@@ -14,6 +14,8 @@ from common.transforms.crops import cropped, draw_generator, random_corners
 from common.transforms.phase_value import PhasedTrainer, PhaseValue
 from torch import Tensor
 
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
 
 class PrepareSuperResolution:
     """Makes low-resolution images of a whole batch on the device, and crops both at the same places.
@@ -33,8 +35,9 @@ class PrepareSuperResolution:
         degradation: see :mod:`common.operators.degradation`; ``None`` for pairs.
         patch_size: side of the low-resolution patches in pixels, or one by each phase's name; ``None`` keeps whole
             images.
-        augmentation: maps a batch of images and a generator to such a batch. Pairs are given to it one after the
-            other with a generator of the same state, see :class:`~common.transforms.RandomFlips`.
+        augmentation: maps a batch of images and a generator to such a batch, or several that follow each other. Pairs
+            are given to it one after the other with a generator of the same state, see
+            :class:`~common.transforms.RandomFlips`.
         by_file: for evaluation: whole images, and the degradation's draws follow from the file's name and the slice,
             so that it repeats on one kind of device; else they follow from torch's random state.
         margin: low-resolution pixels about a patch that are degraded with it and then cut off. ``None`` degrades
@@ -56,7 +59,7 @@ class PrepareSuperResolution:
         upscale: int,
         degradation: Degradation | None = None,
         patch_size: int | Mapping[str, int] | None = None,
-        augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        augmentation: Augmentation | Sequence[Augmentation] | None = None,
         by_file: bool = False,
         margin: int | None = None,
         candidates: int = 1,
@@ -74,7 +77,7 @@ class PrepareSuperResolution:
         self.upscale = upscale
         self.degradation = degradation
         self.patch_size = PhaseValue(patch_size)
-        self.augmentation = augmentation
+        self.augmentations = [augmentation] if callable(augmentation) else list(augmentation or [])
         self.by_file = by_file
         self.margin = margin
         self.candidates = candidates
@@ -122,8 +125,7 @@ class PrepareSuperResolution:
 
     def _training_images(self, hr_image: Tensor, degradation: Degradation, file: str) -> tuple[Tensor, Tensor]:
         generator = draw_generator(hr_image.device)
-        if self.augmentation is not None:
-            hr_image = self.augmentation(hr_image, generator)
+        hr_image = self._augmented(hr_image, generator)
         size = [n // self.upscale for n in hr_image.shape[2:]]
         patch = self._patch(size, file)
         corners = self._corners(hr_image, size, patch, generator)
@@ -137,16 +139,20 @@ class PrepareSuperResolution:
 
     def _training_pair(self, lr_image: Tensor, hr_image: Tensor, file: str) -> tuple[Tensor, Tensor]:
         generator = draw_generator(lr_image.device)
-        if self.augmentation is not None:
-            state = generator.get_state()
-            lr_image = self.augmentation(lr_image, generator)
-            generator.set_state(state)
-            hr_image = self.augmentation(hr_image, generator)
+        state = generator.get_state()
+        lr_image = self._augmented(lr_image, generator)
+        generator.set_state(state)
+        hr_image = self._augmented(hr_image, generator)
         size = list(lr_image.shape[2:])
         patch = self._patch(size, file)
         return self._paired_crop(lr_image, hr_image, self._corners(hr_image, size, patch, generator), patch)
 
     # -- their parts -----------------------------------------------------------------------------------------
+
+    def _augmented(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        for augmentation in self.augmentations:
+            image = augmentation(image, generator)
+        return image
 
     def _corners(
         self, hr_image: Tensor, size: Sequence[int], patch: Sequence[int], generator: torch.Generator
