@@ -75,3 +75,11 @@ def test_pictures_are_described(readme):
     for spec in described.values():
         histories = [name for names in spec.get("curves", {}).values() for name in names]
         assert all((readme.parent / name).is_file() for name in histories)
+
+
+def test_the_picture_of_a_measured_slice_is_small_and_says_its_licence():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = PICTURE.finditer(text)
+    assert (ROOT / found["file"]).stat().st_size < 300_000
+    assert "CC BY-SA 3.0" in text[found.end() : found.end() + 400]
+    assert read_picture(found["spec"], "README.md")["bundle"] in bundle_names()

@@ -13,6 +13,7 @@ from PIL import Image
 from tools.docs.pictures import draw_pictures, read_picture
 from tools.docs.small_png import difference, write_small
 from tools.run import process
+from tools.zoo.layout import BUNDLES
 
 PROGRAM = """
 import json, sys
@@ -69,10 +70,10 @@ def test_a_picture_is_the_panel_of_the_run_and_comes_out_again(bundle):
     with Image.open(bundle / "docs" / "example.png") as picture:
         assert picture.size == (32, 32)
         assert 0 < np.asarray(picture.convert("L")).max() < 128
-    (line,) = draw_pictures(bundle, ["example.png"])
+    (line,) = draw_pictures(bundle, None, ["example.png"])
     assert line.endswith("as before")
     assert (bundle / "docs" / "example.png").read_bytes() == first
-    assert draw_pictures(bundle, ["other.png"]) == []
+    assert draw_pictures(bundle, None, ["other.png"]) == []
     change(bundle, overrides={"divisor": 1})
     (line,) = draw_pictures(bundle)
     assert "differs from the one before in " in line
@@ -100,7 +101,7 @@ def test_a_picture_that_cannot_be_drawn_changes_nothing(bundle, entry, message):
 def test_descriptions_are_whole():
     with pytest.raises(ValueError, match="here: no key 'values'"):
         read_picture("{curves: {}}", "here")
-    with pytest.raises(ValueError, match="here: expected one of the keys curves, entries, make, got panel"):
+    with pytest.raises(ValueError, match="here: expected one of the keys curves, slice, entries, make, got panel"):
         read_picture("{panel: a}", "here")
 
 
@@ -139,3 +140,21 @@ def test_differences_are_told_in_pixels(tmp_path):
     assert difference(tmp_path / "one.png", tmp_path / "one.png") == ""
     assert difference(tmp_path / "one.png", tmp_path / "other.png") == "1.00% of the pixels, by up to 7 of 255"
     assert difference(tmp_path / "one.png", tmp_path / "narrow.png") == "20 x 10 pixels and not 10 x 10"
+
+
+def test_a_slice_is_reconstructed_by_the_shipped_weights(tmp_path):
+    bundle = BUNDLES / "brain_mri_refinegan_reconstruction"
+    x, y = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64))
+    head = (x**2 + y**2 < 0.6) * (0.5 + 0.3 * np.cos(9 * x) * np.cos(7 * y))
+    (tmp_path / "data").mkdir()
+    Image.fromarray((255 * head).astype(np.uint8)).save(tmp_path / "data" / "head.png")
+    spec = {"bundle": bundle.name, "slice": "head.png", "overrides": {"sampling_rate": 0.3}}
+    (tmp_path / "README.md").write_text(f"<!-- picture: {json.dumps(spec)} -->\n![a head](head.png)\n")
+    (line,) = draw_pictures(bundle, None, ["head.png"], tmp_path)
+    assert "left out" in line
+    draw_pictures(bundle, tmp_path / "data", ["head.png"], tmp_path)
+    with Image.open(tmp_path / "head.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), float).mean(-1)
+    _, reconstruction, truth, error = np.array_split(pixels[40:-10, : pixels.shape[1] // 4 * 4], 4, axis=1)
+    assert np.abs(reconstruction - truth).mean() < 10
+    assert error.mean() < 0.5 * truth.mean()

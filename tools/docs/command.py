@@ -19,7 +19,9 @@ METADATA = "configs/metadata.json"
 
 
 @command
-def docs(name: str = "", pictures: bool = False, check: bool = False, only: str | Sequence[str] = "") -> str:
+def docs(
+    name: str = "", pictures: bool = False, check: bool = False, only: str | Sequence[str] = "", data: str = ""
+) -> str:
     """Write the numbers of `docs/results.csv` of a bundle into its documents.
 
     The tables of `docs/README.md` and of the repository's README.md stand between `<!-- table: ... -->` and
@@ -32,6 +34,7 @@ def docs(name: str = "", pictures: bool = False, check: bool = False, only: str 
         check: change nothing; exit status 1 if a document differs from `results.csv`, or `results.csv` from the
             weights in `models/`.
         only: file names of pictures to draw, separated by commas; all if empty.
+        data: folder that contains the data sets, such as DATA/brain_ixi.
     """
     bundles = [find_bundle(str(name))] if name else [BUNDLES / one for one in bundle_names()]
     wanted = only.split(",") if isinstance(only, str) else [str(one) for one in only]
@@ -41,7 +44,7 @@ def docs(name: str = "", pictures: bool = False, check: bool = False, only: str 
         if pictures:
             from tools.docs.pictures import draw_pictures
 
-            lines += draw_pictures(bundle, wanted)
+            lines += draw_pictures(bundle, Path(str(data)) if data else None, wanted)
     changed = changes(bundles)
     stale = [line for bundle in bundles for line in stale_rows(read_results(bundle), bundle)]
     if not check:

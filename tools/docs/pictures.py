@@ -6,7 +6,8 @@
 A panel of the bundle's inference on one file of a synthetic set; `config` names other configuration files than
 inference.json, and `overrides` changes their keys. `entries` takes a panel of a comparison instead, of baselines or
 LABEL=models/FILE of the bundle. `{curves: {LABEL: [history.csv, ...]}, values: [psnr]}` draws columns of
-histories beside the document.
+histories beside the document. `{slice: brain_ixi/valid/048.png, overrides: {sampling_rate: 0.1}}` reconstructs a slice
+of a data set, which needs --data. In a document that is no bundle's, `bundle` names one.
 """
 
 from __future__ import annotations
@@ -25,41 +26,52 @@ from common.io.atomic import atomic_path
 from tools.compare import compare_entries
 from tools.curves import curves
 from tools.data import DATA_SETS
+from tools.docs.banner import draw_banner
 from tools.docs.small_png import difference, write_small
 from tools.run.configurations import find_config
 from tools.run.process import run_process
 from tools.run.records import locked
 from tools.run.task_list import PREDICT, Run, Task
+from tools.zoo.layout import ROOT
 
 PICTURE = re.compile(r"^<!-- picture: (?P<spec>\{.*\}) -->\n!\[.*\]\((?P<file>[^()\s]+\.png)\)$", re.MULTILINE)
 _KEYS = {
     "curves": ("curves", "values"),
+    "slice": ("slice", "overrides"),
     "entries": ("make", "options", "file", "panel", "overrides", "entries"),
     "make": ("make", "options", "file", "panel", "overrides", "config"),
 }
 """Keys of each kind of picture, by the key that only this kind has."""
-_OPTIONAL = ("options", "overrides", "config")
+_OPTIONAL = ("bundle", "options", "overrides", "config")
 
 
-def draw_pictures(bundle: Path, only: Sequence[str] = ()) -> list[str]:
-    """Draw the pictures of a bundle's README again; on the same machine the same pixels come out.
+def draw_pictures(bundle: Path, data: Path | None = None, only: Sequence[str] = (), root: Path = ROOT) -> list[str]:
+    """Draw the pictures of a bundle again, in its README and in the one above all.
+
+    On the same machine the same pixels come out.
 
     Args:
         bundle: folder of the bundle.
+        data: folder of data sets; pictures of them are left out if None.
         only: file names; all if empty.
+        root: folder of README.md.
 
     Returns:
         a line for each picture: its size, and how it differs from the one before.
     """
-    readme = bundle / "docs" / "README.md"
     lines = []
-    for found in PICTURE.finditer(readme.read_text(encoding="utf-8")):
-        if only and found["file"] not in only:
-            continue
-        spec = read_picture(found["spec"], f"{readme}: {found['file']}")
-        sys.stderr.write(f"{bundle.name}: {found['file']}\n")
-        with TemporaryDirectory() as scratch:
-            lines.append(replace_picture(_draw(spec, bundle, Path(scratch)), readme.parent / found["file"]))
+    for readme in (bundle / "docs" / "README.md", root / "README.md"):
+        for found in PICTURE.finditer(readme.read_text(encoding="utf-8")):
+            target = readme.parent / found["file"]
+            spec = read_picture(found["spec"], f"{readme}: {found['file']}")
+            if (only and target.name not in only) or spec.get("bundle", readme.parts[-3]) != bundle.name:
+                continue
+            if "slice" in spec and data is None:
+                lines.append(f"{target}: left out; --data gives the folder of {spec['slice']}")
+                continue
+            sys.stderr.write(f"{bundle.name}: {found['file']}\n")
+            with TemporaryDirectory() as scratch:
+                lines.append(replace_picture(_draw(spec, bundle, data, Path(scratch)), target))
     return lines
 
 
@@ -89,16 +101,16 @@ def read_picture(text: str, where: str) -> dict[str, Any]:
     kind = next((key for key in _KEYS if key in spec), None)
     if kind is None:
         raise ValueError(f"{where}: expected one of the keys {', '.join(_KEYS)}, got {', '.join(map(str, spec))}")
-    if wrong := [key for key in spec if key not in _KEYS[kind]]:
+    if wrong := [key for key in spec if key not in (*_KEYS[kind], "bundle")]:
         raise ValueError(f"{where}: unknown key {wrong[0]!r}, expected {', '.join(_KEYS[kind])}; correct it")
     if missing := [key for key in _KEYS[kind] if key not in spec and key not in _OPTIONAL]:
         raise ValueError(f"{where}: no key {missing[0]!r}; add it")
-    if kind != "curves" and spec["make"] not in DATA_SETS:
+    if "make" in spec and spec["make"] not in DATA_SETS:
         raise ValueError(f"{where}: make: expected one of {', '.join(DATA_SETS)}, got {spec['make']!r}; correct it")
     return spec
 
 
-def _draw(spec: Mapping[str, Any], bundle: Path, scratch: Path) -> Path:
+def _draw(spec: Mapping[str, Any], bundle: Path, data: Path | None, scratch: Path) -> Path:
     """Draw a picture into an empty folder, on the CPU; returns its path.
 
     Raises:
@@ -108,13 +120,16 @@ def _draw(spec: Mapping[str, Any], bundle: Path, scratch: Path) -> Path:
         runs = [f"{label}={bundle / 'docs' / name}" for label, names in spec["curves"].items() for name in names]
         curves(runs, spec["values"], str(scratch / "curves.png"))
         return scratch / "curves.png"
-    data = _make_file(spec, scratch)
+    if "slice" in spec:
+        assert data is not None  # else the picture is left out
+        return draw_banner(bundle, data / spec["slice"], spec.get("overrides", {}), scratch)
+    file = _make_file(spec, scratch)
     overrides = {"split": "", "device": "cpu", **spec.get("overrides", {})}
     if "entries" in spec:
         entries = [entry.replace("=models/", f"={bundle}:{bundle}/models/") for entry in spec["entries"]]
-        compare_entries(data, entries, scratch / "compare", overrides=overrides)
+        compare_entries(file, entries, scratch / "compare", overrides=overrides)
         return _panel(scratch / "compare" / "panels", spec["panel"])
-    run_inference(bundle, spec.get("config", ["inference.json"]), {**overrides, "dataset_dir": str(data)}, scratch)
+    run_inference(bundle, spec.get("config", ["inference.json"]), {**overrides, "dataset_dir": str(file)}, scratch)
     return _panel(scratch / PREDICT / "panels", spec["panel"])
 
 

@@ -7,7 +7,7 @@ Columns:
     method: stem of the file of weights ("model_paper"), with "_sample" for one of several samples, or a baseline.
     mask: sampling mask, or degradation, with its options.
     rate: sampling rate, acceleration, spokes per frame or upscale, as the bundle's configuration calls it.
-    metric: name of the metric; "milliseconds" is the median of n runs, "ejection_fraction_error" is in points.
+    metric: name of the metric; "milliseconds" is the median of several runs, "ejection_fraction_error" is in points.
     n, undefined: number of cases with a value, and of cases without one.
     mean, sd: mean over the n cases, and sample standard deviation.
     low, high: 95 % bootstrap interval of the mean.
@@ -38,6 +38,8 @@ IDENTITY = ("data", "protocol", "method", "mask", "rate", "metric")
 VALUES = ("mean", "sd", "low", "high", "min", "max")
 COLUMNS = ("evaluation", *IDENTITY, "n", "undefined", *VALUES, "weights", "sha256", "date")
 NOT_SHIPPED, NO_WEIGHTS = "not shipped", "none"
+SPEED = "speed"
+"""Protocol of the size and the speed of a network, which have no mask."""
 NETWORK_ROWS = {"reconstruction": "", "sample": "_sample"}
 """Methods that an evaluation measures with the network: ending of their names in `results.csv`."""
 SAMPLE = ", one sample"
@@ -50,7 +52,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "speed.csv": (),
 }
 """Files of an evaluation that are summed up, and which of their metrics; all of them if none is named."""
-_CASE = ("protocol", "file", "slice", "frame", "method")
+_CASE = ("protocol", "file", "slice", "frame", "rate", "method")
 _RENAMED: dict[tuple[str, str], tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     ("ejection_fraction.csv", "error"): ("ejection_fraction_error", lambda values: 100 * np.abs(values))
 }
@@ -101,13 +103,15 @@ def replace_rows(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     place = int(same.argmax()) if same.any() else len(old)
     parts = [old[:place], new, old[place:][~same[place:]]]
     frame = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    return frame.drop_duplicates(list(IDENTITY), ignore_index=True)
+    # a row of other weights gives way to a new one
+    newest = frame.merge(new[[*IDENTITY, "sha256"]], on=list(IDENTITY), how="left", suffixes=("", "_new"))["sha256_new"]
+    return frame[newest.isna() | (newest == frame["sha256"])].drop_duplicates(list(IDENTITY), ignore_index=True)
 
 
 def disagreements(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
     """Return a line for each new value that an other evaluation of the old rows has otherwise, by more than 0.1 %."""
     others = old[~old["evaluation"].isin(set(new["evaluation"]))]
-    both = new.merge(others, on=list(IDENTITY), suffixes=("", "_other"))
+    both = new.merge(others, on=[*IDENTITY, "sha256"], suffixes=("", "_other"))
     return [
         f"{row.method}, {row.metric}: {row.mean:.6g} in {row.evaluation}, {row.mean_other:.6g} in "
         f"{row.evaluation_other}; measure {row.evaluation_other} again"
@@ -158,6 +162,7 @@ def _summed_up(path: Path, wanted: tuple[str, ...], bundle: Path, weights: Path 
                         **_weights_of(str(method), bundle, weights),
                         "metric": name,
                         **_statistics(values),
+                        **({"mask": "", "rate": ""} if protocol == SPEED else {}),
                         "date": date.today().isoformat(),
                     }
                 )
