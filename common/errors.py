@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,9 @@ class NonFiniteLossError(RuntimeError):
 
 
 # anything else is a defect of this package and keeps its traceback
-EXPECTED = (DataError, NonFiniteLossError, FileNotFoundError, ValueError)
+EXPECTED = (DataError, NonFiniteLossError, FileNotFoundError, ValueError, KeyboardInterrupt)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
@@ -60,14 +64,19 @@ def _reason(error: BaseException) -> str:
 
 
 def expected_cause(error: BaseException) -> BaseException | None:
-    """Return the error that this package raised in a chain of errors, or ``None``.
+    """Return the error in a chain of errors that is not a defect, or ``None``.
 
-    MONAI wraps it in "Failed to evaluate ConfigExpression", and it wraps what a decoder raised.
+    MONAI wraps what this package raises in "Failed to evaluate ConfigExpression", and that wraps what a decoder raised.
+    What the operating system refuses to write, and Ctrl-C, are no defects either.
     """
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, EXPECTED):
+    while cause is not None and not isinstance(cause, EXPECTED) and not _is_refused(cause):
         cause = cause.__cause__
     return cause
+
+
+def _is_refused(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (*DISK_FULL, *_NOT_WRITABLE)
 
 
 def report_errors_in_one_line() -> None:
@@ -77,11 +86,26 @@ def report_errors_in_one_line() -> None:
     """
     if os.environ.get("MONAI_DEBUG", "false").lower() not in ("true", "1"):
         sys.excepthook = _report
+        threading.excepthook = _report_of_thread
 
 
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     cause = expected_cause(error)
-    if cause is not None:
+    if isinstance(cause, KeyboardInterrupt):
+        sys.stderr.write("interrupted: all files that were written are complete; run the same command again\n")
+    elif isinstance(cause, OSError) and _is_refused(cause):
+        hint = "make room" if cause.errno in DISK_FULL else "check the folder"
+        sys.stderr.write(
+            f"error: {cause.filename or 'an output'}: cannot be written ({cause.strerror}); {hint} and run the same "
+            "command again\n"
+        )
+    elif cause is not None:
         sys.stderr.write(f"error: {cause}\n")
     else:
         sys.__excepthook__(kind, error, traceback)
+
+
+def _report_of_thread(args: threading.ExceptHookArgs) -> None:
+    # TensorBoard writes in a thread, and raises its error again in the thread that asked for it
+    if args.exc_value is None or not _is_refused(args.exc_value):
+        threading.__excepthook__(args)

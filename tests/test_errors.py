@@ -1,6 +1,7 @@
 """How a process ends when its input is at fault."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,8 @@ def defect():
 
 cases = [("missing", lambda: parse("missing"), {}), ("damaged", lambda: parse("damaged"), {}),
          ("non_finite", non_finite, {}), ("defect", defect, {}),
+         ("full", lambda: os.write(os.open("/dev/full", os.O_WRONLY), b"x"), {}),
+         ("interrupted", lambda: os.kill(os.getpid(), 2), {}),
          ("debug", lambda: parse("missing"), {"MONAI_DEBUG": "true"})]
 for name, case, environment in cases:
     child = os.fork()
@@ -37,7 +40,8 @@ for name, case, environment in cases:
         os.environ.update(environment)
         report_errors_in_one_line()
         case()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1, name
+    expected = -2 if name == "interrupted" else 1
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == expected, name
 """
 
 
@@ -62,6 +66,12 @@ def stderr(tmp_path_factory):
 )
 def test_input_at_fault_is_one_line(stderr, case, line):
     assert stderr[case] == line
+
+
+@pytest.mark.parametrize(("case", "keywords"), [("full", "error: .*No space left"), ("interrupted", "interrupted: ")])
+def test_a_full_disk_and_an_interrupt_are_one_line(stderr, case, keywords):
+    (line,) = stderr[case].splitlines()
+    assert re.match(keywords, line)
 
 
 def test_a_damaged_file_is_one_line_that_names_it(stderr):

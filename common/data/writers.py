@@ -44,7 +44,7 @@ def write_volume(
 
     Raises:
         ValueError: for a volume that does not fit the input.
-        DataError: for values that are not finite, and formats that cannot hold it.
+        DataError: for values that are not finite or that the type cannot hold, and formats that cannot hold them.
     """
     path, volume = Path(path), np.asarray(volume)
     if path.resolve() == like.path.resolve():
@@ -52,12 +52,13 @@ def write_volume(
     if volume.dtype.kind not in "buif":
         raise ValueError(f"{path}: expected a real volume, got {volume.dtype}; take the magnitude")
     spec = _spec(volume.shape, like, path, upscale)
-    if not np.isfinite(volume).all():
-        raise DataError(f"{path}: not written, the reconstruction of {like.path} has NaN or infinite values")
     if dtype is not None:
         spec = replace(spec, dtype=np.dtype(dtype), intensity=spec.intensity.as_meant())
     sink = open_sink(path, spec)
-    stored = sink.spec.intensity.stored(meant_values(volume, like), sink.spec.dtype)
+    try:
+        stored = sink.spec.intensity.stored(meant_values(volume, like), sink.spec.dtype)
+    except DataError as error:
+        raise DataError(f"{path}: not written, the reconstruction of {like.path} is no image: {error}") from error
     return sink.write_all(stored.reshape(sink.spec.shape))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from common.data.series_reader import CineReader, open_cine
 from common.errors import DataError
-from common.io import IntensityRange, open_sink, split_suffix
+from common.io import IntensityRange, open_sink, split_suffix, to_dtype
 from common.io.formats.cine_hdf5 import IMAGES, ResultSeries, series_attributes, write_results
 from common.operators.series import aliased_magnitude
 from ignite.engine import Events
@@ -204,7 +204,7 @@ def _write_nifti(target: Path, reader: CineReader, series: Mapping[int, _KeptSer
         sink.begin()
         for index, one in series.items():
             low, high = one.intensity_range
-            frames = np.moveaxis(one.load()["result"] * (high - low) + low, -1, 0).astype(np.float32)
+            frames = to_dtype(np.moveaxis(one.load()["result"] * (high - low) + low, -1, 0), np.dtype(np.float32))
             has_slices = "z" in spec.axes
             region = spec.region(z=index) if has_slices else spec.region()
             sink.write(region, frames[:, None] if has_slices else frames)

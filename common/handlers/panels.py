@@ -11,6 +11,7 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from common.figures import RECONSTRUCTION, CaseImages, error_scale_of, slice_protocol, std_scale_of
+from common.io.disk import disk_errors
 from common.metrics import Protocol
 from common.metrics.protocol_metric import image_from_channels
 from common.operators.measurement import unpack_coils
@@ -242,10 +243,11 @@ class TensorBoardPanelHandler:
     def _log(self, engine: Engine) -> None:
         if not self._rows:
             return
-        if self._writer is None:
-            self._writer = SummaryWriter(str(self.log_dir))
-        self._writer.add_image(self.tag, _grid(self._rows), engine.state.epoch, dataformats="HW")
-        self._writer.flush()
+        with disk_errors(Path(self.log_dir)):
+            if self._writer is None:
+                self._writer = SummaryWriter(str(self.log_dir))
+            self._writer.add_image(self.tag, _grid(self._rows), engine.state.epoch, dataformats="HW")
+            self._writer.flush()
 
 
 def cases_of(engine: Engine, case: Callable[[dict[str, Any], dict[str, Any]], CaseImages]) -> list[CaseImages]:

@@ -12,7 +12,7 @@ from common.data.reader import SliceReader
 from common.data.writers import meant_values, write_volume
 from common.errors import DataError
 from common.handlers.save_reconstructions import SaveReconstructions, magnitude_array
-from common.io import split_suffix
+from common.io import split_suffix, to_dtype
 from common.io.atomic import atomic_path
 from common.io.hdf5_file import Hdf5Native
 
@@ -128,5 +128,5 @@ def _write_hdf5(
         with h5py.File(temporary, "a") as file:
             for name, volume in volumes.items():
                 if name not in file:
-                    file.create_dataset(name, data=meant_values(volume, like).astype(np.float32))
+                    file.create_dataset(name, data=to_dtype(meant_values(volume, like), np.dtype(np.float32)))
             file.attrs.update(attributes)

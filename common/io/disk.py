@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.errors import DataError
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from common.errors import DISK_FULL, DataError
 
 
 class DiskFullError(DataError):
@@ -31,9 +29,14 @@ def disk_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # raised by this package, with a message of its own
             raise
-        if error.errno not in _FULL:
+        if error.errno not in DISK_FULL:
             raise DataError(f"{path}: cannot be written ({error.strerror or error}); check the folder") from error
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if error.errno == errno.EFBIG:
+            raise DiskFullError(
+                f"{path}: the file would be larger than it may be ({error.strerror}); raise the limit (`ulimit -f`) or "
+                "choose another disk, and run the same command again to resume"
+            ) from error
+        folder = next(place for place in (path.absolute(), *path.absolute().parents) if place.is_dir())
         needed = "" if n_bytes is None else f"the output needs up to {_size(n_bytes)} and "
         raise DiskFullError(
             f"{path}: the disk is full ({error.strerror}), {needed}{_size(shutil.disk_usage(folder).free)} are free; "

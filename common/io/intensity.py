@@ -54,9 +54,13 @@ class Intensity:
         return stored * self.slope + self.intercept if self.is_scaled else stored
 
     def stored(self, meant: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Stored values in a type: rounded and clipped to what may be stored, for integers."""
-        values = (meant - self.intercept) / self.slope if self.is_scaled else meant
-        return to_dtype(values if self.limits is None else np.clip(values, *self.limits), dtype)
+        """Stored values in a type: rounded and clipped to what may be stored, for integers.
+
+        Raises:
+            DataError: as `to_dtype`.
+        """
+        values = to_dtype((meant - self.intercept) / self.slope if self.is_scaled else meant, dtype)
+        return values if self.limits is None else values.clip(*self.limits)
 
     def as_meant(self) -> Intensity:
         """Rule of a file that stores the meant values themselves."""
@@ -100,7 +104,11 @@ class IntensityScale:
         return values.astype(np.complex64 if values.dtype.kind == "c" else np.float32, copy=False)
 
     def to_stored(self, unit: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Back to the stored type; integers are rounded and clipped to what the type can hold, not to the range."""
+        """Back to the stored type; integers are rounded and clipped to what the type can hold, not to the range.
+
+        Raises:
+            DataError: as `to_dtype`.
+        """
         values = unit.astype(_working_type(dtype))
         values -= self.shift
         values /= self.factor
@@ -159,19 +167,37 @@ def given_range(intensity_range: IntensityRange) -> tuple[float, float] | None:
 
 
 def to_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Real values in another real type: rounded and clipped for integers, magnitudes' float type for complex."""
+    """Real values in another real type: rounded and clipped for integers, magnitudes' float type for complex.
+
+    Raises:
+        DataError: for values that are not finite, that a float type cannot hold, or that lie beyond the limits of an
+            integer type by more than its whole range, which no overshoot of an image does.
+    """
     if dtype.kind == "c":
-        return values.astype(np.float32 if dtype.itemsize == 8 else np.float64)
+        return to_dtype(values, np.dtype(np.float32 if dtype.itemsize == 8 else np.float64))
     if dtype.kind == "b":
         return values >= 0.5
     if dtype.kind in "ui":
         limits = np.iinfo(dtype)
+        span = float(limits.max) - float(limits.min)
+        if not (values >= limits.min - span).all() or not (values <= limits.max + span).all():
+            raise _unfit(values, dtype)
         rounded = np.rint(values)
         # compared before the cast: float64(2**64 - 1) rounds up to 2**64, which does not fit
         low, high = rounded <= limits.min, rounded >= limits.max
         inside = np.where(low | high, 0, rounded).astype(dtype)
         return np.where(high, dtype.type(limits.max), np.where(low, dtype.type(limits.min), inside))
-    return values.astype(dtype)
+    with np.errstate(over="ignore"):
+        stored = values.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise _unfit(values, dtype)
+    return stored
+
+
+def _unfit(values: np.ndarray, dtype: np.dtype) -> DataError:
+    n_wrong, largest = int((~np.isfinite(values)).sum()), float(np.abs(values).max())
+    found = f"{n_wrong} NaN or infinite values" if n_wrong else f"values up to {largest:.3g}"
+    return DataError(f"expected values that {dtype} can hold, got {found}; check the network and its input")
 
 
 def _working_type(dtype: np.dtype) -> type[np.inexact]:

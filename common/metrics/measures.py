@@ -47,6 +47,10 @@ def psnr(prediction: Tensor, target: Tensor, data_range: float | Tensor = 1.0) -
     return 10 * torch.log10(peak.square() / mse(prediction, target))
 
 
+class ImageTooSmallError(ValueError):
+    """An image has fewer pixels than a measure needs."""
+
+
 def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
     """Gaussian weights of sum 1, float64 ``(size,)``: the window of Wang et al. 2004."""
     offsets = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
@@ -81,11 +85,11 @@ def ssim(
         float64 ``(batch,)``; 1 where the images are identical.
 
     Raises:
-        ValueError: if an image is smaller than the window.
+        ImageTooSmallError: if an image is smaller than the window.
     """
     size, n_axes = len(window), prediction.dim() - 1
     if min(prediction.shape[1:]) < size:
-        raise ValueError(
+        raise ImageTooSmallError(
             f"SSIM has a {' x '.join([str(size)] * n_axes)} window and needs images at least as large, got "
             f"{list(prediction.shape[1:])}; evaluate larger images, or leave out the metric ssim"
         )

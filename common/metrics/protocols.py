@@ -6,13 +6,17 @@ one, with a task metric say, is one more entry of ``PROTOCOLS``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import torch
-from common.metrics.measures import gaussian_window, mse, nmse, psnr, ssim, uniform_window
+from common.metrics.measures import ImageTooSmallError, gaussian_window, mse, nmse, psnr, ssim, uniform_window
 from torch import Tensor
+
+logger = logging.getLogger("recon")
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 
@@ -76,7 +80,8 @@ class Protocol:
         Returns:
             metric name to float64 ``(batch,)``, or ``(1,)`` for a volume. PSNR of identical images is
             infinite, and that of a series with one identical frame. A metric is NaN where it is undefined: NMSE and
-            NRMSE for a target of zeros, and all three of ``fastmri_volume`` for a volume of zeros.
+            NRMSE for a target of zeros, all three of ``fastmri_volume`` for a volume of zeros, and with a note in the
+            log the metrics that need larger images, such as SSIM for images smaller than its window.
 
         Raises:
             ValueError: for unknown metrics, shapes that differ, and values that are not finite.
@@ -96,8 +101,25 @@ class Protocol:
                     f"protocol {self.name!r} expects finite images, got NaN or infinity in the {word}, batch items "
                     f"{bad}; check the network (or its training) if it is the prediction, the file if the target"
                 )
-        images = self.prepare(prediction, target)
-        return {metric: self.measures[metric](*images) for metric in chosen}
+        undefined = target.new_full((1 if self.scope == "volume" else len(target),), torch.nan, dtype=torch.float64)
+        try:
+            images = self.prepare(prediction, target)
+        except ImageTooSmallError as error:
+            _note_once(f"{', '.join(chosen)} of {self.name}: undefined, {error}")
+            return dict.fromkeys(chosen, undefined)
+        values = {}
+        for metric in chosen:
+            try:
+                values[metric] = self.measures[metric](*images)
+            except ImageTooSmallError as error:
+                _note_once(f"{metric} of {self.name}: undefined, {error}")
+                values[metric] = undefined
+        return values
+
+
+@cache
+def _note_once(text: str) -> None:
+    logger.warning(text)
 
 
 def magnitude(image: Tensor) -> Tensor:
@@ -119,7 +141,7 @@ def _inside(border: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
     def inside(image: Tensor) -> Tensor:
         if min(image.shape[1:]) <= 2 * border:
-            raise ValueError(
+            raise ImageTooSmallError(
                 f"expected images larger than {2 * border} pixels, {border} of them cropped at each side, got "
                 f"{list(image.shape[1:])}; use another protocol"
             )

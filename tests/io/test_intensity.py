@@ -78,7 +78,27 @@ def test_to_unit_and_back(dtype: str) -> None:
 
 def test_integers_are_rounded_and_clipped() -> None:
     np.testing.assert_array_equal(to_dtype(np.array([-3.0, 1.6, 300]), np.dtype("u1")), np.array([0, 2, 255], "u1"))
-    np.testing.assert_array_equal(to_dtype(np.array([1e30, -1e30]), np.dtype("i8")), [2**63 - 1, -(2**63)])
+    np.testing.assert_array_equal(to_dtype(np.array([2e19, -2e19]), np.dtype("i8")), [2**63 - 1, -(2**63)])
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (np.nan, "u1"),
+        (np.inf, "i2"),
+        (511, "u1"),
+        (-256, "u1"),
+        (1e30, "i8"),
+        (np.nan, "f4"),
+        (1e39, "f4"),
+        (7e4, "f2"),
+    ],
+)
+def test_values_that_a_type_cannot_hold_are_refused(value, dtype):
+    with pytest.raises(DataError, match="got 1 NaN or infinite" if not np.isfinite(value) else "got values up to"):
+        to_dtype(np.array([0.0, value, 1.0]), np.dtype(dtype))
+    with pytest.raises(DataError):
+        Intensity(slope=0.5, limits=(0, 100)).stored(np.array([value / 2]), np.dtype(dtype))
     rule = Intensity(slope=2.0, intercept=-1000.0, limits=(0, 4095))
     np.testing.assert_array_equal(rule.stored(np.array([-1200.0, 0, 9000]), np.dtype("u2")), [0, 500, 4095])
 
