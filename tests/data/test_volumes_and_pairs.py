@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import scipy.io
@@ -13,8 +14,9 @@ import torch
 from dicom_series import write_series
 from PIL import Image
 
-from common.data import DataError, PairDataset, VolumeDataset, find_pairs, find_volumes
+from common.data import DataError, PairDataset, VolumeDataset, find_pairs, find_volumes, open_slices
 from common.data.loading import evaluation_loader, training_loader
+from common.io import find_range, open_source
 from common.transforms import PrepareSuperResolution
 
 
@@ -66,6 +68,23 @@ def test_a_range_of_values_and_a_cache(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", volume)
     with pytest.raises(DataError, match=r"a.npy: .* NaN or infinite"):
         VolumeDataset(data, intensity_range=[0, 1])[0]
+
+
+def test_eight_bits_with_a_slope_mean_the_same_in_training_and_inference(tmp_path: Path) -> None:
+    volume = grey(5, 6, 7)
+    image = nibabel.Nifti1Image(volume, np.eye(4))
+    image.header.set_slope_inter(10, 0)
+    image.header.set_data_offset(352)
+    # by hand: nibabel would write a slope of its own
+    (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(4) + volume.tobytes("F"))
+    meant = nibabel.load(tmp_path / "a.nii").get_fdata()
+    assert meant.max() > 2000
+    with open_source(tmp_path / "a.nii") as source:
+        assert find_range(source, "auto") == (0, 2550)  # inference
+    slices = open_slices(tmp_path / "a.nii")
+    np.testing.assert_allclose(slices.read(3), meant[..., 3].T / 2550, rtol=1e-6)
+    whole = VolumeDataset(find_volumes(tmp_path))[0]["image"]
+    np.testing.assert_allclose(whole[0], meant.transpose(1, 0, 2) / 2550, rtol=1e-6)
 
 
 def test_an_image_is_no_volume(tmp_path: Path) -> None:

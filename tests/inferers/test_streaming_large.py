@@ -19,6 +19,8 @@ from common.inferers import StreamingInferer
 from common.networks import EdsrGenerator
 
 MIB = 2**20
+# STREAMING=large is 4000 x 4000 -> 16000 x 16000 and 128^3 -> 512^3, a quarter of an hour
+IMAGE, VOLUME = (4000, 128) if os.environ.get("STREAMING") == "large" else (1500, 80)
 
 
 def enlarge(source: Path, output: Path, spatial_dims: int, kill_at: int, peak: Any) -> None:
@@ -37,7 +39,7 @@ def enlarge(source: Path, output: Path, spatial_dims: int, kill_at: int, peak: A
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("spatial_dims", "side", "name"), [(2, 1500, "out.tif"), (3, 80, "out.tif"), (3, 80, "out.zarr")]
+    ("spatial_dims", "side", "name"), [(2, IMAGE, "out.tif"), (3, VOLUME, "out.tif"), (3, VOLUME, "out.zarr")]
 )
 def test_memory_is_bounded_and_a_kill_changes_no_byte(
     tmp_path: Path, processes: BaseContext, spatial_dims: int, side: int, name: str
