@@ -10,7 +10,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import pandas as pd
+
 from common.metrics import PerceptualDistance, get_protocol
+from common.metrics.cases import extremes, gains, leading_method
 from tools.command import command
 from tools.comparison.bundle_runs import configuration
 from tools.comparison.entries import BundleEntry, Entry, find_entry, read_entries
@@ -18,9 +21,8 @@ from tools.comparison.options import key_of
 from tools.comparison.quality import find_perceptual_weights, measure, protocol_name, protocol_of
 from tools.comparison.runs import measuring_bundles, run_all
 from tools.comparison.sheet import draw_cases, numbers_of, spread
-from tools.comparison.summary import markdown
+from tools.comparison.summary import Comparison, markdown
 from tools.comparison.sweep import TABLE, Setting, read_sweep, write_sweep
-from tools.results import Comparison, Values, extremes, gains, leading_method, read_metrics
 from tools.zoo.archive import scratch_folder
 from tools.zoo.layout import bundle_version
 
@@ -165,17 +167,18 @@ class _Comparer:
     distance_by: str
     n_cases: int
 
-    def compare(self, overrides: Mapping[str, Any], run_folder: Path, results: Path) -> tuple[str, str, Values]:
-        """Compare under one setting; what is returned is the summary, the name of the protocol and the values."""
+    def compare(self, overrides: Mapping[str, Any], run_folder: Path, results: Path) -> tuple[str, pd.DataFrame]:
+        """Compare under one setting, and return the summary and the case table."""
         started = perf_counter()
         runs = run_all(self.entries, self.dataset_dir, overrides, run_folder, self.measurer)
         chosen = protocol_of(self.protocol, runs, self.distance)
-        measure(chosen, runs).write_csv(results / "metrics.csv")
-        values = read_metrics(results / "metrics.csv")[chosen.name]
+        collector = measure(chosen, runs)
+        collector.write(results / "metrics.csv")
+        values = collector.table
         notes = [entry.note for entry in self.entries if not isinstance(entry, BundleEntry) and entry.note]
         if "perceptual" in chosen.metrics:
             notes.insert(0, f"Perceptual distance by {self.distance_by}.")
-        summary = markdown(chosen.name, values, self.reference, notes)
+        summary = markdown(values, self.reference, notes)
         (results / "summary.md").write_text(summary, encoding="utf-8", errors="replace")
         leading = leading_method(values, self.reference)
         best, worst = extremes(gains(values, leading, self.reference))
@@ -188,7 +191,7 @@ class _Comparer:
             methods={entry.label: _describe(entry, runs.seconds[entry.label]) for entry in self.entries},
             seconds=round(perf_counter() - started, 1),
         ).write(results)
-        return summary, chosen.name, values
+        return summary, values
 
     def compare_settings(
         self, settings: Sequence[Setting], overrides: Mapping[str, Any], scratch: Path, results: Path
@@ -200,8 +203,8 @@ class _Comparer:
             options = {**overrides, **setting.overrides}
             found.append(self.compare(options, scratch / f"runs_{number}", results / setting.folder))
             shutil.rmtree(scratch / f"runs_{number}")
-        by_setting = {setting.name: values for setting, (_, _, values) in zip(settings, found, strict=True)}
-        return write_sweep(results, found[0][1], settings, by_setting, [summary for summary, _, _ in found])
+        by_setting = {setting.name: values for setting, (_, values) in zip(settings, found, strict=True)}
+        return write_sweep(results, settings, by_setting, [summary for summary, _ in found])
 
 
 def _is_list(bundle: BundleEntry, option: str) -> bool:

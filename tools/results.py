@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from common.io.atomic import atomic_path
 from common.metrics import PROTOCOLS, Summary, paired_difference, summarise
 
 N_EXTREMES = 3
@@ -42,49 +39,6 @@ class Case(NamedTuple):
 
 Values = dict[str, dict[Case, dict[str, float]]]
 """Method to case to metric to value."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a comparison says of itself, in `comparison.json` of its folder.
-
-    Attributes:
-        dataset_dir: of the data.
-        reference: method that the others are compared with.
-        options: keys of the bundles' configurations that were changed, and their values.
-        methods: label to what it was: "seconds", of a bundle also "bundle", "version", and "variant" and
-            "checkpoint" if given.
-        seconds: of the whole comparison.
-    """
-
-    dataset_dir: str
-    reference: str
-    options: dict[str, Any]
-    methods: dict[str, dict[str, Any]]
-    seconds: float
-
-    FILE = "comparison.json"
-
-    def write(self, folder: Path) -> None:
-        """Write it into a folder."""
-        with atomic_path(folder / self.FILE) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, folder: Path) -> Comparison | None:
-        """Read it from a folder; None if that is no comparison's.
-
-        Raises:
-            ValueError: the file is not what `write` writes.
-        """
-        path = folder / cls.FILE
-        if not path.is_file():
-            return None
-        try:
-            found = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}: expected the description of a comparison, got {error}; compare again") from None
-        return found
 
 
 def read_metrics(path: Path) -> dict[str, Values]:

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.figures.index import INDEX, PanelIndex
 from common.metrics import PROTOCOLS
-from common.panel_files import INDEX, PanelIndex
 from tools.charts import distributions, gain_histograms, training_curves
 from tools.command import command
+from tools.comparison.summary import Comparison
 from tools.report import ReportCommand, ReportImage, ReportSection, ReportTable, write_report
 from tools.results import (
     Case,
-    Comparison,
     Values,
     differences,
     extremes,

@@ -1,4 +1,4 @@
-"""Writes the series that an evaluator reconstructs beside what they were made of."""
+"""Ignite handler that writes the series of an evaluator beside its input and the truth."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,14 @@ from typing import Any, cast
 
 import ignite.distributed as idist
 import numpy as np
-import torch
 from common.data.series_reader import CineReader, open_cine
 from common.errors import DataError
+from common.handlers.cases import cases_of, series_case
 from common.io import IntensityRange, open_sink, split_suffix, to_dtype
 from common.io.formats.cine_hdf5 import IMAGES, ResultSeries, series_attributes, write_results
-from common.operators.series import aliased_magnitude
+from common.metrics.case import RECONSTRUCTION
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
-from torch import Tensor
 
 logger = logging.getLogger("recon")
 
@@ -32,8 +31,8 @@ class _KeptSeries:
     Attributes:
         file: NumPy's ``.npy`` of `IMAGES`, the last one perhaps missing: float32 ``[2 or 3, height, width, frames]``.
         path: the file that the series comes from.
-        truth_path: that of its truth, if it has one of its own.
-        index: its number in that.
+        truth_path: the file of its truth, if that is another one.
+        index: number of the series in its file.
         intensity_range: the values in that file that are 0 and 1 here.
         size: height, width, frames.
     """
@@ -77,7 +76,7 @@ class SaveCineResults:
     :class:`~common.data.CineDataset` gives them.
 
     Args:
-        output_dir: where the files go; made if need be.
+        output_dir: folder of the files; made if need be.
         formats: of "h5" and "nifti", those to write.
         intensity_range: see :class:`~common.data.series_reader.CineReader`, as the data was read.
         source_options: of :func:`~common.io.open_source`, as the data was read.
@@ -119,14 +118,14 @@ class SaveCineResults:
 
     def _add_batch(self, engine: Workflow) -> None:
         assert self._folder is not None
-        for where, images in zip(engine.state.batch, engine.state.output, strict=True):
+        cases = cases_of(engine, series_case)
+        for case, where in zip(cases, engine.state.batch, strict=True):
             path, index = str(where["path"]), int(where["slice"])
             truth_path = where.get("truth_path")
             self._reader(path, truth_path)  # what cannot be opened is found now, and not at the end
-            result = _magnitude(images["pred"])
-            kept = [_input_magnitude(images["image"]), result]
-            if images.get("label") is not None:
-                kept.append(_magnitude(images["label"]))
+            images = [case.methods["aliased"], case.methods[RECONSTRUCTION], case.target]
+            kept = [image.float().cpu().numpy() for image in images if image is not None]
+            result = kept[1]
             if not np.isfinite(result).all():
                 raise DataError(
                     f"{path}: not written, the result of series {index} has NaN or infinite values; check the network"
@@ -221,14 +220,3 @@ def _in_order(gathered: list[list[_KeptSeries]]) -> list[_KeptSeries]:
         files = {path: n for n, path in enumerate(dict.fromkeys(one.path for one in kept))}
         placed += [(files[one.path], rank, one) for one in kept]
     return [one for _, _, one in sorted(placed, key=lambda entry: entry[:2])]
-
-
-def _magnitude(channels: Tensor) -> np.ndarray:
-    """``[height, width, frames]`` of channels ``(2 or 1, height, width, frames)``."""
-    return torch.linalg.vector_norm(channels.as_subclass(Tensor).float(), dim=0).cpu().numpy()
-
-
-def _input_magnitude(image: Tensor) -> np.ndarray:
-    if len(image) == 1:
-        return _magnitude(image)
-    return _magnitude(aliased_magnitude(image.as_subclass(Tensor)[None].float())[0])

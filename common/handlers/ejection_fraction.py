@@ -1,4 +1,4 @@
-"""Ignite handler: whether a heart's ejection fraction can be measured in its reconstruction, heart by heart."""
+"""Ignite handler: the ejection fraction of each simulated heart, measured in its reconstruction."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 from common.errors import DataError, file_errors
-from common.handlers.save_reconstructions import magnitude_array
+from common.handlers.cases import cases_of, series_case
 from common.handlers.volume_report import VolumeReport
+from common.metrics.case import Case
 from common.metrics.ejection_fraction import ejection_fraction, pool_areas_mm2, segment_blood_pool
-from common.metrics.protocol_metric import series_without_network
-from common.metrics.report import CaseRow
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from numpy.typing import NDArray
-from torch import Tensor
 
 FloatArray = NDArray[np.float64]
 
@@ -27,12 +25,12 @@ SIMULATOR, TRUTH, ALIASED, RECONSTRUCTION = "simulator", "truth", "aliased", "re
 
 
 class Contour(NamedTuple):
-    """What a simulator knows of one slice of a heart.
+    """Known contour of the left ventricle in one slice of a simulated heart.
 
     Attributes:
-        area_mm2: of the left ventricle's blood pool, ``(frames,)``.
+        area_mm2: area of the left ventricle's blood pool, ``(frames,)``.
         center_px: row and column of its centre, ``(frames, 2)``.
-        pixel_size_mm: side of a pixel, or height and width; 1 where the file does not tell.
+        pixel_size_mm: side of a pixel, or height and width; 1 where the file does not say.
     """
 
     area_mm2: FloatArray
@@ -57,8 +55,8 @@ class EjectionFractionReport(VolumeReport):
     Files without the data sets ``lv_area_mm2`` and ``lv_center_px`` are passed over.
 
     Args:
-        output_dir: where the file goes; made if need be.
-        filename: of the file. Not written where no heart is a simulated one.
+        output_dir: folder of the file; made if need be.
+        filename: name of the file. Not written where no heart is a simulated one.
     """
 
     def __init__(self, output_dir: str | Path, filename: str = "ejection_fraction.csv") -> None:
@@ -74,26 +72,27 @@ class EjectionFractionReport(VolumeReport):
         self._areas = {}
 
     def _collect(self, engine: Workflow) -> None:
-        for where, images in zip(engine.state.batch, engine.state.output, strict=True):
+        cases = cases_of(engine, series_case)
+        for position, where in enumerate(engine.state.batch):
             path, index = str(where["path"]), int(where["slice"])
             contour = read_contour(path, index)
             if contour is not None:
-                self._areas.setdefault(path, {})[index] = _slice_areas(path, contour, images)
+                self._areas.setdefault(path, {})[index] = _slice_areas(cases[position], contour)
 
-    def _rows(self) -> list[CaseRow]:
+    def _rows(self) -> list[dict[str, Any]]:
         return [row for path, slices in self._areas.items() for row in _heart_rows(path, slices.values())]
 
-    def _line(self, rows: list[CaseRow]) -> str:
+    def _line(self, rows: list[dict[str, Any]]) -> str:
         if not rows:
             return f"ejection fraction: no simulated heart among the files, so {self.path.name} is not written"
-        methods = [method for method in dict.fromkeys(row.method for row in rows) if method != SIMULATOR]
-        told = "; ".join(f"{method} {_mean_error(rows, method)}" for method in reversed(methods))
-        n = len({row.path for row in rows})
-        return f"ejection fraction: mean absolute error over {n} hearts in points: {told} ({self.path})"
+        methods = [method for method in dict.fromkeys(row["method"] for row in rows) if method != SIMULATOR]
+        errors = "; ".join(f"{method} {_mean_error(rows, method)}" for method in reversed(methods))
+        n = len({row["file"] for row in rows})
+        return f"ejection fraction: mean absolute error over {n} hearts in points: {errors} ({self.path})"
 
 
 def read_contour(path: str | Path, index: int) -> Contour | None:
-    """What a file knows of the left ventricle in one of its slices; None if it is no file of the simulator.
+    """Read the known contour of the left ventricle in a slice; None if the file is not one of the simulator.
 
     Raises:
         DataError: the data sets are there, and not of this slice or not of one length.
@@ -114,28 +113,22 @@ def read_contour(path: str | Path, index: int) -> Contour | None:
     return Contour(areas[index], centers[index], np.asarray(size, np.float64))
 
 
-def _slice_areas(path: str, contour: Contour, images: Mapping[str, Any]) -> dict[str, FloatArray]:
+def _slice_areas(case: Case, contour: Contour) -> dict[str, FloatArray]:
     """Method to areas ``(frames,)`` in mm2, NaN where there is no pool."""
-    channels: dict[str, Tensor | None] = {
-        TRUTH: images.get("label"),
-        **{name: series[0] for name, series in series_without_network(images["image"][None]).items()},
-        RECONSTRUCTION: images["pred"],
-    }
     areas = {SIMULATOR: contour.area_mm2}
-    for method, series in channels.items():
-        if series is None:
-            continue
+    truth = {} if case.target is None else {TRUTH: case.target}
+    for method, series in {**truth, **case.methods}.items():
         if series.shape[-1] != len(contour.area_mm2):
             raise DataError(
-                f"{path}: expected {len(contour.area_mm2)} frames, as lv_area_mm2 has, got {series.shape[-1]} in the "
-                f"series ({method}); evaluate whole series"
+                f"{case.path}: expected {len(contour.area_mm2)} frames, as lv_area_mm2 has, got {series.shape[-1]} in "
+                f"the series ({method}); evaluate whole series"
             )
-        pools = segment_blood_pool(magnitude_array(series), contour.center_px)
+        pools = segment_blood_pool(series.cpu().numpy(), contour.center_px)
         areas[method] = pool_areas_mm2(pools, contour.pixel_size_mm)
     return areas
 
 
-def _heart_rows(path: str, slices: Iterable[Mapping[str, FloatArray]]) -> list[CaseRow]:
+def _heart_rows(path: str, slices: Iterable[Mapping[str, FloatArray]]) -> list[dict[str, Any]]:
     parts = list(slices)
     shared = [method for method in parts[0] if all(method in part for part in parts)]
     areas = {method: np.stack([part[method] for part in parts]) for method in shared}
@@ -145,12 +138,12 @@ def _heart_rows(path: str, slices: Iterable[Mapping[str, FloatArray]]) -> list[C
         found = ejection_fraction(values)
         measured = {} if math.isnan(found) else {"ejection_fraction": found, "error": found - known}
         missed = float(np.isnan(values).mean())
-        rows.append(CaseRow(PROTOCOL, path, None, method, {**measured, "frames_missed": missed}))
+        rows.append({"protocol": PROTOCOL, "file": path, "method": method, **measured, "frames_missed": missed})
     return rows
 
 
-def _mean_error(rows: list[CaseRow], method: str) -> str:
-    of_method = [row.values for row in rows if row.method == method]
+def _mean_error(rows: list[dict[str, Any]], method: str) -> str:
+    of_method = [row for row in rows if row["method"] == method]
     measured = [abs(values["error"]) for values in of_method if "error" in values]
     missed = f" ({len(of_method) - len(measured)} not measured)" if len(measured) < len(of_method) else ""
     return f"{100 * np.mean(measured):.1f}{missed}" if measured else "not measured"

@@ -1,9 +1,10 @@
-"""Ignite handler: whether the spread of samples shows where a reconstruction is wrong, volume by volume."""
+"""Ignite handler: rank correlation of the spread of samples and the error of a reconstruction, by volume."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common.handlers.save_reconstructions import magnitude_array
@@ -11,7 +12,6 @@ from common.handlers.volume_parts import VolumeParts
 from common.handlers.volume_report import VolumeReport
 from common.metrics.calibration import rank_correlation, tissue_mask
 from common.metrics.protocol_metric import image_from_channels
-from common.metrics.report import CaseRow
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import Tensor
@@ -32,14 +32,14 @@ class HallucinationReport(VolumeReport):
     "slice" and "n_slices". Items without "std" or label are left out.
 
     Args:
-        output_dir: where the file goes; made if need be.
-        filename: of the file.
+        output_dir: folder of the file; made if need be.
+        filename: name of the file.
     """
 
     def __init__(self, output_dir: str | Path, filename: str = "hallucination.csv") -> None:
         super().__init__(output_dir, filename)
         self._volumes = VolumeParts()
-        self._done: list[CaseRow] = []
+        self._done: list[dict[str, Any]] = []
 
     def attach(self, engine: Workflow) -> None:
         """Register on the evaluator."""
@@ -60,12 +60,12 @@ class HallucinationReport(VolumeReport):
             if volumes:
                 self._done.append(_row(str(where["path"]), **volumes))
 
-    def _rows(self) -> list[CaseRow]:
+    def _rows(self) -> list[dict[str, Any]]:
         self._volumes.finish()
         return self._done
 
-    def _line(self, rows: list[CaseRow]) -> str:
-        judged = [row.values for row in rows if not math.isnan(row.values["spearman"])]
+    def _line(self, rows: list[dict[str, Any]]) -> str:
+        judged = [row for row in rows if not math.isnan(row["spearman"])]
         values = [row["spearman"] for row in judged]
         magnitudes = [row["spearman_magnitude"] for row in judged]
         if not values:
@@ -80,7 +80,7 @@ class HallucinationReport(VolumeReport):
         )
 
 
-def _row(path: str, target: np.ndarray, mean: np.ndarray, std: np.ndarray) -> CaseRow:
+def _row(path: str, target: np.ndarray, mean: np.ndarray, std: np.ndarray) -> dict[str, Any]:
     magnitude_error = np.abs(np.abs(mean) - np.abs(target))
     error = np.abs(mean - target) if target.imag.any() else magnitude_error
     tissue = tissue_mask(np.abs(target))
@@ -91,7 +91,7 @@ def _row(path: str, target: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Ca
         "mean_error": float(error[tissue].mean()) if tissue.any() else math.nan,
         "tissue_fraction": float(tissue.mean()),
     }
-    return CaseRow("tissue", path, None, "reconstruction", values)
+    return {"protocol": "tissue", "file": path, "method": "reconstruction", **values}
 
 
 def _complex_array(channels: Tensor) -> np.ndarray:

@@ -1,14 +1,14 @@
-"""Ignite handler: proof that reconstructions keep what was measured, volume by volume."""
+"""Ignite handler: residual of reconstructions to the measured k-space, volume by volume."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from common.handlers.volume_report import VolumeReport
 from common.metrics.kspace_residual import kspace_residual
 from common.metrics.protocol_metric import image_from_channels
-from common.metrics.report import CaseRow
 from common.operators.samples import N_CHANNELS, split_samples
 from monai.engines.utils import IterationEvents
 from monai.engines.workflow import Workflow
@@ -27,8 +27,8 @@ class KspaceResidualReport(VolumeReport):
     "kspace_residual" ``(1 or 2,)``, for :class:`~common.handlers.SaveSampledVolumes`.
 
     Args:
-        output_dir: where the file goes; made if need be.
-        filename: of the file.
+        output_dir: folder of the file; made if need be.
+        filename: name of the file.
     """
 
     def __init__(self, output_dir: str | Path, filename: str = "kspace_residual.csv") -> None:
@@ -53,22 +53,22 @@ class KspaceResidualReport(VolumeReport):
         for path, values in zip(engine.state.batch["path"], output["kspace_residual"].tolist(), strict=True):
             self._values.setdefault(str(path), []).append(values)
 
-    def _rows(self) -> list[CaseRow]:
+    def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for path, slices in self._values.items():
             for method, values in zip(("reconstruction", "sample"), zip(*slices, strict=True), strict=False):
                 columns = {"max": max(values), "mean": sum(values) / len(values), "n_slices": float(len(values))}
-                rows.append(CaseRow("kspace_residual", path, None, method, columns))
+                rows.append({"protocol": "kspace_residual", "file": path, "method": method, **columns})
         return rows
 
-    def _line(self, rows: list[CaseRow]) -> str:
+    def _line(self, rows: list[dict[str, Any]]) -> str:
         if not rows:
             return f"nothing was reconstructed, so {self.path.name} is not written"
         parts = []
-        for method in dict.fromkeys(row.method for row in rows):
-            values = [row.values for row in rows if row.method == method]
+        for method in dict.fromkeys(row["method"] for row in rows):
+            values = [row for row in rows if row["method"] == method]
             n_slices = sum(one["n_slices"] for one in values)
             mean = sum(one["mean"] * one["n_slices"] for one in values) / n_slices
             parts.append(f"{method} at most {max(one['max'] for one in values):.2g}, mean {mean:.2g}")
-        n_volumes = len({row.path for row in rows})
+        n_volumes = len({row["file"] for row in rows})
         return f"k-space residual |M F S x - y| / |y| over {n_volumes} volumes: {'; '.join(parts)} ({self.path})"

@@ -1,4 +1,4 @@
-"""Writes reconstructions for evaluation and for viewers: fastMRI's HDF5 layout, and NIfTI."""
+"""Ignite handler that writes reconstructions for evaluation and for viewers: fastMRI's HDF5 layout, and NIfTI."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class SaveSampledVolumes(SaveReconstructions):
     :class:`~common.handlers.KspaceResidualReport` measures it. ``engine.state.batch`` has "path", "slice", "n_slices".
 
     Args:
-        output_dir: where the files go; made if need be. Not the folder of the input.
+        output_dir: folder of the files; made if need be. Not the folder of the input.
         formats: of "h5" and "nifti", those to write.
         attributes: further ones for the HDF5 file, for instance the number of samples and the seed.
-        options: of :func:`common.data.reader.open_slices`, as the data was read.
+        options: those of :func:`common.data.reader.open_slices` that the data was read with.
 
     Raises:
         ValueError: for unknown formats.

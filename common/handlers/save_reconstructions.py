@@ -1,4 +1,4 @@
-"""Writes what an evaluator reconstructs, file by file, in the format that came in."""
+"""Ignite handler that writes reconstructions file by file, in the format of the input."""
 
 import logging
 from pathlib import Path
@@ -24,8 +24,8 @@ class SaveReconstructions:
     geometry of the input; see :func:`common.data.writers.write_volume`.
 
     Args:
-        output_dir: where the files go; made if need be.
-        options: of :func:`common.data.reader.open_slices`, as the data was read.
+        output_dir: folder of the files; made if need be.
+        options: those of :func:`common.data.reader.open_slices` that the data was read with.
     """
 
     def __init__(self, output_dir: str | Path, **options: Any) -> None:
@@ -51,7 +51,7 @@ class SaveReconstructions:
                 self._write(open_slices(path, **self.options), volumes)
 
     def _images(self, images: dict[str, Any]) -> dict[str, np.ndarray]:
-        """What is kept of an item of the output, by name, ``[height, width]``."""
+        """Images ``[height, width]`` of an item of the output to keep, by name."""
         return {"reconstruction": magnitude_array(images["pred"])}
 
     def _write(self, like: SliceReader, volumes: dict[str, np.ndarray]) -> None:

@@ -18,12 +18,12 @@ class VolumeParts:
     def add(
         self, path: Path | str, index: int, n_slices: int, images: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Takes one slice.
+        """Take one slice.
 
         Args:
-            path: the file it belongs to.
-            index: its place.
-            n_slices: how many slices the file has.
+            path: file of the slice.
+            index: number of the slice in it.
+            n_slices: number of slices of the file.
             images: name to ``[height, width]``.
 
         Returns:
@@ -39,6 +39,6 @@ class VolumeParts:
         return {name: volume for name, volume in volumes.items() if volume is not None}
 
     def finish(self) -> None:
-        """Checks that no volume is unfinished; raises DataError with those that are."""
+        """Check that no volume is unfinished; raise DataError with those that are."""
         for assembler in self._parts.values():
             assembler.finish()

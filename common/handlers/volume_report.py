@@ -1,14 +1,14 @@
-"""What reports on volumes have in common: values from all processes, a CSV file, a line in the log."""
+"""Base of reports on volumes: values from all processes, a CSV file, a line in the log."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import ignite.distributed as idist
-from common.metrics.report import CaseRow, write_csv
+from common.metrics.cases import case_table, write_cases
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
@@ -16,11 +16,11 @@ logger = logging.getLogger("recon")
 
 
 class VolumeReport(ABC):
-    """A handler of an evaluator with values for each volume: at the end they are written, and summed up in a line.
+    """Handler of an evaluator with values for each volume, which are written at the end and summed up in a line.
 
     Args:
-        output_dir: where the file goes; made if need be.
-        filename: of the CSV file, with a row per volume and method. Not written where there is no value.
+        output_dir: folder of the file; made if need be.
+        filename: name of the CSV file, with a row per volume and method. Not written where there is no value.
     """
 
     def __init__(self, output_dir: str | Path, filename: str) -> None:
@@ -36,18 +36,18 @@ class VolumeReport(ABC):
         """Forget the run before."""
 
     @abstractmethod
-    def _rows(self) -> list[CaseRow]:
-        """The values of this process."""
+    def _rows(self) -> list[dict[str, Any]]:
+        """Rows of a case table, from this process."""
 
     @abstractmethod
-    def _line(self, rows: list[CaseRow]) -> str:
-        """What is logged, of the rows of all processes; perhaps there are none."""
+    def _line(self, rows: list[dict[str, Any]]) -> str:
+        """Text for the log about the rows of all processes; perhaps there are none."""
 
     def _finish(self, engine: Workflow) -> None:
-        parts = cast("list[list[CaseRow]]", idist.all_gather(self._rows()))
+        parts = cast("list[list[dict[str, Any]]]", idist.all_gather(self._rows()))
         if idist.get_rank() > 0:
             return
-        rows = sorted((row for part in parts for row in part), key=lambda row: row.path)
+        rows = sorted((row for part in parts for row in part), key=lambda row: str(row["file"]))
         if rows:
-            write_csv(self.path, rows)
+            write_cases(self.path, case_table(rows))
         logger.info("%s", self._line(rows))

@@ -1,5 +1,8 @@
 """Image quality by named protocols: values, their statistics, and tables of them."""
 
+from common.metrics.case import Case
+from common.metrics.cases import Summary, case_table, paired_difference, read_cases, summarise, write_cases
+from common.metrics.collector import CaseCollector
 from common.metrics.no_reference import piqe
 from common.metrics.perceptual import PerceptualDistance
 from common.metrics.protocol_metric import (
@@ -11,15 +14,12 @@ from common.metrics.protocol_metric import (
     zero_filled_and_label,
 )
 from common.metrics.protocols import PROTOCOLS, Protocol, get_protocol
-from common.metrics.report import CaseRow, write_csv
-from common.metrics.statistics import Summary, paired_difference, summarise
 from common.metrics.super_resolution import super_resolution_protocol
-from common.metrics.table import MetricTable
 
 __all__ = [
     "PROTOCOLS",
-    "CaseRow",
-    "MetricTable",
+    "Case",
+    "CaseCollector",
     "PerceptualDistance",
     "Protocol",
     "ProtocolMetric",
@@ -27,12 +27,14 @@ __all__ = [
     "aliased_and_label",
     "aliased_series",
     "bicubic_and_label",
+    "case_table",
     "get_protocol",
     "paired_difference",
     "piqe",
+    "read_cases",
     "series_without_network",
     "summarise",
     "super_resolution_protocol",
-    "write_csv",
+    "write_cases",
     "zero_filled_and_label",
 ]

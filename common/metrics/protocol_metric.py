@@ -162,7 +162,7 @@ class _SliceValues(CumulativeIterationMetric):
         if protocol.scope == "volume":
             raise ValueError(
                 f"protocol {protocol.name!r} has a value per {protocol.scope}, and an evaluator hands over slices; "
-                "use common.metrics.MetricTable (or the handler CaseTableHandler), which collects volumes"
+                "use common.metrics.CaseCollector (or the handler CaseTableHandler), which collects volumes"
             )
         (self.metric,) = protocol.require([metric])
         self.protocol = protocol

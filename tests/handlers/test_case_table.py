@@ -118,7 +118,9 @@ def test_bad_input_is_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown protocol"):
         CaseTableHandler(tmp_path, ["psnr"])
     nameless = {key: value for key, value in item("a.h5", 0).items() if key != "slice"}
-    with pytest.raises(ValueError, match=r"item of the batch, missing \['slice'\], got \['image', 'label', 'path'\]"):
+    with pytest.raises(
+        ValueError, match=r"item of the evaluator's batch, missing \['slice'\], got \['image', 'label', 'path'\]"
+    ):
         evaluate([nameless], CaseTableHandler(tmp_path))
     with pytest.raises(ValueError, match="decollate=True"):
         evaluate([item("a.h5", 0)], CaseTableHandler(tmp_path), decollate=False)

@@ -13,17 +13,11 @@ from PIL import Image
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from common.figures import PanelIndex, series_figure
+from common.figures.scales import distant_frames, error_scale_of, moving_part, moving_row
 from common.handlers import CinePanels, CineTable, TensorBoardCine
+from common.metrics import Case
 from common.operators.series import aliased_magnitude, pack_series, view_shared
-from common.panel_files import PanelIndex
-from common.series_figure import (
-    SeriesImages,
-    distant_frames,
-    frame_over_profile,
-    moving_row,
-    series_error_scale,
-    series_figure,
-)
 
 HEIGHT, WIDTH, FRAMES = 24, 20, 6
 
@@ -179,15 +173,17 @@ def test_without_truth_no_table_is_written(tmp_path, caplog):
 
 def one_case(label=True, **shape):
     one = item("/data/heart_$1.h5", 3, **shape)
-    methods = {"aliased": one["image"][0], "reconstruction": 0.9 * one["image"][0]}
-    return SeriesImages("/data/heart_$1.h5", 3, None, methods, one["label"][0] if label else None)
+    aliased = one["image"][0]
+    methods = {"aliased": aliased, "view_shared": 0.95 * aliased, "reconstruction": 0.9 * aliased}
+    target = one["label"][0] if label else None
+    return Case("/data/heart_$1.h5", 3, methods, target, baseline="aliased", series=True)
 
 
 def drawn(figure):
     return [axes for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]
 
 
-def test_the_frames_are_those_that_differ_most_and_the_row_moves_most():
+def test_the_frames_are_those_that_differ_most_and_the_row_and_the_part_move_most():
     series = np.zeros((9, 7, 5))
     series[4, 2:5, 1] = 1
     series[4, 2:5, 3] = -1
@@ -196,60 +192,67 @@ def test_the_frames_are_those_that_differ_most_and_the_row_moves_most():
     assert moving_row(series) == 4
     assert distant_frames(series[..., :1]) == (0,)
     assert distant_frames(beating(0)) == (0, FRAMES // 2)  # end-diastole and end-systole
+    far = np.zeros((40, 50, 4))
+    far[30:36, 6:10, 1] = 1
+    rows, columns = moving_part(far, 0.5)
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (20, 25)
+    assert rows.start <= 30 < 36 <= rows.stop
+    assert columns.start <= 6 < 10 <= columns.stop
 
 
 def test_figure_shows_two_frames_and_a_row_over_time():
     case = one_case()
     figure = series_figure(case)
     panels = drawn(figure)
-    images = [*(image.numpy() for image in case.methods.values()), case.target.numpy()]
-    images.append(np.abs(images[1] - images[2]))
-    first, last = case.frames
-    scale = series_error_scale([case])
-    assert scale == pytest.approx(np.quantile(images[3], 0.99))
-    assert len(panels) == 12
+    target = case.target.numpy()
+    images = [*(image.numpy() for image in case.methods.values()), target]
+    images.append(np.abs(images[2] - target))
+    first, last = distant_frames(target)
+    row, part = moving_row(target), moving_part(target)
+    scale = error_scale_of([case])
+    assert scale == pytest.approx(np.quantile(images[4], 0.99))
+    assert len(panels) == 15
     for column, image in enumerate(images):
-        expected = (image[..., first], image[..., last], image[case.row].T)
-        for axes, values in zip(panels[column::4], expected, strict=True):
+        expected = (image[..., first][part], image[..., last][part], image[row][part[1]])
+        for axes, values in zip(panels[column::5], expected, strict=True):
             np.testing.assert_allclose(axes.images[0].get_array(), values, atol=1e-6)
-            limits = (0, scale) if column == 3 else (0, case.target.max().item())
+            limits = (0, scale if column == 4 else np.quantile(target, 0.995))
             assert axes.images[0].get_clim() == pytest.approx(limits)
-    words = [axes.get_title() for axes in panels[:4]]
-    truth, result = images[2].astype(np.float64), images[1].astype(np.float64)
+        for axes in panels[column:10:5]:
+            assert axes.lines[0].get_ydata()[0] == row - part[0].start
+    titles = [axes.get_title("left") for axes in panels[:5]]
+    assert titles == ["aliased", "view sharing", "reconstruction", "target", "difference to the target"]
+    truth, result = target.astype(np.float64), images[2].astype(np.float64)
     ratio = np.mean([peak_signal_noise_ratio(truth[..., t], result[..., t], data_range=1) for t in range(FRAMES)])
-    assert f"reconstruction\nPSNR {ratio:.2f} dB" in words[1]
-    assert words[2:] == ["target", "|reconstruction - target|"]
-    assert [axes.get_ylabel() for axes in panels[::4]] == [
-        f"frame {first}",
-        f"frame {last}",
-        f"row {case.row} over time",
-    ]
+    assert panels[12].get_xlabel().startswith(f"PSNR {ratio:.2f} dB")
+    labels = [axes.get_ylabel() for axes in panels[::5]]
+    assert labels == [f"frame {first}", f"frame {last}", f"row {row} in time"]
     assert "heart_$1.h5, slice 3" in figure.get_suptitle()
-    assert series_figure(case, error_scale=0.5).axes[3].images[0].get_clim() == (0, 0.5)
+    assert series_figure(case, error_scale=0.5).axes[4].images[0].get_clim() == (0, 0.5)
 
 
-@pytest.mark.parametrize("shape", [{}, {"size": (60, 20)}, {"size": (14, 60), "n_frames": 30}])
+@pytest.mark.parametrize("shape", [{}, {"size": (60, 20)}, {"size": (24, 60), "n_frames": 30}])
 def test_nothing_overlaps_nor_leaves_the_page(shape):
     figure = series_figure(one_case(**shape))
     figure.draw_without_rendering()
-    boxes = [axes.get_tightbbox() for axes in figure.axes] + [figure._suptitle.get_window_extent()]
+    boxes = [axes.get_tightbbox() for axes in drawn(figure)] + [figure._suptitle.get_window_extent()]
     for i, box in enumerate(boxes):
-        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
-        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert figure.bbox.x0 - 1 <= box.x0 < box.x1 <= figure.bbox.x1 + 1
+        assert figure.bbox.y0 - 1 <= box.y0 < box.y1 <= figure.bbox.y1 + 1
         for other in boxes[i + 1 :]:
-            assert not (box.x0 < other.x1 and other.x0 < box.x1 and box.y0 < other.y1 and other.y0 < box.y1)
+            assert not (box.x0 < other.x1 - 1 and other.x0 < box.x1 - 1 and box.y0 < other.y1 - 1 < box.y1 - 1)
 
 
 def test_figure_of_one_frame_and_of_a_case_without_target():
-    assert len(drawn(series_figure(one_case(n_frames=1)))) == 8
+    assert len(drawn(series_figure(one_case(n_frames=1)))) == 10
     panels = drawn(series_figure(one_case(label=False)))
-    assert len(panels) == 6
-    assert [axes.get_title() for axes in panels[:2]] == ["aliased", "reconstruction"]
+    assert len(panels) == 9
+    assert not any("PSNR" in axes.get_xlabel() for axes in panels)
 
 
 def test_panels_are_spread_over_the_series_and_of_the_best_and_the_worst(tmp_path):
     items = [item("/data/b.h5", seed, noise=0.02 * (seed + 1)) for seed in range(8)]
-    evaluate(items, CinePanels(tmp_path, max_cases=1, n_extremes=1))
+    evaluate(items, CinePanels(tmp_path, max_cases=3, n_extremes=1))
     gains = {}
     for one in items:
         aliased, result, truth = plain(one["image"]), plain(0.9 * one["image"]), plain(one["label"])
@@ -259,20 +262,23 @@ def test_panels_are_spread_over_the_series_and_of_the_best_and_the_worst(tmp_pat
         )
         gains["/data/b.h5", one["slice"]] = after - before
     index = PanelIndex.read(tmp_path)
-    assert set(index.pictures) == {("/data/b.h5", 0), min(gains, key=gains.get), max(gains, key=gains.get)}
+    assert len(index.pictures) == 3
+    assert {min(gains, key=gains.get), max(gains, key=gains.get)} <= set(index.pictures)
     assert index.protocol == "cine_series"
     shown = [one for one in items if ("/data/b.h5", one["slice"]) in index.pictures]
     ends = [np.quantile(np.abs(plain(0.9 * one["image"]) - plain(one["label"])), 0.99) for one in shown]
     assert index.error_scale == pytest.approx(max(ends), rel=1e-5)
-    with Image.open(tmp_path / index.pictures["/data/b.h5", 0]) as picture:
-        assert picture.width > 4 * 120 * 2.2  # four panels at 120 dots an inch
+    case = index.case(tmp_path, min(gains, key=gains.get))
+    assert (case.series, case.baseline, case.target.shape) == (True, "aliased", (HEIGHT, WIDTH, FRAMES))
 
 
 def test_panels_of_measurements_and_of_series_without_truth(tmp_path):
     evaluate([measured_item("a.h5")[0]], CinePanels(tmp_path / "measured"))
     assert set(PanelIndex.read(tmp_path / "measured").pictures) == {("a.h5", 0)}
-    evaluate([item("a.h5", label=False)], CinePanels(tmp_path / "blind"))
-    assert sorted(path.name for path in (tmp_path / "blind").iterdir()) == ["a_0.png", "panels.json"]
+    case = PanelIndex.read(tmp_path / "measured").case(tmp_path / "measured", ("a.h5", 0))
+    assert list(case.methods) == ["aliased", "view_shared", "reconstruction"]
+    evaluate([item("a.h5", label=False)], CinePanels(tmp_path / "blind", max_cases=2))
+    assert sorted(path.name for path in (tmp_path / "blind").iterdir()) == ["a_0.npz", "a_0.png", "panels.json"]
 
 
 # -- TensorBoard ---------------------------------------------------------------------------------------------------
@@ -285,7 +291,7 @@ def test_tensorboard_gets_a_frame_and_a_profile_of_each_image(tmp_path):
     handler.close()
     accumulator = EventAccumulator(str(tmp_path / "log"), size_guidance={"images": 0})
     accumulator.Reload()
-    (event,) = accumulator.Images("validation/aliased_reconstruction_target_error-x5")
+    (event,) = accumulator.Images("validation/input_reconstruction_target_error-x5")
     (tmp_path / "grid.png").write_bytes(event.encoded_image_string)
     with Image.open(tmp_path / "grid.png") as picture:
         grid = np.asarray(picture.convert("L")) / 255
@@ -298,10 +304,6 @@ def test_tensorboard_gets_a_frame_and_a_profile_of_each_image(tmp_path):
         shown = grid[:panel, column * (WIDTH + 2) :][:, :WIDTH]
         expected = np.vstack([image[..., frame], image[row].T.repeat(2, axis=0)]).clip(0, 1)
         np.testing.assert_allclose(shown, expected, atol=1.01 / 255)
-
-
-def test_profiles_of_many_frames_are_not_repeated():
-    assert frame_over_profile(np.zeros((8, 5, 30)), 3, 2).shape == (38, 5)
 
 
 def test_unusable_options_are_refused(tmp_path):

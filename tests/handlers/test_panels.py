@@ -1,4 +1,4 @@
-"""The case figure, and the handlers that draw it inside MONAI's evaluator."""
+"""The case figure, the folder of pictures, and the handlers that draw inside MONAI's evaluator."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,14 @@ from monai.engines import SupervisedEvaluator
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from common.figures import CaseImages, case_figure, error_scale_of, save_figure
+from common.errors import DataError
+from common.figures import CaseDrawer, PanelIndex, case_figure, save_figure
+from common.figures.scales import detailed_part, error_scale_of, grey_window, std_scale_of
+from common.handlers import CaseTableHandler, cases
 from common.handlers.panels import CasePicker, PanelHandler, TensorBoardPanelHandler
-from common.metrics import get_protocol
+from common.metrics import Case, get_protocol, protocols
 from common.operators.fourier import complex_to_channels, fft2c, ifft2c
 from common.operators.measurement import pack_measurement, unpack_measurement
-from common.panel_files import PanelIndex
 from tests.helpers import random_mask
 
 
@@ -47,136 +49,183 @@ def evaluator_of(items, *handlers, batch_size=2, **options):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".npz")
 
 
-def images(size=(16, 12)):
-    generator = torch.Generator().manual_seed(0)
-    target = torch.rand(size, generator=generator)
-    return (target > 0.5).float(), 0.7 * target.to(torch.complex64), 0.9 * target, target
+def case(size=(16, 12), scale=1.0, target=True, mask=True, **options):
+    truth = scale * torch.rand(size, generator=torch.Generator().manual_seed(0))
+    methods = {"zero_filled": 0.7 * truth.to(torch.complex64), "reconstruction": 0.9 * truth}
+    methods |= options.pop("methods", {})
+    return Case(
+        options.pop("path", "/data/brain.png"),
+        3,
+        methods,
+        truth if target else None,
+        (truth > 0.5 * scale).float() if mask else None,
+        **options,
+    )
 
 
-def case(mask, zero_filled, reconstruction, target=None, path="/data/brain.png", **others):
-    methods = {"zero-filled": zero_filled, "reconstruction": reconstruction, **others}
-    return CaseImages(path, 3, mask, methods, target)
+def panels(figure, cmap=""):
+    """Images of a figure, without colour bars."""
+    found = [axes.images[0] for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]
+    return [image for image in found if image.get_cmap().name.startswith(cmap)]
 
 
 def texts(figure):
-    return [text.get_text() for text in figure.texts]
-
-
-def drawn(figure):
-    """Images of a figure with their limits, without the colour bar."""
-    return [axes.images[0] for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]
+    parts = getattr(figure, "subfigs", None) or [figure]
+    heads = [part.get_suptitle() for part in parts]
+    return [*heads, *(axes.get_title("left") for axes in figure.axes), *(axes.get_xlabel() for axes in figure.axes)]
 
 
 def test_figure_has_one_window_and_one_error_scale():
-    mask, zero_filled, reconstruction, target = images()
-    figure = case_figure(case(mask, zero_filled, reconstruction, target))
-    shown_mask, *magnitudes, error_before, error_after = drawn(figure)
-    np.testing.assert_array_equal(shown_mask.get_array(), mask)
-    assert [image.get_clim() for image in magnitudes] == [(0, target.max().item())] * 3
-    np.testing.assert_allclose(magnitudes[0].get_array(), zero_filled.abs())
-    np.testing.assert_allclose(error_before.get_array(), 0.3 * target, atol=1e-6)
-    np.testing.assert_allclose(error_after.get_array(), 0.1 * target, atol=1e-6)
-    end = np.quantile(0.3 * target.numpy(), 0.99)
-    for error in (error_before, error_after):
+    one = case()
+    figure = case_figure(one)
+    mask, *magnitudes = panels(figure, "gray")
+    np.testing.assert_array_equal(mask.get_array(), one.mask)
+    window = np.quantile(one.target.numpy(), 0.995)
+    assert [image.get_clim() for image in magnitudes] == [pytest.approx((0, window), rel=1e-6)] * 3
+    np.testing.assert_allclose(magnitudes[0].get_array(), one.methods["zero_filled"].abs())
+    end = np.quantile(0.3 * one.target.numpy(), 0.99)
+    for error, factor in zip(panels(figure, "inferno"), (0.3, 0.1), strict=True):
+        np.testing.assert_allclose(error.get_array(), factor * one.target, atol=1e-6)
         assert error.get_clim() == pytest.approx((0, end), rel=1e-5)
-    assert f"errors 0 to {end:.3g}" in texts(figure)
+    assert f"errors 0 to {end:.3g}" in figure.subfigs[0].get_suptitle()
 
 
-def test_several_cases_and_methods_share_one_error_scale_and_keep_their_windows():
-    mask, zero_filled, reconstruction, target = images()
-    dark = case(mask[:14, :11], *(0.1 * image[:14, :11] for image in (zero_filled, reconstruction, target)))
-    bright = case(mask, zero_filled, reconstruction, target, path="/data/other.png", wavelet=0.2 * target)
-    figure = case_figure([dark, bright])
-    shown = drawn(figure)
-    errors = [image for image in shown if image.get_cmap().name == "inferno"]
-    assert len(errors) == 2 + 3
-    end = np.quantile(0.8 * target.numpy(), 0.99)
-    assert error_scale_of([dark, bright]) == pytest.approx(end, rel=1e-5)
-    assert [error.get_clim() for error in errors] == [pytest.approx((0, end), rel=1e-5)] * 5
-    windows = sorted({image.get_clim()[1] for image in shown if image.get_cmap().name == "gray"})
-    assert windows == pytest.approx([0.1 * target[:14, :11].max().item(), target.max().item(), 1])
-    assert [text for text in texts(figure) if ".png" in text] == ["brain.png, slice 3", "other.png, slice 3"]
-    assert drawn(case_figure(dark, error_scale=0.25))[-1].get_clim() == (0, 0.25)
+def test_grey_window_shows_tissue_beside_a_few_bright_pixels():
+    knee = np.full((100, 100), 0.2)
+    knee[:6, :5] = 1.0
+    assert grey_window(knee) == pytest.approx(0.2)
+    assert grey_window(np.zeros((4, 4))) == 1.0
 
 
-def test_figure_names_its_numbers_and_their_protocol():
-    mask, zero_filled, reconstruction, target = images()
-    words = texts(case_figure(case(mask, zero_filled, reconstruction, target), protocol="refinegan_shifted"))
-    assert "refinegan_shifted" in words
-    assert "brain.png, slice 3" in words
-    for image in (zero_filled, reconstruction):
-        values = get_protocol("refinegan_shifted").evaluate(image[None], target[None])
+def test_cases_share_one_error_scale_and_keep_their_windows():
+    cases_shown = [case((14, 11), scale=0.1), case(methods={"wavelet": 0.2 * case().target}, path="/data/other.png")]
+    figure = case_figure(cases_shown)
+    end = error_scale_of(cases_shown)
+    assert end == pytest.approx(np.quantile(0.8 * case().target.numpy(), 0.99), rel=1e-5)
+    assert [error.get_clim() for error in panels(figure, "inferno")] == [pytest.approx((0, end))] * 5
+    windows = {round(image.get_clim()[1], 3) for image in panels(figure, "gray")}
+    assert len(windows) == 3  # of each case, and of masks
+    assert [head.split(",")[0] for head in texts(figure)[:2]] == ["brain.png", "other.png"]
+    assert panels(case_figure(cases_shown[0], error_scale=0.25), "inferno")[0].get_clim() == (0, 0.25)
+
+
+def test_figure_names_its_images_and_its_numbers_and_their_protocol():
+    one = case()
+    words = texts(case_figure(one, protocol="refinegan_shifted"))
+    assert words[1:5] == ["mask", "zero-filled", "reconstruction", "target"]
+    assert "brain.png, slice 3" in words[0]
+    assert "protocol refinegan_shifted" in words[0]
+    assert f"{one.mask.mean().item():.1%} of k-space sampled" in words[0]
+    for image in one.methods.values():
+        values = get_protocol("refinegan_shifted").evaluate(image[None], one.target[None])
         assert f"PSNR {values['psnr'].item():.2f} dB   SSIM {values['ssim'].item():.4f}" in words
-    assert f"{mask.mean().item():.1%} of k-space sampled" in words
 
 
 def test_figure_without_target_claims_no_error():
-    figure = case_figure(case(*images()[:3]))
-    assert len(drawn(figure)) == 3
-    assert not any("PSNR" in text or "target" in text or "errors" in text for text in texts(figure))
+    figure = case_figure(case(target=False))
+    assert len(panels(figure)) == 3
+    assert not any("PSNR" in text or "target" in text or "error" in text for text in texts(figure))
 
 
-@pytest.mark.parametrize("size", [(16, 16), (40, 16), (16, 40), (64, 12)])
-def test_nothing_overlaps_nor_leaves_the_page(size):
-    long_name = "brain_mri_some_method_reconstruction:a_checkpoint"
-    one = case(*images(size), path="/data/" + "brain_0001.slice" * 20, **{long_name: images(size)[2]})
-    figure = case_figure([one, case(*images((20, 20)))])
-    figure.canvas.draw()
-    page = figure.bbox
-    boxes = [text.get_window_extent() for text in figure.texts] + [axes.bbox for axes in figure.axes]
-    for box in boxes:
-        assert page.x0 <= box.x0
-        assert box.x1 <= page.x1
-        assert page.y0 <= box.y0
-        assert box.y1 <= page.y1
+def test_deviation_has_a_scale_and_a_bar_of_its_own():
+    one = case(std=0.05 * case().target, n_samples=8)
+    figure = case_figure([one, case(scale=0.2, std=0.01 * case().target)])
+    scale = std_scale_of([one])
+    assert [std.get_clim() for std in panels(figure, "viridis")] == [pytest.approx((0, scale))] * 2
+    np.testing.assert_allclose(panels(figure, "viridis")[0].get_array(), one.std)
+    assert len([axes for axes in figure.axes if not axes.images and axes.child_axes]) <= 2
+    assert "deviation of 8 samples" in texts(figure)
+    assert "reconstruction (mean of 8)" in texts(figure)
+    alone = case_figure(case(target=False, std=one.std))
+    assert len(panels(alone, "viridis")) == 1
+    assert not panels(alone, "inferno")
+
+
+def test_the_part_with_the_most_detail_is_shown_of_all_images():
+    for top, left in ((0, 0), (30, 5), (17, 28), (36, 30)):
+        image = np.zeros((48, 40))
+        rows, columns = np.mgrid[:12, :10]
+        image[top : top + 12, left : left + 10] = (rows + columns) % 2
+        part = detailed_part(image, 4)
+        assert abs(part[0].start - top) <= 1
+        assert abs(part[1].start - left) <= 1
+        assert image[part].shape == (12, 10)
+    one = case((48, 40), mask=False)
+    figure = case_figure(one, protocol="super_resolution_x2", zoom=4)
+    part = detailed_part(one.target.numpy(), 4)
+    shown = panels(figure, "gray")
+    for whole, zoomed, image in zip(shown[:3], shown[3:], [*one.methods.values(), one.target], strict=True):
+        np.testing.assert_array_equal(zoomed.get_array(), image.abs()[part])
+        assert whole.get_clim() == zoomed.get_clim()
+        (frame,) = whole.axes.patches
+        assert frame.get_xy() == (part[1].start - 0.5, part[0].start - 0.5)
+    with pytest.raises(ValueError, match="zoom must be 1 or more"):
+        case_figure(one, zoom=0)
+
+
+@pytest.mark.parametrize(("size", "zoom"), [((16, 16), 1), ((40, 16), 4), ((16, 40), 4)])
+def test_nothing_leaves_the_page_nor_overlaps(size, zoom):
+    long_name = {"brain_mri_some_method_reconstruction:a_checkpoint": torch.rand(size)}
+    one = case(size, path="/data/" + "brain_0001.slice" * 20, methods=long_name, std=torch.rand(size))
+    figure = case_figure([one, case((20, 20), target=False)], zoom=zoom)
+    figure.draw_without_rendering()
+    boxes = [axes.get_tightbbox() for axes in figure.axes if axes.images or axes.get_title("left")]
+    boxes += [part._suptitle.get_window_extent() for part in figure.subfigs]
     for i, box in enumerate(boxes):
+        assert figure.bbox.x0 - 1 <= box.x0 < box.x1 <= figure.bbox.x1 + 1
+        assert figure.bbox.y0 - 1 <= box.y0 < box.y1 <= figure.bbox.y1 + 1
         for other in boxes[i + 1 :]:
-            assert not (box.x0 < other.x1 and other.x0 < box.x1 and box.y0 < other.y1 and other.y0 < box.y1)
+            assert not (box.x0 < other.x1 - 1 and other.x0 < box.x1 - 1 and box.y0 < other.y1 - 1 < box.y1 - 1)
 
 
 def test_figure_refuses_what_it_cannot_compare():
-    mask, zero_filled, reconstruction, target = images()
-    with pytest.raises(ValueError, match=r"one size, got .*'target': \[16, 6\]"):
-        case_figure(case(mask, zero_filled, reconstruction, target[:, :6]))
+    with pytest.raises(ValueError, match=r"brain\.png: .*one size, got .*'target': \[16, 12\]"):
+        case_figure(case(methods={"reconstruction": torch.ones(16, 6)}))
     with pytest.raises(ValueError, match="reconstruction must be finite"):
-        case_figure(case(mask, zero_filled, torch.full_like(target, torch.nan), target))
-    with pytest.raises(ValueError, match=r"reconstruction must be an image \[height, width\]"):
-        case_figure(case(mask, zero_filled, reconstruction[None], target))
+        case_figure(case(methods={"reconstruction": torch.full((16, 12), torch.nan)}))
     with pytest.raises(ValueError, match="measures volumes"):
-        case_figure(case(mask, zero_filled, reconstruction, target), protocol="fastmri_volume")
+        case_figure(case(), protocol="fastmri_volume")
     with pytest.raises(ValueError, match="at least one case"):
         case_figure([])
 
 
-def test_figure_of_a_black_image(tmp_path):
-    black = np.zeros((16, 16))
-    save_figure(case_figure(case(black, black, black, black)), tmp_path / "a" / "black.png")
-    assert names(tmp_path / "a") == ["black.png"]
-
-
-def test_saved_figure_keeps_letters_the_font_lacks(tmp_path):
-    save_figure(case_figure(case(*images(), path="患者 $x.png")), tmp_path / "患者.png")
-    with Image.open(tmp_path / "患者.png") as picture:
+def test_saved_figures_keep_letters_the_font_lacks_and_failed_ones_leave_no_file(tmp_path):
+    save_figure(case_figure(case(path="患者 $x.png")), tmp_path / "a" / "患者.png")
+    with Image.open(tmp_path / "a" / "患者.png") as picture:
         assert picture.width > 500
+    black = torch.zeros(16, 16)
+    with pytest.raises(DataError, match=r"b\.png: cannot be written"):
+        save_figure(case_figure(Case("b", 0, {"reconstruction": black}, black)), "/proc/b.png")
 
 
-def test_failed_save_leaves_no_file(tmp_path):
-    with pytest.raises(ValueError, match="not supported"):
-        save_figure(case_figure(case(*images())), tmp_path / "figure.unknown")
-    assert names(tmp_path) == []
+def test_a_reused_figure_shows_the_next_case(tmp_path):
+    drawer = CaseDrawer("magnitude_slice", zoom=2, error_scale=0.3)
+    shown = [case(), case(scale=0.5, path="/data/other.png")]
+    for number, one in enumerate(shown):
+        drawer.save(one, tmp_path / f"{number}.png")
+    ((figure, _),) = drawer._drawn.values()
+    new = case_figure(shown[1], zoom=2, error_scale=0.3)
+    for image, expected in zip(panels(figure), panels(new), strict=True):
+        np.testing.assert_array_equal(image.get_array(), expected.get_array())
+        assert image.get_clim() == expected.get_clim()
+        assert [one.get_bbox().bounds for one in image.axes.patches] == [
+            one.get_bbox().bounds for one in expected.axes.patches
+        ]
+    assert texts(figure) == texts(new)
+    assert names(tmp_path) == ["0.png", "1.png"]
 
 
-def test_evaluator_writes_panels_spread_over_its_slices(tmp_path):
+def test_panels_are_spread_over_the_slices_and_at_most_as_many_as_asked(tmp_path):
     items = [item(path, index) for path in ("/data/scan.v1.nii.gz", "/data/b.h5") for index in range(4)]
-    evaluator = evaluator_of(items, PanelHandler(tmp_path / "panels", max_cases=4, n_extremes=0))
+    evaluator = evaluator_of(items, PanelHandler(tmp_path, max_cases=4, n_extremes=0))
     evaluator.run()
     spread = ["b_0.png", "b_2.png", "panels.json", "scan.v1_0.png", "scan.v1_2.png"]
-    assert names(tmp_path / "panels") == spread
+    assert names(tmp_path) == spread
     evaluator.run()  # counts again
-    assert names(tmp_path / "panels") == spread
+    assert names(tmp_path) == spread
 
 
 def gains(items):
@@ -190,21 +239,30 @@ def gains(items):
     return values
 
 
-def test_best_and_worst_cases_are_drawn_too_with_the_error_scale_of_all(tmp_path):
+def test_best_and_worst_are_among_the_panels_and_keep_their_images(tmp_path):
     items = [item("/data/b.h5", index) for index in range(12)]
-    evaluator_of(items, PanelHandler(tmp_path, max_cases=1, n_extremes=2)).run()
+    evaluator_of(items, PanelHandler(tmp_path, max_cases=6)).run()
     ordered = sorted(gains(items), key=gains(items).get)
     index = PanelIndex.read(tmp_path)
-    assert set(index.pictures) == {("/data/b.h5", 0), *ordered[:2], *ordered[-2:]}
+    assert len(index.pictures) == 6
+    assert {*ordered[:2], *ordered[-2:]} <= set(index.pictures)
     assert names(tmp_path) == sorted([*index.pictures.values(), "panels.json"])
-    shown = [one for one in items if (one["path"], one["slice"]) in index.pictures]
     ends = []
-    for one in shown:
-        kspace, _ = unpack_measurement(one["image"][None])
-        zero_filled, target = ifft2c(kspace)[0, 0].abs().numpy(), one["label"][0].numpy()
+    for one in (one for one in items if (one["path"], one["slice"]) in index.pictures):
+        kspace, mask = unpack_measurement(one["image"][None])
+        zero_filled, target = ifft2c(kspace)[0, 0].abs(), one["label"][0]
         ends += [np.quantile(abs(image - target), 0.99) for image in (zero_filled, zero_filled / 2)]
+        kept = index.case(tmp_path, (one["path"], one["slice"]))
+        torch.testing.assert_close(kept.methods["zero_filled"], zero_filled, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(kept.target, target, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(kept.mask, mask[0, 0])
+        assert (kept.baseline, kept.reconstruction) == ("zero_filled", "reconstruction")
     assert index.error_scale == pytest.approx(max(ends), rel=1e-5)
     assert index.protocol == "magnitude_slice"
+    place, picture = next(iter(index.pictures.items()))
+    (tmp_path / picture).with_suffix(".npz").write_bytes(b"spoiled")
+    with pytest.raises(ValueError, match=r"\.npz: expected the images of a case"):
+        index.case(tmp_path, place)
 
 
 def test_extremes_are_those_of_all_processes(processes, tmp_path):
@@ -217,9 +275,10 @@ def test_extremes_are_those_of_all_processes(processes, tmp_path):
     items = [item(f"/site_{rank}/b.h5", index) for rank in range(2) for index in range(rank, 12, 2)]
     ordered = sorted(gains(items), key=gains(items).get)
     index = PanelIndex.read(tmp_path / "panels")
-    assert set(index.pictures) == {("/site_0/b.h5", 0), ("/site_1/b.h5", 1), *ordered[:2], *ordered[-2:]}
-    assert index.pictures["/site_0/b.h5", 0] == "b_0.png"
-    assert index.pictures["/site_1/b.h5", 1] == "b_2_1.png"
+    assert {*ordered[:2], *ordered[-2:]} <= set(index.pictures)
+    assert len(index.pictures) == 10  # five each
+    assert {path for path, _ in index.pictures} == {"/site_0/b.h5", "/site_1/b.h5"}
+    assert all(("b_2_" in name) == (path == "/site_1/b.h5") for (path, _), name in index.pictures.items())
     assert names(tmp_path / "panels") == sorted([*index.pictures.values(), "panels.json"])
 
 
@@ -228,7 +287,7 @@ def draw_panels(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     items = [item(f"/site_{rank}/b.h5", index) for index in range(rank, 12, 2)]
-    evaluator_of(items, PanelHandler(folder / "panels", max_cases=1, n_extremes=2)).run()
+    evaluator_of(items, PanelHandler(folder / "panels", max_cases=5, n_extremes=2)).run()
     torch.distributed.destroy_process_group()
 
 
@@ -240,12 +299,34 @@ def test_few_cases_are_all_shown_and_equal_stems_kept_apart(tmp_path):
         ("/site_b/001.png", 0): "001_2_0.png",
         ("/site_b/002.png", 0): "002_0.png",
     }
-    assert names(tmp_path) == ["001_0.png", "001_2_0.png", "002_0.png", "panels.json"]
 
 
-def test_cases_without_label_are_drawn(tmp_path):
-    evaluator_of([item("a.h5", 0, label=False)], PanelHandler(tmp_path)).run()
-    assert names(tmp_path) == ["a_0.png", "panels.json"]
+def test_cases_without_target_are_drawn_only_where_a_number_is_asked_for(tmp_path):
+    items = [item("a.h5", 0, label=False)]
+    evaluator_of(items, PanelHandler(tmp_path / "none")).run()
+    assert not (tmp_path / "none").exists()
+    evaluator_of(items, PanelHandler(tmp_path / "asked", max_cases=1)).run()
+    assert names(tmp_path / "asked") == ["a_0.png", "panels.json"]
+
+
+def test_a_case_is_made_once_for_table_and_panels(tmp_path, monkeypatch):
+    calls = {"zero_filled": 0, "psnr": 0, "ssim": 0}
+
+    def counted(name, function):
+        def call(*arguments):
+            calls[name] += 1
+            return function(*arguments)
+
+        return call
+
+    protocol = get_protocol("magnitude_slice")
+    measures = {name: counted(name, one) if name in calls else one for name, one in protocol.measures.items()}
+    monkeypatch.setitem(protocols.PROTOCOLS, protocol.name, protocol.with_measures(**measures))
+    monkeypatch.setattr(cases, "zero_filled_image", counted("zero_filled", cases.zero_filled_image))
+    items = [item("a.h5", index) for index in range(5)]
+    evaluator_of(items, PanelHandler(tmp_path / "panels"), CaseTableHandler(tmp_path)).run()
+    assert calls == {"zero_filled": 5, "psnr": 10, "ssim": 10}
+    assert len(names(tmp_path / "panels")) == 6
 
 
 def test_case_whose_gain_is_not_finite_is_no_extreme(tmp_path):
@@ -253,12 +334,11 @@ def test_case_whose_gain_is_not_finite_is_no_extreme(tmp_path):
     target = torch.rand(1, 1, 16, 16).to(torch.complex64)
     perfect["image"] = pack_measurement(fft2c(target), torch.ones(1, 1, 16, 16))[0]
     perfect["label"] = complex_to_channels(ifft2c(fft2c(target)))[0]
-    items = [item("a.h5", 0), perfect, item("c.h5", 2)]
-    evaluator_of(items, PanelHandler(tmp_path, max_cases=1)).run()
+    evaluator_of([perfect, item("a.h5", 0), item("c.h5", 2)], PanelHandler(tmp_path, max_cases=2)).run()
     assert names(tmp_path) == ["a_0.png", "c_2.png", "panels.json"]
 
 
-def test_spoiled_index_is_told(tmp_path):
+def test_spoiled_index_is_refused(tmp_path):
     (tmp_path / "panels.json").write_text('{"panels": [{"picture": "a.png"}]}')
     with pytest.raises(ValueError, match=r"panels\.json: expected an index of panels, got KeyError 'file'"):
         PanelIndex.read(tmp_path)
@@ -269,20 +349,15 @@ def test_spoiled_index_is_told(tmp_path):
 def test_picker_never_shows_more_than_asked(n_items, batch_size):
     picker, seen = CasePicker(5), []
 
+    def look(engine):
+        seen.extend(engine.state.batch[position]["slice"] for position in picker.pick(engine, len(engine.state.batch)))
+
     evaluator = evaluator_of([item("a.h5", index) for index in range(n_items)], batch_size=batch_size)
-    evaluator.add_event_handler(
-        Events.ITERATION_COMPLETED,
-        lambda engine: seen.extend(one["slice"] for one in picker.pick(engine, engine.state.batch)),
-    )
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, look)
     evaluator.run()
     assert len(seen) == min(n_items, 5) or (len(seen) == 4 and batch_size == 3)
     assert seen[0] == 0
     assert seen == sorted(set(seen))
-
-
-def test_handlers_need_a_decollating_evaluator(tmp_path):
-    with pytest.raises(ValueError, match="decollate=True"):
-        evaluator_of([item("a.h5", 0)], PanelHandler(tmp_path), decollate=False).run()
 
 
 def test_unusable_options_are_refused_at_once(tmp_path):
@@ -292,6 +367,8 @@ def test_unusable_options_are_refused_at_once(tmp_path):
         PanelHandler(tmp_path, n_extremes=-1)
     with pytest.raises(ValueError, match="measures volumes"):
         PanelHandler(tmp_path, protocol="fastmri_volume")
+    with pytest.raises(ValueError, match="decollate=True"):
+        evaluator_of([item("a.h5", 0)], PanelHandler(tmp_path), decollate=False).run()
 
 
 def read_images(folder):
@@ -311,6 +388,8 @@ def test_tensorboard_gets_one_grid_per_validation_at_the_trainers_epoch(tmp_path
     handler = TensorBoardPanelHandler(tmp_path / "log", n_cases=2)
     items = [item("a.h5", index) for index in range(4)]
     evaluator = evaluator_of(items, handler)
+    handler.close()
+    assert not (tmp_path / "log").exists()  # nothing is opened before the first image
     evaluator.run(5)
     evaluator.run(10)
     trainer = Engine(lambda engine, batch: None)
@@ -335,11 +414,4 @@ def test_tensorboard_grid_pads_sizes_and_survives_missing_labels(tmp_path):
     evaluator_of(items, handler, batch_size=1).run()
     handler.close()
     (event,) = read_images(tmp_path)
-    assert event.step == 1
-    assert (event.height, event.width) == (2 * 22, 5 * 22)
-
-
-def test_nothing_is_opened_before_the_first_image(tmp_path):
-    handler = TensorBoardPanelHandler(tmp_path / "log")
-    handler.close()
-    assert not (tmp_path / "log").exists()
+    assert (event.step, event.height, event.width) == (1, 2 * 22, 5 * 22)

@@ -10,7 +10,7 @@ from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from skimage.metrics import mean_squared_error, normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
-from common.metrics import MetricTable, ProtocolMetric, aliased_and_label, aliased_series, get_protocol
+from common.metrics import Case, CaseCollector, ProtocolMetric, aliased_and_label, aliased_series, get_protocol
 from common.operators.series import pack_series
 
 OPTIONS = {"data_range": 1, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
@@ -177,12 +177,13 @@ def test_series_of_several_sizes_are_measured_one_by_one():
 
 def test_a_table_speaks_of_series():
     result, truth = (torch.from_numpy(series) for series in random_series(4))
-    table = MetricTable("cine_series", baseline="aliased")
-    table.add_batch(["a.h5", "a.h5"], [0, 1], "aliased", result, truth)
-    table.add_batch(["a.h5", "a.h5"], [0, 1], "reconstruction", (result + truth) / 2, truth)
-    table.gather()
-    text = table.format()
+    collector = CaseCollector(["cine_series"])
+    for index, (image, target) in enumerate(zip(result, truth, strict=True)):
+        methods = {"aliased": image, "reconstruction": (image + target) / 2}
+        collector.add(Case("a.h5", index, methods, target, series=True))
+    collector.gather()
+    (text,) = collector.format()
     assert text.startswith("protocol cine_series: magnitudes")
     assert "n: series; mean" in text
-    means = {name: row["mse"].mean for name, row in table.summary().items()}
+    means = collector.table.groupby("method")["mse"].mean()
     assert means["reconstruction"] == pytest.approx(means["aliased"] / 4)

@@ -91,7 +91,7 @@ def test_lists_of_several_sizes_and_meta_tensors_and_half_precision():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"value per volume, .*MetricTable"):
+    with pytest.raises(ValueError, match=r"value per volume, .*CaseCollector"):
         ProtocolMetric("fastmri_volume")
     with pytest.raises(ValueError, match="has the metrics"):
         ProtocolMetric(metric="mae")

@@ -39,15 +39,16 @@ def write_list(path: Path, tasks: Any, **further: Any) -> Path:
 
 def table(path: Path, ssim: list[float], **others: list[float]) -> str:
     """Write the metrics.csv of an evaluation of a case for each value, a baseline of SSIM 0.5 among them."""
-    from common.metrics import CaseRow, write_csv
+    from common.metrics import case_table, write_cases
 
     rows = []
     for i, value in enumerate(ssim):
         more = {metric: values[i] for metric, values in others.items()}
         metrics = {"psnr": 40 * value, "ssim": value, **more}
-        rows.append(CaseRow("cine_series", f"data/heart_{i}.h5", i, "aliased", {**metrics, "ssim": 0.5}))
-        rows.append(CaseRow("cine_series", f"data/heart_{i}.h5", i, "reconstruction", metrics))
-    write_csv(path, rows)
+        where = {"protocol": "cine_series", "file": f"data/heart_{i}.h5", "slice": i}
+        rows.append({**where, "method": "aliased", **metrics, "ssim": 0.5})
+        rows.append({**where, "method": "reconstruction", **metrics})
+    write_cases(path, case_table(rows))
     return str(path)
 
 

@@ -11,10 +11,10 @@ from html_page import check_page
 from PIL import Image
 from toy_comparison import BUNDLE, case, fake_run, toy_archive
 
+from common.figures import PanelIndex
 from common.handlers import save_weights
 from common.operators import channels_to_complex, fft2c, pack_measurement
 from common.operators.masks import sampling_mask
-from common.panel_files import PanelIndex
 from tests.helpers import numpy_fft2c, numpy_ifft2c
 from tools.classical import total_variation
 from tools.command import run_commands
@@ -22,8 +22,8 @@ from tools.compare import compare, compare_entries
 from tools.comparison import runs
 from tools.comparison.bundle_runs import failure
 from tools.comparison.capture import CaseFolder
+from tools.comparison.summary import Comparison
 from tools.progress import Progress
-from tools.results import Comparison
 from tools.results_report import report_results
 
 pytest.importorskip("sigpy", reason="needs the extra `classical`")

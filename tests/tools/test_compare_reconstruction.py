@@ -9,18 +9,18 @@ import pytest
 import torch
 from toy_comparison import BUNDLE, case, fake_run, toy_archive
 
+from common.figures import PanelIndex
 from common.metrics import PerceptualDistance
 from common.networks import Vgg19Classifier
 from common.operators import pack_measurement
-from common.panel_files import PanelIndex
 from tests.helpers import numpy_fft2c, numpy_ifft2c, random_complex, random_mask
 from tools.command import run_commands
 from tools.compare import compare, compare_entries
 from tools.comparison import runs
 from tools.comparison.entries import find_entry
 from tools.comparison.options import options_of
+from tools.comparison.summary import Comparison
 from tools.comparison.sweep import read_sweep
-from tools.results import Comparison
 
 CONFIG = {"accelerations": [4, 8], "center_fractions": [0.08, 0.04], "n_samples": 8, "protocols": ["fastmri_volume"]}
 RAW = 1e-4

@@ -10,19 +10,19 @@ import pytest
 import torch
 from toy_comparison import fake_run
 
+from common.figures import PanelIndex
 from common.handlers import save_weights
 from common.networks import CineUNet, ConsistentCineUNet
 from common.operators.masks.kt import KtMasks
 from common.operators.series import batch_to_frames, frames_to_batch, pack_series
-from common.panel_files import PanelIndex
 from tests.helpers import numpy_fft2c, numpy_ifft2c
 from tools.command import run_commands
 from tools.compare import compare, compare_entries
 from tools.comparison import runs
 from tools.comparison.bundle_runs import config_files
 from tools.comparison.entries import find_entry
+from tools.comparison.summary import Comparison
 from tools.comparison.tasks import RECONSTRUCTION, SERIES, SUPER_RESOLUTION, task_of
-from tools.results import Comparison
 from tools.results_report import report_results
 from tools.zoo.layout import BUNDLES
 

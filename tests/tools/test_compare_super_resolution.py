@@ -9,11 +9,11 @@ import torch
 from html_page import check_page
 from PIL import Image
 
+from common.figures import PanelIndex
 from common.handlers import save_weights
 from common.metrics import PerceptualDistance, piqe
 from common.networks import RrdbGenerator, Vgg19Classifier
 from common.operators.degradation import resize
-from common.panel_files import PanelIndex
 from tools.command import run_commands
 from tools.compare import compare, compare_entries
 from tools.comparison import runs
@@ -21,7 +21,7 @@ from tools.comparison.bundle_runs import check_overrides, config_files
 from tools.comparison.capture import CaseFolder
 from tools.comparison.entries import BundleEntry, find_entry
 from tools.comparison.quality import PERCEPTUAL_WEIGHTS
-from tools.results import Comparison
+from tools.comparison.summary import Comparison
 from tools.results_report import report_results
 
 BUNDLE = "ct_mri_srgan_d_super_resolution"

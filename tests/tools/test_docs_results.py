@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.metrics import CaseRow, summarise, write_csv
+from common.metrics import case_table, summarise, write_cases
 from tools.docs.results import (
     COLUMNS,
     FILE,
@@ -33,11 +33,11 @@ def bundle(tmp_path):
 def evaluation(folder, methods):
     folder.mkdir(exist_ok=True)
     rows = [
-        CaseRow("p", f"{i}.png", 0, method, {"psnr": value})
+        {"protocol": "p", "file": f"{i}.png", "slice": 0, "method": method, "psnr": value}
         for method, values in methods.items()
         for i, value in enumerate(values)
     ]
-    write_csv(folder / "metrics.csv", rows)
+    write_cases(folder / "metrics.csv", case_table(rows))
     return folder
 
 
@@ -83,11 +83,11 @@ def test_ejection_fractions_are_absolute_errors_in_points(bundle, tmp_path):
     folder = evaluation(tmp_path / "run", PSNR)
     values = {"simulator": [0.0, 0.0], "aliased": [np.nan, np.nan], "reconstruction": [-0.02, 0.04]}
     rows = [
-        CaseRow("ejection_fraction", f"{i}.h5", None, method, {"ejection_fraction": 0.5, "error": error})
+        {"protocol": "ejection_fraction", "file": f"{i}.h5", "method": method, "ejection_fraction": 0.5, "error": error}
         for method, errors in values.items()
         for i, error in enumerate(errors)
     ]
-    write_csv(folder / "ejection_fraction.csv", rows)
+    write_cases(folder / "ejection_fraction.csv", case_table(rows))
     frame = rows_of_evaluation(folder, bundle, bundle / "models" / "model.pt", **KEYS)
     frame = frame[frame["protocol"] == "ejection_fraction"]
     assert frame["method"].tolist() == ["aliased", "model"]

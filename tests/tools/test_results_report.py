@@ -4,13 +4,14 @@ import csv
 import json
 import re
 
-import numpy as np
 import pytest
+import torch
 from html_page import check_page
 
-from common.figures import CaseImages
-from common.panel_files import PanelIndex
-from tools.results import Comparison, extremes, leading_method
+from common.figures import PanelIndex
+from common.metrics import Case
+from tools.comparison.summary import Comparison
+from tools.results import extremes, leading_method
 from tools.results_report import report_results
 
 
@@ -22,9 +23,12 @@ def write_metrics(folder, rows, metrics=("psnr", "ssim", "nmse")):
 
 def write_panels(folder, cases, protocol="magnitude_slice"):
     """Pictures of cases (file, slice); error maps end at 0.25."""
-    images = {name: np.full((12, 12), value) for name, value in (("mask", 1), ("a", 0.5), ("target", 0.7))}
+    images = {name: torch.full((12, 12), value) for name, value in (("mask", 1.0), ("a", 0.5), ("target", 0.7))}
     index = PanelIndex.of(cases, protocol, 0.25)
-    drawn = [CaseImages(*case, images["mask"], {"zero-filled": images["a"]}, images["target"]) for case in cases]
+    drawn = [
+        Case(*case, {"zero_filled": images["a"], "reconstruction": images["a"]}, images["target"], images["mask"])
+        for case in cases
+    ]
     index.draw(drawn, folder / "panels")
     index.write(folder / "panels")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from quick_bundle import table
 
-from common.metrics import CaseRow, write_csv
+from common.metrics import case_table, write_cases
 from tools.run.ranking import Ranking
 from tools.run.task_list import Run, Task
 
@@ -70,11 +70,11 @@ def test_each_protocol_has_its_own_table(tmp_path):
     for name, protocols in {"a": ["magnitude_slice", "own"], "b": ["own"]}.items():
         value = 0.8 if name == "a" else 0.9
         rows = [
-            CaseRow(protocol, "x.h5", 0, method, {"psnr": 30.0, "ssim": ssim})
+            {"protocol": protocol, "file": "x.h5", "slice": 0, "method": method, "psnr": 30.0, "ssim": ssim}
             for protocol in protocols
             for method, ssim in (("zero_filled", 0.3), ("reconstruction", value))
         ]
-        write_csv(tmp_path / name / "predict" / "metrics.csv", rows)
+        write_cases(tmp_path / name / "predict" / "metrics.csv", case_table(rows))
         add(ranking, tmp_path, name, None)
     ranking.write(tmp_path)
     assert [(row["protocol"], row["rank"], row["task"]) for row in rows_of(tmp_path)] == [

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.metrics import MetricTable, PerceptualDistance, Protocol, get_protocol, super_resolution_protocol
+from common.metrics import Case, CaseCollector, PerceptualDistance, Protocol, get_protocol, super_resolution_protocol
 from common.metrics.protocol_metric import image_from_channels
 from tools.comparison.bundle_runs import configuration
 from tools.comparison.entries import BundleEntry, Entry
@@ -78,15 +78,15 @@ def with_perceptual(protocol: Protocol, distance: PerceptualDistance) -> Protoco
     return protocol.with_measures(perceptual=of_volume if protocol.scope == "volume" else of_images)
 
 
-def measure(protocol: Protocol, runs: Runs) -> MetricTable:
-    """The values of all cases and methods."""
-    table = MetricTable(protocol)
+def measure(protocol: Protocol, runs: Runs) -> CaseCollector:
+    """Measure all cases and methods."""
+    collector = CaseCollector([protocol])
     with Progress("metrics") as progress:
         for number in range(len(runs.measured)):
             path, slice_index, _ = runs.measured.name(number)
             target = image_from_channels(required(runs.measured, number, "label")[None])[0]
-            for label, images in runs.methods.items():
-                table.add(path, slice_index, label, image_from_channels(images.read(number)[None])[0], target)
+            methods = {name: image_from_channels(images.read(number)[None])[0] for name, images in runs.methods.items()}
+            collector.add(Case(path, slice_index, methods, target))
             progress.update(number + 1, len(runs.measured))
-    table.gather()
-    return table
+    collector.gather()
+    return collector

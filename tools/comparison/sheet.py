@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from common.figures import CaseImages, case_figure, enlarged_case, error_scale_of, save_figure
+from common.figures import PanelIndex, case_figure, save_figure
+from common.figures.scales import distant_frames, error_scale_of, magnitude
 from common.metrics import get_protocol
+from common.metrics.case import Case
+from common.metrics.cases import CaseKey
 from common.metrics.protocol_metric import image_from_channels
 from common.operators import unpack_coils
-from common.panel_files import PanelIndex
-from common.series_figure import SeriesImages, series_error_scale, series_figure
 from tools.comparison.capture import CaseFolder
 from tools.comparison.measured import required
 from tools.comparison.runs import Runs
 from tools.comparison.tasks import SERIES, SUPER_RESOLUTION
-from tools.results import Case, shown
 
 ZOOM = 4
 """Of the parts that are shown of super-resolved images."""
@@ -40,31 +41,21 @@ def draw_cases(
         protocol: of the PSNR and SSIM under the error maps; if it measures volumes, `magnitude_slice` instead.
         leading: method whose error is shown in the figure of a series.
     """
-    wanted = dict.fromkeys((*on_sheet, *further))
-    if runs.task == SERIES:
-        series = {number: _series(runs, number, leading) for number in wanted}
-        _draw_series(folder / "panels", list(series.values()), protocol)
-        sheet = case_figure([_frame(series[number]) for number in on_sheet], protocol="cine_frame")
-        save_figure(sheet, folder / "sheet.png", dpi=100)
-        return
     peaks: dict[str, float] = {}
     if get_protocol(protocol).scope == "volume":
         protocol, peaks = "magnitude_slice", _peaks(runs.measured)
-    cases = {number: _case(runs, number, peaks) for number in wanted}
-    scale = error_scale_of(list(cases.values()))
+    cases = {number: _case(runs, number, peaks, leading) for number in dict.fromkeys((*on_sheet, *further))}
+    scale = error_scale_of(cases.values())
+    zoom = ZOOM if runs.task == SUPER_RESOLUTION else 1
     index = PanelIndex.of([(case.path, case.slice_index) for case in cases.values()], protocol, scale)
-    index.draw(list(cases.values()), folder / "panels")
+    index.draw(list(cases.values()), folder / "panels", zoom)
     index.write(folder / "panels")
-    sheet = case_figure([cases[number] for number in on_sheet], protocol=protocol, error_scale=scale)
+    shown = [cases[number] for number in on_sheet]
+    if runs.task == SERIES:
+        sheet = case_figure([_frame(case) for case in shown], protocol="cine_frame")
+    else:
+        sheet = case_figure(shown, protocol=protocol, zoom=zoom, error_scale=scale)
     save_figure(sheet, folder / "sheet.png", dpi=100)
-
-
-def _draw_series(folder: Path, cases: Sequence[SeriesImages], protocol: str) -> None:
-    scale = series_error_scale(cases)
-    index = PanelIndex.of([(case.path, case.slice_index) for case in cases], protocol, scale)
-    for case in cases:
-        save_figure(series_figure(case, protocol, scale), folder / index.pictures[case.path, case.slice_index])
-    index.write(folder)
 
 
 def spread(n_cases: int, n: int) -> list[int]:
@@ -73,14 +64,14 @@ def spread(n_cases: int, n: int) -> list[int]:
     return [number * n_cases // n for number in range(n)]
 
 
-def numbers_of(cases: Sequence[Case], measured: CaseFolder) -> list[int]:
+def numbers_of(cases: Sequence[CaseKey], measured: CaseFolder) -> list[int]:
     """Numbers of slices; of a volume, of its middle slice."""
     wanted = set(cases)
     found = []
     for number in range(len(measured)):
         name = measured.name(number)
-        volume_shown = Case(name.path, "") in wanted and name.slice_index == name.n_slices // 2
-        if volume_shown or Case(name.path, str(name.slice_index)) in wanted:
+        volume_shown = (name.path, None) in wanted and name.slice_index == name.n_slices // 2
+        if volume_shown or (name.path, name.slice_index) in wanted:
             found.append(number)
     return found
 
@@ -95,45 +86,32 @@ def _peaks(measured: CaseFolder) -> dict[str, float]:
     return {path: peak or 1.0 for path, peak in peaks.items()}
 
 
-def _case(runs: Runs, number: int, peaks: Mapping[str, float]) -> CaseImages:
+def _case(runs: Runs, number: int, peaks: Mapping[str, float], leading: str) -> Case:
     name = runs.measured.name(number)
-    images = {shown(label): images.read(number) for label, images in runs.methods.items()}
-    target = required(runs.measured, number, "label")
-    if runs.task == SUPER_RESOLUTION:
-        return enlarged_case(name.path, name.slice_index, images, target, ZOOM)
-    _, mask, _ = unpack_coils(required(runs.measured, number, "image")[None])
     peak = peaks.get(name.path, 1.0)
-    return CaseImages(
+
+    def image(channels: Tensor) -> Tensor:
+        found = image_from_channels(channels[None])[0] / peak
+        return found.clamp(0, 1) if runs.task == SUPER_RESOLUTION else found
+
+    mask = None
+    if runs.task not in (SERIES, SUPER_RESOLUTION):
+        mask = unpack_coils(required(runs.measured, number, "image")[None])[1][0, 0]
+    return Case(
         path=name.path,
         slice_index=name.slice_index,
-        mask=mask[0, 0],
-        methods={label: image_from_channels(image[None])[0] / peak for label, image in images.items()},
-        target=image_from_channels(target[None])[0] / peak,
+        methods={label: image(images.read(number)) for label, images in runs.methods.items()},
+        target=image(required(runs.measured, number, "label")),
+        mask=mask,
+        baseline=next(iter(runs.methods)),
+        reconstruction=leading,
+        series=runs.task == SERIES,
     )
 
 
-def _series(runs: Runs, number: int, leading: str) -> SeriesImages:
-    name = runs.measured.name(number)
-    return SeriesImages(
-        path=name.path,
-        slice_index=name.slice_index,
-        mask=None,
-        methods={shown(label): _magnitudes(images.read(number)) for label, images in runs.methods.items()},
-        target=_magnitudes(required(runs.measured, number, "label")),
-        reconstruction=shown(leading),
-    )
-
-
-def _frame(case: SeriesImages) -> CaseImages:
-    frame, target = case.frames[-1], case.target
-    return CaseImages(
-        path=case.path,
-        slice_index=case.slice_index,
-        mask=None,
-        methods={label: image[..., frame] for label, image in case.methods.items()},
-        target=None if target is None else target[..., frame],
-    )
-
-
-def _magnitudes(channels: Tensor) -> Tensor:
-    return image_from_channels(channels[None])[0].abs()
+def _frame(case: Case) -> Case:
+    """The later of the two frames of a series that differ most."""
+    assert case.target is not None  # for the type checker
+    frame = distant_frames(magnitude(case.target))[-1]
+    methods = {label: image[..., frame] for label, image in case.methods.items()}
+    return replace(case, methods=methods, target=case.target[..., frame], series=False, _values={})

@@ -1,33 +1,92 @@
-"""The table of a comparison as Markdown."""
+"""The record of a comparison, and its table as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from common.metrics import PROTOCOLS, Summary
-from tools.results import Values, differences, format_summary, heading, metrics_of, shown, summaries, unit_of
+import pandas as pd
+
+from common.io.atomic import atomic_path
+from common.metrics import PROTOCOLS
+from common.metrics.cases import (
+    by_method,
+    differences,
+    format_summary,
+    heading,
+    label,
+    metrics_of,
+    n_cases,
+    summaries,
+    unit_of,
+)
 
 
-def markdown(protocol: str, values: Values, reference: str, notes: Sequence[str] = ()) -> str:
+@dataclass(frozen=True)
+class Comparison:
+    """Record of a comparison, in `comparison.json` of its folder.
+
+    Attributes:
+        dataset_dir: folder of the data.
+        reference: method that the others are compared with.
+        options: changed keys of the bundles' configurations, and their values.
+        methods: label to a description: "seconds", of a bundle also "bundle", "version", and "variant" and
+            "checkpoint" if given.
+        seconds: duration of the whole comparison.
+    """
+
+    dataset_dir: str
+    reference: str
+    options: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+    seconds: float
+
+    FILE = "comparison.json"
+
+    def write(self, folder: Path) -> None:
+        """Write it into a folder."""
+        with atomic_path(folder / self.FILE) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Comparison | None:
+        """Read it from a folder; None if that is not one of a comparison.
+
+        Raises:
+            ValueError: the file is not what `write` writes.
+        """
+        path = folder / cls.FILE
+        if not path.is_file():
+            return None
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: expected the description of a comparison, got {error}; compare again") from None
+
+
+def markdown(cases: pd.DataFrame, reference: str, notes: Sequence[str] = ()) -> str:
     """A row per method, and a row per method's paired difference to the reference.
 
     Args:
-        protocol: name of the protocol of the values.
-        values: of all methods.
-        reference: one of them.
+        cases: case table of one protocol.
+        reference: one of its methods.
         notes: lines about further columns and about methods.
     """
-    metrics, unit = metrics_of(values), unit_of(protocol)
-    lines = [description(protocol, values, notes), "", *_table("method", summaries(values), metrics)]
-    if found := differences(values, reference):
-        title = f"minus {shown(reference)}, {unit} by {unit}"
-        lines += ["", *_table(title, found, metrics, sign="+")]
+    unit = unit_of(cases["protocol"].iloc[0])
+    lines = [description(cases, notes), "", *_table("method", summaries(cases), metrics_of(cases))]
+    found = differences(cases, reference)
+    if len(found):
+        title = f"minus {label(reference)}, {unit} by {unit}"
+        lines += ["", *_table(title, found, metrics_of(cases), sign="+")]
     return "\n".join(lines) + "\n"
 
 
-def description(protocol: str, values: Values, notes: Sequence[str] = ()) -> str:
-    """What the numbers are: the protocol, how many values, and notes."""
-    n = len({case for cases in values.values() for case in cases})
+def description(cases: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+    """Protocol of the numbers, how many values they are of, and notes."""
+    protocol, n = str(cases["protocol"].iloc[0]), n_cases(cases)
     return "\n\n".join(
         [
             " ".join([f"Protocol {protocol}: {PROTOCOLS[protocol].description}.", *notes]),
@@ -46,9 +105,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
-def _table(title: str, rows: Mapping[str, Mapping[str, Summary]], metrics: Sequence[str], sign: str = "") -> list[str]:
+def _table(title: str, found: pd.DataFrame, metrics: Sequence[str], sign: str = "") -> list[str]:
     cells = [
-        [shown(label), *(" ".join(format_summary(row[metric], metric, sign)) for metric in metrics)]
-        for label, row in rows.items()
+        [label(method), *(" ".join(format_summary(rows.loc[metric], metric, sign)) for metric in metrics)]
+        for method, rows in by_method(found)
     ]
     return table([title, *map(heading, metrics)], cells)

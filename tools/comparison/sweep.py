@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from fire.parser import DefaultParseValue
 
 from common.io.atomic import atomic_path
+from common.metrics.cases import by_method, format_summary, heading, label, metrics_of, summaries
 from tools.comparison.summary import description, table
-from tools.results import Values, format_summary, heading, metrics_of, shown, summaries
 
 TABLE = "sweep.csv"
 """All values of all settings, in the folder of a sweep."""
@@ -68,20 +69,19 @@ def read_sweep(text: str, is_list: Callable[[str], bool]) -> list[Setting]:
 
 
 def write_sweep(
-    folder: Path, protocol: str, settings: Sequence[Setting], values: Mapping[str, Values], blocks: Sequence[str]
+    folder: Path, settings: Sequence[Setting], values: Mapping[str, pd.DataFrame], blocks: Sequence[str]
 ) -> str:
     """Write `sweep.csv` and `summary.md`, and return what the second holds.
 
     Args:
         folder: with the folders of the settings in it.
-        protocol: name of the protocol of the values.
-        settings: in the order of the columns.
-        values: of all methods, by name of the setting.
-        blocks: of the settings, their own summaries.
+        settings: settings in the order of the columns.
+        values: case table of each setting, by its name.
+        blocks: summary of each setting.
     """
     _join_tables(folder, settings)
     first = next(iter(values.values()))
-    lines = [description(protocol, first), ""]
+    lines = [description(first), ""]
     for metric in metrics_of(first):
         lines += [*_table(metric, values), ""]
     for setting, block in zip(settings, blocks, strict=True):
@@ -105,11 +105,11 @@ def _plain(value: Any) -> str:
     return str(value[0]) if isinstance(value, list) and len(value) == 1 else str(value)
 
 
-def _table(metric: str, settings: Mapping[str, Values]) -> list[str]:
+def _table(metric: str, settings: Mapping[str, pd.DataFrame]) -> list[str]:
     """A row per method and a column per setting."""
-    columns = [summaries(values) for values in settings.values()]
+    columns = [dict(by_method(summaries(values))) for values in settings.values()]
     rows = [
-        [shown(method), *(" ".join(format_summary(column[method][metric], metric)) for column in columns)]
+        [label(method), *(" ".join(format_summary(column[method].loc[metric], metric)) for column in columns)]
         for method in columns[0]
     ]
     return table([heading(metric), *settings], rows)

@@ -1,4 +1,4 @@
-"""Whether the pore space of enlarged rock is right, beside that of its bicubic enlargement."""
+"""Ignite handler: errors of the pore space of enlarged rock, beside those of its bicubic enlargement."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 from common.handlers import CaseTableHandler
+from common.handlers.cases import EnlargedCase
+from common.handlers.super_resolution import KERNELS
 from common.metrics import Protocol
 from common.metrics.porous import compare_pore_space
 from common.metrics.protocols import Measure
-from common.operators.degradation import resize
 from torch import Tensor
 
 METRICS = ("porosity_sr", "porosity_hr", "porosity_error", "correlation_error", "pore_size_error")
@@ -23,16 +24,13 @@ class PoreSpaceTable(CaseTableHandler):
     :class:`~common.handlers.SuperResolutionTable`.
 
     Args:
-        output_dir: where ``pore_space.csv`` goes; made if need be.
+        output_dir: folder of ``pore_space.csv``; made if need be.
     """
 
-    baseline = "bicubic"
-
     def __init__(self, output_dir: str | Path) -> None:
-        super().__init__(output_dir, [pore_space_protocol()], "pore_space.csv")
-
-    def _baselines(self, measured: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {self.baseline: resize(measured.float(), target.shape[1:])[:, 0]}
+        rows = ("bicubic", "reconstruction")
+        protocols, make = [pore_space_protocol()], EnlargedCase(KERNELS)
+        super().__init__(output_dir, protocols, "pore_space.csv", make, baseline="bicubic", methods=rows)
 
 
 def pore_space_protocol() -> Protocol:
