@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from tools.command import run_commands
@@ -21,18 +24,38 @@ PLACES = {
     "run": "tools.run.command:run",
     "zoo": "tools.zoo.commands:COMMANDS",
 }
-"""Where the first words are; what is asked for is imported, and not the seconds of the rest."""
+"""Module and name of each command, or of its mapping of further words; imported when the command is called."""
+
+
+def main(words: list[str]) -> int:
+    """Run a command, or list all of them, and return the exit status."""
+    if not words or words[0] in ("--help", "-h", "help"):
+        width = max(map(len, PLACES))
+        lines = [f"  {word:{width}}  {summary(place)}" for word, place in PLACES.items()]
+        sys.stdout.write("\n".join(["python -m tools COMMAND ...; --help after COMMAND says more", "", *lines, ""]))
+        return 0
+    if words[0] not in PLACES:
+        sys.stderr.write(f"error: {words[0]}: no such command, expected one of {', '.join(PLACES)}\n")
+        return 2
+    return run_commands(commands(words), name="tools", arguments=words)
 
 
 def commands(words: list[str]) -> dict[str, Any]:
-    """The commands that the words can mean: of the first word alone, or all."""
-    wanted = words[:1] if words[:1] and words[0] in PLACES else list(PLACES)
-    found = {}
-    for word in wanted:
-        module, _, name = PLACES[word].partition(":")
-        found[word] = getattr(import_module(module), name)
-    return found
+    """Import the command of the first word."""
+    module, _, name = PLACES[words[0]].partition(":")
+    return {words[0]: getattr(import_module(module), name)}
+
+
+def summary(place: str) -> str:
+    """Return the first line of the docstring of a command, or of its module, which is not imported."""
+    module, _, name = place.partition(":")
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(module)
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    return (ast.get_docstring((functions or [tree])[0]) or "").split("\n")[0].rpartition("`: ")[2]
 
 
 if __name__ == "__main__":
-    sys.exit(run_commands(commands(sys.argv[1:]), name="tools"))
+    sys.exit(main(sys.argv[1:]))

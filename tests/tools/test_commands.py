@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tools.__main__ import PLACES, commands
+from tools.__main__ import PLACES, main
 from tools.command import command, run_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments):
-    words = [str(argument) for argument in arguments]
-    return run_commands(commands(words), "tools", words)
+    return main([str(argument) for argument in arguments])
 
 
 def test_process_tells_success_and_failure_by_its_exit_status(tmp_path):
@@ -56,6 +55,19 @@ def test_unknown_set_is_refused_with_the_choices(tmp_path, capsys):
     assert "brain_mri" in captured.err
 
 
+def test_unknown_command_is_refused_with_the_choices(capsys):
+    assert run("tasks", "list.yaml") == 2
+    assert ", ".join(PLACES) in capsys.readouterr().err
+
+
+def test_the_list_of_commands_takes_no_import_of_them():
+    code = "import sys, tools.__main__ as t; t.main([]); sys.exit(bool({'torch', 'numpy', 'pandas'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list(PLACES)
+    assert all(len(line.split()) > 3 for line in lines)
+
+
 def test_misspelt_option_is_refused_before_anything_runs(tmp_path, capsys):
     assert run("data", "make", "brain_mri", tmp_path / "set", "--n_trian=3") == 2
     assert "n_trian" in capsys.readouterr().err
@@ -66,6 +78,7 @@ def test_misspelt_option_is_refused_before_anything_runs(tmp_path, capsys):
     ("words", "expected"),
     [
         ([], list(PLACES)),
+        (["--help"], ["run ", "Run the tasks of FILE one after another"]),
         (["data"], ["make", "check"]),
         (["data", "make"], ["brain_mri", "synthetic heads"]),
         (["data", "make", "brain_mri", "--help"], ["DIRECTORY", "--n_train", "number of images to train on"]),

@@ -1,21 +1,20 @@
-"""Lists of tasks with MONAI's own program: a small bundle, and one of this repository."""
+"""Lists with MONAI's own program: a small bundle, and one of this repository."""
 
-import csv
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
-from helpers import SMALL_CASCADE
+import torch
+import yaml
+from helpers import SMALL_CASCADE, same_state
 from quick_bundle import write_list
 
-from common.phantoms.synthetic import make_brain_set
+from tools.__main__ import commands
+from tools.command import run_commands
+from tools.run import process
+from tools.run.status import Status, TimeLimitError
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = '''"""A training that writes its gain, and an evaluation that measures it."""
 
 from pathlib import Path
@@ -73,25 +72,15 @@ def small_bundle(tmp_path):
     return bundle
 
 
-def command(path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tools", "run", str(path)],
-        cwd=path.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.slow
-def test_a_list_of_four_with_one_that_fails(small_bundle, tmp_path):
+def test_a_list_of_four_with_one_that_fails(small_bundle, tmp_path, monkeypatch, capsys):
     gains = {"half": 0.5, "negative": -1.0, "most": 0.9, "little": 0.1}
     (tmp_path / "scripts").mkdir()  # of the current folder, which runs must not take for the bundle's
     (tmp_path / "scripts" / "__init__.py").write_text("raise RuntimeError('the wrong scripts')\n")
     path = write_list(tmp_path / "list.yaml", [{"name": name, "train": {"gain": gain}} for name, gain in gains.items()])
-    out, err = command(path).communicate(timeout=600)
+    monkeypatch.chdir(tmp_path)
+    assert run_commands(commands(["run"]), "tools", ["run", str(path)]) == 1
+    out, err = capsys.readouterr()
     assert err == "error: 3 of 4 tasks done, failed: negative; the same command tries them again\n"
     page = (tmp_path / "out" / "ranking.md").read_text()
     assert page in out
@@ -107,33 +96,54 @@ def test_a_list_of_four_with_one_that_fails(small_bundle, tmp_path):
     assert page.endswith("- negative: training failed: expected a gain above 0, got -1.0; raise it\n")
 
 
+RECIPE = {
+    "data": {"heads": {"make": "brain_mri", "options": {"n_train": 6, "n_valid": 2, "n_test": 0, "size": 32}}},
+    "defaults": {"bundle": "brain_mri_refinegan_reconstruction", "data": "heads", "overrides": SMALL_CASCADE},
+    "tasks": [
+        {
+            "name": "small",
+            "config": {"train": ["train.json", "smoke.json"]},
+            "train": {
+                **{"image_size": [32, 32], "batch_size": 2, "val_interval": 10, "seed": 3, "cache": False},
+                "epochs": {"small": 20, "full": 10, "gan": 20},
+            },
+            "yields": {"models/model.pt": "model.pt"},
+        }
+    ],
+}
+
+
 @pytest.mark.slow
-def test_a_training_of_a_bundle_goes_on_after_a_kill(tmp_path):
-    data = tmp_path / "data"
-    make_brain_set(str(data), n_train=4, n_valid=2, n_test=0, size=32)
-    bundle = "brain_mri_refinegan_reconstruction"
-    task = {
-        "bundle": bundle,
-        "config": {"train": ["train.json", "smoke.json"]},
-        "overrides": {"dataset_dir": "data", **SMALL_CASCADE, "batch_size": 2},
-        "train": {"epochs#small": 4, "epochs#full": 0, "image_size": [32, 32], "cache": False},
-    }
-    path = write_list(tmp_path / "list.yaml", [{"name": "one", **task}])
-    parent = command(path)
-    checkpoints = tmp_path / "out" / "one" / "train" / "checkpoints"
-    while parent.poll() is None and not list(checkpoints.glob("checkpoint_*.pt")):
-        time.sleep(0.02)
-    child = int((tmp_path / "out" / ".lock").read_text().rpartition(" ")[2])
-    parent.kill()
-    os.kill(child, signal.SIGKILL)
-    parent.communicate(timeout=60)
-    again = command(path)
-    out, err = again.communicate(timeout=900)
-    assert (again.returncode, err) == (0, ""), out
-    assert "[1/1] one: training resumes, log in out/one/log.txt" in out
-    with (tmp_path / "out" / "one" / "train" / "history.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
-    assert "resuming after iteration" in (tmp_path / "out" / "one" / "log.txt").read_text()
-    table = (tmp_path / "out" / "ranking.csv").read_text()
-    assert "magnitude_slice,,zero-filled,2," in table
-    assert "magnitude_slice,1,one,2," in table
+def test_a_training_that_was_ended_or_killed_gives_the_weights_of_one_that_ran_through(tmp_path, monkeypatch, capsys):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    monkeypatch.setattr(process, "POLL_S", 0.02)
+
+    def run(folder):
+        return run_commands(commands(["run"]), "tools", ["run", f"{tmp_path}/recipe.yaml", "--out", str(folder)])
+
+    def end():
+        raise TimeLimitError
+
+    def kill():
+        os.kill(int((parts / ".lock").read_text().rpartition(" ")[2]), signal.SIGKILL)
+
+    assert run(whole) == 0
+    # before the critic and with it
+    for act, epochs, status in ((end, range(5, 20), 0), (kill, range(22, 30), 1), (end, range(33, 48), 0)):
+        with monkeypatch.context() as patch:
+            told = [f"epoch {epoch}/50" for epoch in epochs]
+            patch.setattr(
+                Status, "tell", lambda _, line, act=act, told=told: act() if any(map(line.count, told)) else 0
+            )
+            assert run(parts) == status
+    assert run(parts) == 0
+    assert "[1/1] small: training resumes, log in" in capsys.readouterr().out
+    log = (parts / "small" / "log.txt").read_text()
+    assert log.count("stopped by SIGTERM, saved after iteration ") == 2
+    assert log.count("resuming after iteration") == 3
+    states = [torch.load(folder / "packed" / "models" / "model.pt", weights_only=True) for folder in (whole, parts)]
+    assert same_state(*states)
+    tables = [(folder / "packed" / "evaluations" / "small" / "metrics.csv").read_text() for folder in (whole, parts)]
+    assert tables[0].replace(str(whole), "") == tables[1].replace(str(parts), "")
+    assert "magnitude_slice,1,small,2," in (parts / "ranking.csv").read_text()
