@@ -52,9 +52,11 @@ def summary(place: str) -> str:
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(module)
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-    return (ast.get_docstring((functions or [tree])[0]) or "").split("\n")[0].rpartition("`: ")[2]
+    found: ast.Module | ast.FunctionDef = (tree := ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            found = node
+    return (ast.get_docstring(found) or "").split("\n")[0].rpartition("`: ")[2]
 
 
 if __name__ == "__main__":

@@ -369,7 +369,7 @@ def test_the_time_limit_ends_the_making_of_data_too(folder, capsys):
     out = capsys.readouterr().out
     assert "[1/1] one: makes out/data/many" in out
     assert "time is up, left: one;" in out
-    assert list((folder / "out" / "data").iterdir()) == []
+    assert list(folder.glob("out/data/*")) == []
 
 
 def test_weights_that_are_too_large_or_missing_are_refused_and_the_rest_is_packed(folder, capsys):

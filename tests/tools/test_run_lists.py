@@ -81,6 +81,9 @@ def test_weights_are_of_an_earlier_training_the_bundle_or_a_file(folder):
     changed = read(folder, [{"name": "first", "type": "train"}, {"name": "path", "type": "predict", "weights": best}])
     assert changed.tasks[1].runs[0].definition["made_by"] != made_by
     assert str(folder) not in json.dumps(found["path"].runs[0].definition["weights"])
+    (folder / "bundle" / "models" / "model.pt").write_text("another")
+    again = read(folder, [{"name": "old", "type": "predict", "weights": "models/model.pt"}]).tasks[0]
+    assert again.runs[0].definition["made_by"] != found["old"].runs[0].definition["made_by"]
 
 
 def test_each_makes_a_task_for_every_end_of_the_name(folder):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,45 +23,43 @@ class DataSet:
         name: name in the list.
         path: folder of the set; a synthetic one may be missing.
         entry: keys of the set in the list.
-        splits: subfolders that a measured set must have.
-        source: description of a measured set and where to get it.
-        make: name of a synthetic set for `python -m tools data make`; empty for a measured one.
-        options: options of that command.
-        optional: whether predictions on the set are left out where it is missing.
     """
 
     name: str
     path: Path
-    entry: Mapping[str, Any]
-    splits: Sequence[str] = ()
-    source: str = "measured data"
-    make: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    optional: bool = False
+    entry: dict[str, Any]
+
+    @property
+    def make(self) -> str:
+        """Name of a synthetic set for `python -m tools data make`; empty for a measured set."""
+        return self.entry.get("make", "")
+
+    @property
+    def source(self) -> str:
+        """Description of a measured set and where to get it."""
+        return self.entry.get("source", "measured data")
 
     @property
     def missing(self) -> str:
         """The first folder that is not there or empty; an empty text for a complete or a synthetic set."""
-        if self.make:
-            return ""
-        folders = [self.path, *(self.path / split for split in self.splits)]
+        folders = [] if self.make else [self.path, *(self.path / split for split in self.entry.get("splits", []))]
         return next((str(folder) for folder in folders if not folder.is_dir() or not any(folder.iterdir())), "")
 
     def describe(self) -> str:
         """Return a line for the reader."""
         if not self.make:
             return f"data {self.name}: {self.missing and 'MISSING '}{self.path} ({self.source})"
-        words = " ".join(f"--{key} {value}" for key, value in self.options.items())
+        words = "".join(f" --{key} {value}" for key, value in self.entry.get("options", {}).items())
         made = "synthetic" if self.path.is_dir() else "synthetic, to be made"
-        return f"data {self.name}: {self.path} ({made}: python -m tools data make {self.make} {words}".rstrip() + ")"
+        return f"data {self.name}: {self.path} ({made}: python -m tools data make {self.make}{words})"
 
 
-def read_data_set(name: str, entry: Mapping[str, Any], data: Path | None, out: Path, where: str) -> DataSet:
+def read_data_set(name: str, entry: dict[str, Any], data: Path | None, out: Path, where: str) -> DataSet:
     """Read a set from its entry in a list.
 
     Args:
         name: name of the set.
-        entry: `folder`, `splits`, `source`, `optional` of a measured set, or `make`, `options` of a synthetic one.
+        entry: keys of the set, see `schema.json`.
         data: folder of data sets, if given; else measured sets are looked for in the current folder.
         out: folder in which synthetic sets are made that `data` does not have.
         where: beginning of an error message.
@@ -70,8 +68,7 @@ def read_data_set(name: str, entry: Mapping[str, Any], data: Path | None, out: P
         ValueError: no synthetic set has that name or those options.
     """
     if "make" not in entry:
-        path = ((data or Path()) / entry["folder"]).resolve()
-        return DataSet(name, path, entry, **{key: value for key, value in entry.items() if key != "folder"})
+        return DataSet(name, ((data or Path()) / entry["folder"]).resolve(), entry)
     from tools.data import DATA_SETS  # takes PyTorch's seconds, which lists of measured data need not wait for
 
     if entry["make"] not in DATA_SETS:
@@ -79,8 +76,8 @@ def read_data_set(name: str, entry: Mapping[str, Any], data: Path | None, out: P
     known = [key for key in inspect.signature(DATA_SETS[entry["make"]]).parameters if key not in OWN_OPTIONS]
     if unknown := [key for key in entry.get("options", {}) if key not in known]:
         raise ValueError(f"{where}: options: unknown key {unknown[0]!r}; {entry['make']} has {', '.join(known)}")
-    path = data / name if data is not None and (data / name).is_dir() else out / "data" / name
-    return DataSet(name, path.resolve(), entry, **entry)
+    there = data is not None and (data / name).is_dir()
+    return DataSet(name, ((data if data is not None and there else out / "data") / name).resolve(), entry)
 
 
 def make_data_set(data_set: DataSet, error: type[BaseException], seconds: float) -> None:
@@ -94,7 +91,7 @@ def make_data_set(data_set: DataSet, error: type[BaseException], seconds: float)
     from tools.data import DATA_SETS
 
     with _until(seconds, error):
-        inspect.unwrap(DATA_SETS[data_set.make])(str(data_set.path), **data_set.options)
+        inspect.unwrap(DATA_SETS[data_set.make])(str(data_set.path), **data_set.entry.get("options", {}))
 
 
 @contextmanager

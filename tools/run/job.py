@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tools.run.data_sets import make_data_set
 from tools.run.mail import Mailer
-from tools.run.process import LOG, End, run_process
-from tools.run.records import DONE, FAILED, INTERRUPTED, RUNNING, Lock, Record, Records
+from tools.run.process import LOG, run_process
+from tools.run.records import DONE, FAILED, INTERRUPTED, RUNNING, Record, Records
 from tools.run.status import Status, TimeLimitError, duration, machine, say, shown
 from tools.run.task_list import METRICS_FILE, PREDICT, TRAIN, Run, Task, TaskList
 
@@ -32,18 +32,13 @@ def check_unchanged(job: TaskList, records: Records) -> None:
     for task in job.selected:
         record = records.get(task.name, TRAIN)
         run = task.runs[0]
-        if record is not None and task.trains and is_done(task, run, records) and record.definition != run.definition:
+        done = record is not None and record.status == DONE and (task.folder / TRAIN).is_dir()
+        if record is not None and task.trains and done and record.definition != run.definition:
             raise ValueError(
                 f"task {task.name}: its training was done with another definition "
                 f"({_difference(record.definition, run.definition)}); give the changed task another name, or move "
                 f"{task.folder} away"
             )
-
-
-def is_done(task: Task, run: Run, records: Records) -> bool:
-    """Return whether a run has ended well and its results are still there."""
-    record = records.get(task.name, run.kind)
-    return record is not None and record.status == DONE and (task.folder / run.kind).is_dir()
 
 
 class Job:
@@ -52,14 +47,14 @@ class Job:
     Args:
         job: the list.
         mailer: mailer for notices.
-        lock: lock of the list's folder, which runs hold too.
+        lock: locked file of the list's folder, which runs inherit.
         hours: time limit; may be infinite.
 
     Raises:
         ValueError: a training was done with another definition.
     """
 
-    def __init__(self, job: TaskList, mailer: Mailer, lock: Lock, hours: float) -> None:
+    def __init__(self, job: TaskList, mailer: Mailer, lock: TextIO, hours: float) -> None:
         self.job = job
         self.mailer = mailer
         self.lock = lock
@@ -115,14 +110,13 @@ class Job:
         if self.failed:
             raise ValueError(f"{summary}, failed: {', '.join(self.failed)}; the same command tries them again")
 
-    def is_done(self, task: Task) -> bool:
-        """Return whether all runs of a task are done as they are defined now."""
-        return all(
-            is_done(task, run, self.records)
-            and (record := self.records.get(task.name, run.kind)) is not None
-            and record.definition == run.definition
-            for run in task.runs
-        )
+    def is_done(self, task: Task, run: Run | None = None) -> bool:
+        """Return whether a run, or all of a task, ended well as it is defined now, and its results are still there."""
+        if run is None:
+            return all(self.is_done(task, one) for one in task.runs)
+        record = self.records.get(task.name, run.kind)
+        done = record is not None and (record.status, record.definition) == (DONE, run.definition)
+        return done and (task.folder / run.kind).is_dir()
 
     def seconds(self, task: Task) -> float:
         """Return the time that the runs of a task have taken."""
@@ -132,49 +126,46 @@ class Job:
     def _task(self, task: Task, label: str) -> None:
         """Do what is left of a task."""
         self._set_aside_changed(task, label)
-        if task.trains and not is_done(task, task.runs[0], self.records):
+        if task.trains and not self.is_done(task, task.runs[0]):
             # what was predicted by earlier weights is not valid for the new ones
             for other in self.job.tasks:
                 if other is task or (task.name in other.needs and not other.trains):
                     self.records.forget(other.name, PREDICT)
-        left = [run for run in task.runs if not is_done(task, run, self.records)]
+        left = [run for run in task.runs if not self.is_done(task, run)]
         if not left:
             say(f"{label}: done before, in {duration(self.seconds(task))}")
             return
         self.status.check()
         words = " and ".join(WORDS[run.kind] for run in left)
-        self._notify_task(task, "started", f"{words}, log in {task.folder / LOG}")
+        self._notify("started", f"{words}, log in {task.folder / LOG}", task)
         for run in left:
             if not self._run(task, run, label):
                 return
         done = f"done in {duration(self.seconds(task))}{self._means(task)}"
         say(f"{label}: {done}")
-        self._notify_task(task, "done", f"{done}\nresults in {task.folder}")
+        self._notify("done", f"{done}\nresults in {task.folder}", task)
 
     def _run(self, task: Task, run: Run, label: str) -> bool:
         """Do one run of a task; return whether it ended well."""
         tail: list[str] = []
-        trained = {other.name for other in self.job.tasks if is_done(other, other.runs[0], self.records)}
+        trained = {other.name for other in self.job.tasks if self.is_done(other, other.runs[0])}
         if missing := [need for need in task.needs if need not in trained]:
             error = f"it takes weights of {missing[0]}, which is not done"
             say(f"{label}: {WORDS[run.kind]} left out: {error}")
         else:
             try:
-                self._make_data(task, label)
+                if task.data is not None and task.data.make:
+                    if not task.data.path.is_dir():
+                        say(f"{label}: makes {shown(task.data.path)}")
+                    make_data_set(task.data, TimeLimitError, self.status.seconds_left)
                 error, tail = self._record(task, run, label)
             except (OSError, ValueError) as wrong:
                 error = str(wrong)
                 say(f"{label}: {WORDS[run.kind]} failed: {error}")
         if error:
             self.failed[task.name] = f"{WORDS[run.kind]} failed: {error}"
-            self._notify_task(task, "failed", "\n".join([self.failed[task.name], "", *tail]))
+            self._notify("failed", "\n".join([self.failed[task.name], "", *tail]), task)
         return not error
-
-    def _make_data(self, task: Task, label: str) -> None:
-        if task.data is not None and task.data.make:
-            if not task.data.path.is_dir():
-                say(f"{label}: makes {shown(task.data.path)}")
-            make_data_set(task.data, TimeLimitError, self.status.seconds_left)
 
     def _record(self, task: Task, run: Run, label: str) -> tuple[str, list[str]]:
         """Do a run on record: its error, empty if it ended well, and the last lines of its log.
@@ -190,7 +181,7 @@ class Job:
         say(f"{label}: {WORDS[run.kind]}{verb}, log in {shown(task.folder / LOG)}")
         start = perf_counter()
         try:
-            end: End = run_process(task, run, self.lock, self.status.tell)
+            end = run_process(task, run, self.lock, self.status.tell)
         except BaseException:
             seconds = earlier + perf_counter() - start
             self.records.put(task.name, run.kind, replace(record, status=INTERRUPTED, seconds=seconds))
@@ -238,16 +229,11 @@ class Job:
         measured = (task.folder / PREDICT / METRICS_FILE).is_file()
         return self._ranking((task,)).means(task.name) if measured else ""
 
-    def _notify(self, what: str, text: str) -> None:
-        if self.job.mail:
-            self._send(f"tasks {self.job.path.stem}: {what}", text)
-
-    def _notify_task(self, task: Task, what: str, text: str) -> None:
-        if task.mail:
-            self._send(f"task {task.name}: {what}", text)
-
-    def _send(self, subject: str, text: str) -> None:
-        self.mailer.send(f"[recon] {subject}", f"{text}\n\n{self.job.path} on {socket.gethostname()}\n")
+    def _notify(self, what: str, text: str, task: Task | None = None) -> None:
+        """Send a notice about the list or a task, if it is wanted."""
+        if self.job.mail if task is None else task.mail:
+            name = f"tasks {self.job.path.stem}" if task is None else f"task {task.name}"
+            self.mailer.send(f"[recon] {name}: {what}", f"{text}\n\n{self.job.path} on {socket.gethostname()}\n")
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

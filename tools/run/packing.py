@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from common.io.atomic import atomic_path
 from common.io.torch_file import save_torch
 from common.networks.weights import read_weights
-from tools.run.job import Job, is_done
+from tools.run.job import Job
 from tools.run.records import Records
 from tools.run.task_list import PREDICT, TRAIN, Task
 from tools.zoo.package import LARGE_FILE_BYTES
@@ -88,7 +88,7 @@ def _pack_weights(work: Job, folder: Path) -> tuple[dict[str, dict[str, Any]], l
             path = task.folder / "models" / file
             if path.is_file():
                 found[target] = (task, path)
-            elif is_done(task, task.runs[0], work.records):
+            elif work.is_done(task, task.runs[0]):
                 there = ", ".join(sorted(other.name for other in path.parent.glob("*.pt"))) or "none"
                 refused.append(f"{target}: task {task.name} left no {file}, only {there}; correct its yields")
     weights: dict[str, dict[str, Any]] = {}
@@ -104,7 +104,7 @@ def _pack_weights(work: Job, folder: Path) -> tuple[dict[str, dict[str, Any]], l
             )
             (folder / target).unlink()
         else:
-            weights[target] = {"task": task.name, "finished": is_done(task, task.runs[0], work.records)}
+            weights[target] = {"task": task.name, "finished": work.is_done(task, task.runs[0])}
     for target, path in work.job.copies.items():
         shutil.copyfile(path, folder / target)
         weights[target] = {"copy_of": f"{path.parents[1].name}/models/{path.name}", "finished": True}

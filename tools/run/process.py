@@ -1,4 +1,4 @@
-"""A run of a bundle in a process of its own, whose end, of whatever kind, is told and not shared."""
+"""Runs of a bundle, each in a process of its own, so that whatever ends one does not end the list."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
-from tools.run.records import Lock
+from tools.run.records import note
 from tools.run.task_list import Run, Task
 from tools.zoo.layout import ROOT
 
@@ -22,37 +22,35 @@ PROGRAM = (sys.executable, "-m", "monai.bundle", "run")
 LOG = "log.txt"
 POLL_S = 1.0
 PATIENCE_S = 60.0
-"""For a run to end after SIGTERM: a training finishes its iteration, or its validation, and saves its state."""
+"""Time for a run to end after SIGTERM: a training finishes its iteration, or its validation, and saves its state."""
 SECRET = "RECON_SMTP_PASSWORD"
-"""Variable of the environment that runs do not get."""
+"""Variable of the environment that runs do not inherit."""
 
 
 class End(NamedTuple):
-    """How a run ended.
+    """End of a run.
 
     Attributes:
-        status: of the process; negative for the signal that ended it.
-        seconds: that it took.
-        error: empty if all is well, else one line.
-        tail: last lines of its output.
+        seconds: time that the run took.
+        error: empty if the run ended well, else one line.
+        tail: last lines of the output.
     """
 
-    status: int
     seconds: float
     error: str
     tail: list[str]
 
 
-def run_process(task: Task, run: Run, lock: Lock, tell: Callable[[str], None]) -> End:
-    """`python -m monai.bundle run` in the current folder, its output appended to `log.txt` of the task.
+def run_process(task: Task, run: Run, lock: TextIO, tell: Callable[[str], None]) -> End:
+    """Call `python -m monai.bundle run` in the current folder and append its output to `log.txt` of the task.
 
-    If this function is left by an exception, a KeyboardInterrupt for one, the process and those it started are ended.
+    If an exception leaves this function, such as a KeyboardInterrupt, the process and those it started are ended.
 
     Args:
-        task: that the run is of.
-        run: what to run.
-        lock: that the process holds too.
-        tell: called every second with the last line of the output.
+        task: task of the run.
+        run: run to do.
+        lock: locked file that the process inherits.
+        tell: function called every second with the last line of the output.
     """
     (task.folder / run.kind).mkdir(parents=True, exist_ok=True)
     changes = task.folder / f"{run.kind}.json"
@@ -74,32 +72,28 @@ def run_process(task: Task, run: Run, lock: Lock, tell: Callable[[str], None]) -
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=(lock.file.fileno(),),
+            pass_fds=(lock.fileno(),),
         )
     try:
-        lock.note(process.pid)
-        status = _wait(process, lambda: tell((_tail(path, begin) or [""])[-1]))
+        note(lock, process.pid)
+        while (status := process.poll()) is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_S)
+                continue
+            tell((_tail(path, begin) or [""])[-1])
     finally:
         _end(process)
-        lock.note()
+        note(lock)
     tail = _tail(path, begin)
-    return End(status, perf_counter() - start, _error(status, tail), tail)
+    return End(perf_counter() - start, _error(status, tail), tail)
 
 
 def _environment(task: Task) -> dict[str, str]:
-    """The bundle's own modules come first, and none of the current folder, which may be another bundle's."""
+    """Return the environment: the bundle's modules first, none of the current folder, which may be another bundle's."""
     inherited = {name: value for name, value in os.environ.items() if name != SECRET}
     folders = [str(task.bundle), *filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)]
     own = {"PYTHONPATH": os.pathsep.join(folders), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
     return {"PYTHONWARNINGS": "ignore", **inherited, **own}
-
-
-def _wait(process: subprocess.Popen[bytes], tell: Callable[[], None]) -> int:
-    while True:
-        try:
-            return process.wait(POLL_S)
-        except subprocess.TimeoutExpired:
-            tell()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -116,7 +110,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _tail(path: Path, begin: int, n_lines: int = 12, n_bytes: int = 8192) -> list[str]:
-    """The last lines of a log after a position, without empty ones."""
+    """Return the last lines of a log after a position, without empty ones."""
     with path.open("rb") as log:
         log.seek(max(begin, path.stat().st_size - n_bytes))
         lines = log.read().decode("utf-8", errors="replace").splitlines()
@@ -124,7 +118,7 @@ def _tail(path: Path, begin: int, n_lines: int = 12, n_bytes: int = 8192) -> lis
 
 
 def _error(status: int, tail: list[str]) -> str:
-    """The run's own `error:` if it said one, else how it ended and its last line."""
+    """Return the run's own `error:` line if there is one, else how it ended and its last line."""
     if status == 0:
         return ""
     for line in reversed(tail):

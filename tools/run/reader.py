@@ -63,7 +63,7 @@ def read_task_list(
     selected = [task for task in reader.tasks if not only or task.name in only]
     for task in selected:
         if task.data is not None and task.data.missing:
-            if task.trains or not task.data.optional:
+            if task.trains or not task.data.entry.get("optional", False):
                 raise ValueError(
                     f"{path}: task {task.name}: data {task.data.name}: nothing in {task.data.missing}; put there: "
                     f"{task.data.source}; or give the folder of data sets as --data"
@@ -144,7 +144,11 @@ class _Reader:
         further = {key: str(file) for key, (file, _) in files.items()}
         if data is not None:
             further["dataset_dir"] = str(data.path)
-        made_by = {need.name: _digest(need.runs[0].definition) for _, need in files.values() if need is not None}
+        # results are of other weights when the training behind them, or the content of a file, is another one
+        made_by = {
+            key: _digest(file.read_bytes() if need is None else json.dumps(need.runs[0].definition).encode())
+            for key, (file, need) in files.items()
+        }
         definition = {"data": data and data.entry, "weights": weights, "made_by": made_by}
         runs = self._runs(entry, merged, kinds, bundle, further, {k: v for k, v in definition.items() if v}, where)
         task = Task(name, bundle, runs, self.out / name, merged["mail"], data, weights, needs, yields)
@@ -216,9 +220,9 @@ class _Reader:
         return path, owner
 
 
-def _digest(definition: Mapping[str, Any]) -> str:
-    """Return twelve digits that change with a definition."""
-    return sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12]
+def _digest(content: bytes) -> str:
+    """Return twelve digits that change with the content."""
+    return sha256(content).hexdigest()[:12]
 
 
 def _config_names(config: Any, run: str, kind: str, bundle: Path, where: str) -> list[str]:

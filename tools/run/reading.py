@@ -69,9 +69,24 @@ def read_list(path: Path) -> dict[str, Any]:
         ValueError: the file cannot be read, or does not follow `schema.json`.
     """
     content = read_mapping(path)
-    if error := best_match(Draft202012Validator(read_json(SCHEMA)).iter_errors(content)):
-        raise ValueError(f"{path}: {_explain(error, content)}")
+    try:
+        check_structure(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return content
+
+
+def check_structure(content: dict[str, Any], part: str = "") -> None:
+    """Check the structure of a list, or of a mapping that a definition of `schema.json` describes.
+
+    Raises:
+        ValueError: where it differs, what was expected, and what was found.
+    """
+    schema = read_json(SCHEMA)
+    if part:
+        schema = {"$ref": f"#/$defs/{part}", "$defs": schema["$defs"]}
+    if error := best_match(Draft202012Validator(schema).iter_errors(content)):
+        raise ValueError(_explain(error, content))
 
 
 def _explain(error: ValidationError, content: dict[str, Any]) -> str:
@@ -91,7 +106,7 @@ def _explain(error: ValidationError, content: dict[str, Any]) -> str:
         return f"{where}{missing}: missing; add it"
     while "description" not in error.schema and isinstance(error.parent, ValidationError):
         error = error.parent
-    # containers are not repeated, because a password may stand in a wrong place
+    # containers and addresses of servers are not repeated, because a password may stand in them
     kinds: dict[type, str] = {dict: "a mapping", list: "a list"}
-    got = kinds.get(type(error.instance)) or repr(error.instance)
+    got = kinds.get(type(error.instance)) or ("another text" if "writeOnly" in error.schema else repr(error.instance))
     return f"{where}expected {error.schema.get('description', error.message)}, got {got}; correct it"

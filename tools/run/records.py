@@ -83,27 +83,20 @@ class Records:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-class Lock:
-    """A file that this process and the run it has started hold open and locked.
-
-    Attributes:
-        file: open file for the runs to inherit: a run that outlives this process keeps the lock.
-    """
-
-    def __init__(self, file: TextIO) -> None:
-        self.file = file
-
-    def note(self, run: int | None = None) -> None:
-        """Write for others who holds the lock: this process, and the process of a run."""
-        self.file.seek(0)
-        self.file.truncate()
-        self.file.write(f"{os.getpid()}" if run is None else f"{os.getpid()}, and its run {run}")
-        self.file.flush()
+def note(lock: TextIO, run: int | None = None) -> None:
+    """Write into the file of a lock, for others, who holds it: this process, and the process of a run."""
+    lock.seek(0)
+    lock.truncate()
+    lock.write(f"{os.getpid()}" if run is None else f"{os.getpid()}, and its run {run}")
+    lock.flush()
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[Lock]:
+def locked(folder: Path) -> Iterator[TextIO]:
     """Be the only process that works in a folder, which is made if need be.
+
+    Yields:
+        the locked file, for runs to inherit: a run that outlives this process keeps the lock.
 
     Raises:
         ValueError: another process works there.
@@ -117,6 +110,5 @@ def locked(folder: Path) -> Iterator[Lock]:
             raise ValueError(
                 f"{folder}: another list of tasks is at work there: process {file.read()}; wait for its end, or end it"
             ) from None
-        lock = Lock(file)
-        lock.note()
-        yield lock
+        note(file)
+        yield file
