@@ -28,6 +28,7 @@ from common.operators.masks import sampling_mask
 from tools.command import run_commands
 from tools.data import DATA_SETS, make_tiny_set
 from tools.new import KINDS, PLACEHOLDER, SHARED, TEMPLATES, new, write_skeleton
+from tools.run.reader import read_task_list
 from tools.zoo.verify import verify_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ def load(bundle: Path, config: str) -> dict:
 def test_skeleton_has_the_files_of_the_house(skeleton):
     _, bundle = skeleton
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    expected = {f"configs/{name}.json" for name in CONFIGS} | {"configs/logging.conf", "LICENSE"}
+    expected = {f"configs/{name}.json" for name in CONFIGS} | {"configs/logging.conf", "LICENSE", "recipe.yaml"}
     expected |= {"docs/README.md", "docs/data_license.txt", "scripts/__init__.py"}
     expected |= {f"scripts/{NAME}_network.py", f"scripts/{NAME}_objective.py"}
     assert expected <= files
@@ -60,6 +61,8 @@ def test_skeleton_has_the_files_of_the_house(skeleton):
     assert [path.name for path in bundle.parent.iterdir()] == [NAME]
     texts = {name: (bundle / name).read_text(encoding="utf-8") for name in files}
     assert not [name for name, text in texts.items() if PLACEHOLDER in text or str(ROOT) in text]
+    (task,) = read_task_list(bundle / "recipe.yaml").selected
+    assert task.bundle == bundle
 
 
 def test_shared_files_are_kept_once():

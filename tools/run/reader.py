@@ -17,6 +17,7 @@ from tools.zoo.layout import BUNDLES, find_bundle
 TYPES = {"train": (TRAIN,), "predict": (PREDICT,), "train_and_predict": (TRAIN, PREDICT)}
 """Types of tasks, and the runs of each."""
 DEFAULT_BUNDLE = "cardiac_cine_unet_reconstruction"
+"""Bundle of a list that names none and lies in no bundle's folder."""
 OVERRIDES = ("overrides", TRAIN, PREDICT)
 """Keys of a task that hold keys of a bundle's configuration."""
 
@@ -51,7 +52,8 @@ def read_task_list(
         for name, entry in content.get("data", {}).items()
     }
     mail = content.get("mail", mail_by_default)
-    defaults = {"mail": mail, **content.get("defaults", {})}
+    own = str(path.parent) if (path.parent / "configs" / "metadata.json").is_file() else DEFAULT_BUNDLE
+    defaults = {"mail": mail, "bundle": own, **content.get("defaults", {})}
     reader = _Reader(path, output_dir / "shipped" if shipped else output_dir, sets, defaults, shipped)
     for entry in content["tasks"]:
         for end, values in entry.get("each", {"": {}}).items():
@@ -111,7 +113,7 @@ class _Reader:
         if name.casefold() in [other.casefold() for other in self.names]:
             raise ValueError(f"{where}: an earlier task is called {name} too; give it another name")
         self.names.append(name)
-        merged = {"type": "train_and_predict", "bundle": DEFAULT_BUNDLE, **self.defaults, **entry}
+        merged = {"type": "train_and_predict", **self.defaults, **entry}
         kinds = TYPES[merged["type"]]
         if unused := [key for key in (TRAIN, PREDICT) if key in entry and key not in kinds]:
             raise ValueError(
@@ -184,7 +186,7 @@ class _Reader:
                 self._used[part] |= {key for key in self.defaults.get(part, {}) if key in own}
             if twice := [key for key in further if key in own]:
                 raise ValueError(f"{where}: {twice[0]} follows from `weights` or `data` too; remove it from overrides")
-            whole = {"bundle": merged["bundle"], "config": names[kind], "overrides": own, **definition}
+            whole = {"bundle": bundle.name, "config": names[kind], "overrides": own, **definition}
             given = {key: value for key, value in further.items() if key in known[kind]}
             runs.append(Run(kind, configs[kind], {**own, **given}, whole))
         return tuple(runs)
