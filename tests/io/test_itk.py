@@ -161,9 +161,13 @@ def test_colours_are_refused(tmp_path: Path) -> None:
             open_source(tmp_path / f"a{suffix}")
 
 
-def test_a_size_beyond_belief_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [(b"DimSize = 5 4 3", b"DimSize = 50000 40000 30000"), (b"NDims = 3", b"NDims = 99999999999999999999")],
+)
+def test_a_size_beyond_belief_is_refused(tmp_path: Path, right: bytes, wrong: bytes) -> None:
     path = meta(tmp_path / "a.mha")
-    path.write_bytes(path.read_bytes().replace(b"DimSize = 5 4 3", b"DimSize = 50000 40000 30000"))
+    path.write_bytes(path.read_bytes().replace(right, wrong))
     with pytest.raises(DataError) as error:
         open_source(path)
     assert "\n" not in str(error.value)

@@ -24,6 +24,7 @@ from common.io.spec import Spec
 
 _KIND = "a MetaImage or NRRD file"
 _META = (".mha", ".mhd")
+_MOST_AXES = 10  # as ITK has it
 _HEADER = 2**16  # bytes in which the fields of a header are looked for
 _ORIENTATION = ("transformmatrix", "rotation", "orientation")
 _SPACES = {"left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"}
@@ -74,6 +75,7 @@ class ItkSource(DecodedSource):
     def __init__(self, path: Path, axes: str | None) -> None:
         with file_errors(path, _KIND):
             fields, offset = _fields(path)
+            _check_count(path, fields)
             data_file = _data_file(path, fields)
             with _image_io(path) as (io, _):
                 io.SetFileName(str(path))
@@ -135,6 +137,13 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if (is_meta and "elementdatafile" in fields) or not (is_meta or line.strip()):
                 break
         return fields, file.tell()
+
+
+def _check_count(path: Path, fields: dict[str, str]) -> None:
+    """Check the declared number of axes, for which ITK makes room before it looks at them."""
+    text = fields.get("ndims" if path.suffix.lower() in _META else "dimension", "")
+    if not (text.isdecimal() and 1 <= int(text) <= _MOST_AXES):
+        raise DataError(f"{path}: expected a header with the number of axes, got {text!r}; repair or replace it")
 
 
 def _data_file(path: Path, fields: dict[str, str]) -> Path | None:
