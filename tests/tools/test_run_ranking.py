@@ -38,7 +38,7 @@ def test_tasks_come_by_their_mean_after_the_baseline_that_they_share(tmp_path):
     assert ranking.means("a") == ", psnr 21.00, ssim 0.8000"
     assert ranking.means("none") == ""
     add(ranking, tmp_path, "d", [0.1], psnr=[7.0])
-    assert list(ranking.table()["task"][:4]) == ["b: aliased", "a: aliased", "c: aliased", "d: aliased"]
+    assert list(ranking.table("cine_series")["task"][:4]) == ["b: aliased", "a: aliased", "c: aliased", "d: aliased"]
 
 
 @pytest.mark.parametrize(("rank_by", "order"), [("mse", ["b", "a"]), ("ssim", ["a", "b"]), ("psnr", ["a", "b"])])
@@ -46,7 +46,7 @@ def test_errors_rank_the_other_way_round(tmp_path, rank_by, order):
     ranking = Ranking(rank_by)
     add(ranking, tmp_path, "a", [0.9, 0.8], mse=[0.2, 0.4])
     add(ranking, tmp_path, "b", [0.5, 0.6], mse=[0.3, 0.1])
-    ranked = ranking.table().dropna(subset="rank")
+    ranked = ranking.table("cine_series").dropna(subset="rank")
     assert list(ranked["task"]) == order
     if rank_by == "mse":
         assert list(zip(ranked["best"], ranked["worst"], strict=True)) == [(0.1, 0.3), (0.2, 0.4)]
@@ -92,7 +92,7 @@ def test_the_page_has_means_interval_extremes_and_time(tmp_path):
     add(ranking, tmp_path, "a", [0.5, 0.5, 0.5], mse=[0.00157, 0.00157, 0.00157])
     row = next(line for line in ranking.markdown().splitlines() if line.startswith("| a "))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[:6] == ["a", "1", "3", "20.00", "0.5000 [0.5000, 0.5000]", "0.001570"]
+    assert cells[:6] == ["a", "1", "3", "20.00", "0.5000 [0.5000, 0.5000]", "0.00157"]
     assert cells[6:] == ["0.5000 (heart_0.h5, slice 0)", "0.5000 (heart_2.h5, slice 2)", "0:01:01"]
 
 
@@ -107,6 +107,8 @@ def test_what_cannot_be_ranked_is_noted(tmp_path):
     (tmp_path / "bad" / "predict" / "metrics.csv").write_text(f"{header}p,f,0,zero_filled,1\n")
     add(ranking, tmp_path, "bad", None)
     assert ranking.markdown().startswith("No task has values to be ranked by.\n")
-    for note, words in zip(ranking.notes, ("no column nmse", "no /", "nmse: ", "no row reconstruction"), strict=True):
+    for note, words in zip(
+        ranking.notes, ("missing nmse", "no such file", "nmse: ", "no nmse of a reconstruction"), strict=True
+    ):
         assert words in note
         assert "metrics.csv" in note

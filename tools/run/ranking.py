@@ -7,23 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from common.io.atomic import atomic_path
-from common.metrics import PROTOCOLS, summarise
+from common.metrics import PROTOCOLS
+from common.metrics.cases import DECIMALS, case_keys, case_name, label, methods_of, metrics_of, read_cases, summarise
 from tools.run.status import duration
 from tools.run.task_list import METRICS_FILE, PREDICT, Task
 
-HIGHER_IS_BETTER = {
-    "psnr": True,
-    "ssim": True,
-    **dict.fromkeys(("mse", "nmse", "nrmse", "mae", "perceptual", "piqe"), False),
-}
-"""Metrics of a table; any of them can rank."""
-KEYS = ("protocol", "file", "slice", "method")
+HIGHER_IS_BETTER = ("psnr", "ssim")
 RECONSTRUCTION = "reconstruction"
 """Method of a bundle's result in the file; the others are baselines and further images."""
+EXTREMES = ("best_case", "best", "worst_case", "worst")
 
 
 class Ranking:
@@ -39,125 +34,114 @@ class Ranking:
     def __init__(self, rank_by: str) -> None:
         self.rank_by = rank_by
         self.notes: list[str] = []
-        self._cases = pd.DataFrame(columns=[*KEYS, "task"])
+        self._cases: dict[str, dict[str, pd.DataFrame]] = {}  # protocol, task
         self._seconds: dict[str, float] = {}
 
     def add(self, task: Task, seconds: float) -> None:
         """Read what a finished task has measured; a note says so if there is nothing to rank it by."""
+        path = task.folder / PREDICT / METRICS_FILE
         try:
-            cases = self._read(task.folder / PREDICT / METRICS_FILE)
+            found = dict(list(read_cases(path, [self.rank_by]).groupby("protocol", sort=False)))
         except (OSError, ValueError) as error:
             self.notes.append(f"{task.name}: done, not ranked: {error}")
             return
-        self._cases = (
-            pd.concat([self._cases, cases.assign(task=task.name)]) if len(self._cases) else cases.assign(task=task.name)
-        )
+        ranked = {
+            protocol: cases
+            for protocol, cases in found.items()
+            if RECONSTRUCTION in methods_of(cases) and self.rank_by in metrics_of(cases)
+        }
+        if not ranked:
+            self.notes.append(f"{task.name}: done, not ranked: {path} has no {self.rank_by} of a {RECONSTRUCTION}")
         self._seconds[task.name] = seconds
-
-    def _read(self, path: Path) -> pd.DataFrame:
-        """Read the cases of the protocols that have the ranking metric of a reconstruction."""
-        if not path.is_file():
-            raise FileNotFoundError(f"no {path}; evaluate with evaluate.json")
-        cases = pd.read_csv(path, dtype=str, keep_default_na=False)
-        metrics = [metric for metric in HIGHER_IS_BETTER if metric in cases]
-        if missing := [key for key in (*KEYS, self.rank_by) if key not in cases]:
-            raise ValueError(f"{path} has no column {missing[0]}, only {', '.join(cases.columns)}")
-        for metric in metrics:
-            try:
-                cases[metric] = cases[metric].replace("", "nan").astype(float)
-            except ValueError as error:
-                raise ValueError(f"{path}: {metric}: {error}; evaluate again") from None
-        ours = cases[cases["method"] == RECONSTRUCTION]
-        if ours.empty:
-            raise ValueError(f"{path} has no row {RECONSTRUCTION}")
-        return cases.loc[cases["protocol"].isin(ours["protocol"]), [*KEYS, *metrics]]
+        for protocol, cases in ranked.items():
+            self._cases.setdefault(protocol, {})[task.name] = cases
 
     def means(self, task: str) -> str:
         """Return the means of a task by its first protocol, as the end of a line; empty if it is not ranked."""
-        cases = self._cases[(self._cases["task"] == task) & (self._cases["method"] == RECONSTRUCTION)]
-        if cases.empty:
+        cases = next((tasks[task] for tasks in self._cases.values() if task in tasks), None)
+        if cases is None:
             return ""
-        row = self._row(task, cases[cases["protocol"] == cases["protocol"].iloc[0]])
-        return "".join(f", {metric} {row[metric]:#.4g}" for metric in HIGHER_IS_BETTER if metric in row)
+        ours = cases[cases["method"] == RECONSTRUCTION]
+        return "".join(f", {metric} {_number(ours[metric].mean(), metric)}" for metric in metrics_of(cases))
 
-    def table(self) -> pd.DataFrame:
-        """Return a row for each protocol and task or baseline: means, 95 % intervals, extreme cases, seconds."""
-        rows = [row for protocol, cases in self._cases.groupby("protocol", sort=False) for row in self._rows(cases)]
-        metrics = [metric for metric in HIGHER_IS_BETTER if any(metric in row for row in rows)]
+    def table(self, protocol: str) -> pd.DataFrame:
+        """Return a row for each baseline and task: means, 95 % intervals, extreme cases, seconds."""
+        metrics = list(
+            dict.fromkeys(metric for cases in self._cases[protocol].values() for metric in metrics_of(cases))
+        )
         columns = [f"{metric}{part}" for metric in metrics for part in ("", "_low", "_high")]
-        extremes = ["best_case", "best", "worst_case", "worst"]
-        table = pd.DataFrame(rows, columns=["protocol", "rank", "task", "n", *columns, *extremes, "seconds"])
-        return table.astype({"rank": "Int64"})
+        rows = [*self._baselines(protocol), *self._ranked(protocol)]
+        return pd.DataFrame(rows, columns=["rank", "task", "n", *columns, *EXTREMES, "seconds"]).astype(
+            {"rank": "Int64"}
+        )
 
-    def _rows(self, cases: pd.DataFrame) -> Iterator[dict[str, Any]]:
-        """Yield the rows of one protocol."""
-        ours = cases["method"] == RECONSTRUCTION
-        for method, found in cases[~ours].groupby("method", sort=False):
-            tables = {task: table.drop(columns="task") for task, table in found.groupby("task", sort=False)}
-            name = str(method).replace("zero_filled", "zero-filled")
-            first = next(iter(tables.values()))
-            if all(table.reset_index(drop=True).equals(first.reset_index(drop=True)) for table in tables.values()):
-                yield self._row(name, first)
-            else:  # tasks on other data or measurements
-                yield from (self._row(f"{task}: {name}", table) for task, table in tables.items())
-        rows = [self._row(str(task), table) for task, table in cases[ours].groupby("task", sort=False)]
+    def _ranked(self, protocol: str) -> Iterator[dict[str, Any]]:
+        tasks = self._cases[protocol].items()
+        rows = [self._row(task, cases[cases["method"] == RECONSTRUCTION]) for task, cases in tasks]
         rows.sort(key=lambda row: (math.isnan(row[self.rank_by]), self._signed(row[self.rank_by])))
         yield from ({**row, "rank": i, "seconds": self._seconds[row["task"]]} for i, row in enumerate(rows, start=1))
 
-    def _row(self, label: str, cases: pd.DataFrame) -> dict[str, Any]:
-        row = {"protocol": cases["protocol"].iloc[0], "rank": None, "task": label, "n": len(cases)}
-        for metric in HIGHER_IS_BETTER:
-            if metric in cases and not cases[metric].isna().all():
-                found = summarise(cases[metric].to_numpy(np.float64, copy=True))
-                row |= {metric: found.mean, f"{metric}_low": found.low, f"{metric}_high": found.high}
-        row.setdefault(self.rank_by, math.nan)
-        finite = cases[np.isfinite(cases[self.rank_by])]
-        order = finite.iloc[self._signed(finite[self.rank_by]).argsort(kind="stable")]
-        for name, position in (("best", 0), ("worst", -1)) if len(order) else ():
-            case = order.iloc[position]
-            text = Path(case["file"]).name + (f", slice {case['slice']}" if case["slice"] else "")
-            row |= {f"{name}_case": text, name: case[self.rank_by]}
+    def _baselines(self, protocol: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of other methods: one for all tasks, or one for each on other data or measurements."""
+        tasks = self._cases[protocol]
+        for method in dict.fromkeys(method for cases in tasks.values() for method in methods_of(cases)):
+            found = {task: cases[cases["method"] == method].reset_index(drop=True) for task, cases in tasks.items()}
+            found = {task: cases for task, cases in found.items() if len(cases) and method != RECONSTRUCTION}
+            shared = all(cases.equals(next(iter(found.values()))) for cases in found.values())
+            for task, cases in list(found.items())[: 1 if shared else None]:
+                yield self._row(label(method) if shared else f"{task}: {label(method)}", cases)
+
+    def _row(self, name: str, cases: pd.DataFrame) -> dict[str, Any]:
+        row = {"task": name, "n": len(cases), self.rank_by: math.nan}
+        for metric in metrics_of(cases):
+            found = summarise(cases[metric], cases["file"])
+            row |= {metric: found.mean, f"{metric}_low": found.low, f"{metric}_high": found.high}
+        values = zip(map(case_name, case_keys(cases)), cases[self.rank_by], strict=True)
+        if finite := sorted((pair for pair in values if math.isfinite(pair[1])), key=lambda one: self._signed(one[1])):
+            row |= dict(zip(EXTREMES, (*finite[0], *finite[-1]), strict=True))
         return row
 
-    def _signed(self, value: Any) -> Any:
+    def _signed(self, value: float) -> float:
         """Return a value of which smaller is better."""
-        return -value if HIGHER_IS_BETTER[self.rank_by] else value
+        return -value if self.rank_by in HIGHER_IS_BETTER else value
 
     def markdown(self) -> str:
         """Return all tables and notes."""
         lines: list[str] = []
-        for protocol, rows in self.table().groupby("protocol", sort=False):
-            known = f": {PROTOCOLS[str(protocol)].description}" if protocol in PROTOCOLS else ""
+        for protocol in self._cases:
+            table = self.table(protocol)
+            metrics = [name.removesuffix("_low") for name in table if name.endswith("_low")]
+            known = f": {PROTOCOLS[protocol].description}" if protocol in PROTOCOLS else ""
             lines += [f"Protocol {protocol}{known}. Means; {self.rank_by} ranks, with its 95 % interval.", ""]
-            metrics = [metric for metric in HIGHER_IS_BETTER if metric in rows and not rows[metric].isna().all()]
             header = ["task", "rank", "n", *metrics, f"best {self.rank_by}", "worst", "time"]
-            lines += [*_aligned([header, *(self._cells(row, metrics) for _, row in rows.iterrows())]), ""]
+            lines += [*_aligned([header, *(self._cells(row, metrics) for row in table.to_dict("records"))]), ""]
         lines += [] if lines else ["No task has values to be ranked by.", ""]
         lines += [f"- {note}" for note in self.notes]
         return "\n".join(lines).rstrip() + "\n"
 
-    def _cells(self, row: pd.Series, metrics: list[str]) -> list[str]:
-        means = [_number(row[metric]) for metric in metrics]
-        if math.isfinite(row[f"{self.rank_by}_low"]):
-            interval = f" [{_number(row[f'{self.rank_by}_low'])}, {_number(row[f'{self.rank_by}_high'])}]"
-            means[metrics.index(self.rank_by)] += interval
-        extremes = [
-            f"{_number(row[name])} ({row[f'{name}_case']})" for name in ("best", "worst") if row[name] == row[name]
-        ]
-        rank = "" if pd.isna(row["rank"]) else str(row["rank"])
-        time = "" if pd.isna(row["seconds"]) else duration(row["seconds"])
-        return [row["task"], rank, str(row["n"]), *means, *(extremes or ["", ""]), time]
+    def _cells(self, row: dict[str, Any], metrics: list[str]) -> list[str]:
+        means = [_number(row[metric], metric) for metric in metrics]
+        if low := _number(row[f"{self.rank_by}_low"], self.rank_by):
+            high = _number(row[f"{self.rank_by}_high"], self.rank_by)
+            means[metrics.index(self.rank_by)] += f" [{low}, {high}]"
+        ends = [(_number(row[end], self.rank_by), row[f"{end}_case"]) for end in ("best", "worst")]
+        extremes = [f"{value} ({case})" if value else "" for value, case in ends]
+        ranked = not pd.isna(row["rank"])
+        rank, time = (str(row["rank"]), duration(row["seconds"])) if ranked else ("", "")
+        return [row["task"], rank, str(row["n"]), *means, *extremes, time]
 
     def write(self, folder: Path) -> None:
         """Write `ranking.csv`, with six digits and all intervals, and `ranking.md`."""
         with atomic_path(folder / "ranking.md") as temporary:
             temporary.write_text(self.markdown(), encoding="utf-8")
+        tables = [self.table(protocol).assign(protocol=protocol) for protocol in self._cases]
+        whole = pd.concat(tables) if tables else pd.DataFrame(columns=["rank", "task", "protocol"])
         with atomic_path(folder / "ranking.csv") as temporary:
-            self.table().to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+            whole.set_index("protocol").to_csv(temporary, float_format="%.6g", lineterminator="\n")
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:#.4g}"
+def _number(value: float, metric: str) -> str:
+    return "" if math.isnan(value) else f"{value:.{DECIMALS.get(metric, 4)}f}"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
