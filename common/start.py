@@ -1,7 +1,8 @@
-"""Start of a bundle run: errors in one line, and options of the command line that no configuration has are refused."""
+"""Start of a bundle run: errors in one line; unknown options and another version of this package are refused."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,15 +23,44 @@ RESERVED = ("_target_", "_desc_", "_disabled_", "_mode_", "_requires_")
 COMMANDS = {command.__name__ for command in (run, run_workflow)}
 
 
-def start_run() -> None:
+def start_run(bundle_root: str) -> None:
     """Report errors in one line, and check the options of this process; first step of a bundle's ``initialize``.
 
+    Args:
+        bundle_root: folder of the bundle.
+
     Raises:
-        ValueError: an option of the command line is not a key of the configuration files.
+        ValueError: an option of the command line is not a key of the configuration files, or the bundle needs another
+            version of this package than the one that this process has imported.
     """
     report_errors_in_one_line()
+    check_package(Path(bundle_root) / "common")
     if Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py") and set(sys.argv[1:2]) <= COMMANDS:
         check_options(sys.argv[2:])
+
+
+def check_package(shipped: Path) -> None:
+    """Refuse a copy of this package that differs from the imported one: a process has one ``common`` for all bundles.
+
+    Args:
+        shipped: the copy that a packaged bundle brings; need not exist.
+
+    Raises:
+        ValueError: the sources differ.
+    """
+    imported = Path(__file__).resolve().parent
+    if shipped.is_dir() and shipped.resolve() != imported and _digest(shipped) != _digest(imported):
+        raise ValueError(
+            f"{shipped}: expected the version of `common` that this process has imported, {imported}, got another one; "
+            "run this bundle in a process of its own, or package both bundles with the same version"
+        )
+
+
+def _digest(package: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def check_options(words: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import multiprocessing
 import os
 import sys
@@ -43,17 +43,28 @@ def processes() -> BaseContext:
 
 @pytest.fixture(scope="session")
 def bundle_script() -> Callable[[str, str], ModuleType]:
-    """Imports ``bundles/<bundle>/scripts/<name>.py`` under a name of its own: all bundles have a ``scripts``."""
+    """Imports ``scripts.<name>`` of a bundle: all bundles share one namespace package."""
 
     def load(bundle: str, name: str) -> ModuleType:
-        unique = f"{bundle}__{name}"
-        if unique not in sys.modules:
-            spec = importlib.util.spec_from_file_location(unique, ROOT / "bundles" / bundle / "scripts" / f"{name}.py")
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            sys.modules[unique] = module
-        return sys.modules[unique]
+        root = str(ROOT / "bundles" / bundle)
+        if root not in sys.path:
+            sys.path.append(root)
+        return importlib.import_module(f"scripts.{name}")
 
     return load
+
+
+@pytest.fixture(scope="session")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Packages a bundle of this repository as a folder, once per run of the tests."""
+    folders: dict[str, Path] = {}
+
+    def stage(name: str) -> Path:
+        if name not in folders:
+            from tools.zoo.layout import find_bundle
+            from tools.zoo.package import stage_bundle
+
+            folders[name] = stage_bundle(find_bundle(name), tmp_path_factory.mktemp("staged"))
+        return folders[name]
+
+    return stage

@@ -1,13 +1,15 @@
-"""Options of the command line that no configuration of a bundle has."""
+"""Options of the command line that no configuration of a bundle has, and another version of the shared package."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from common.start import check_options
+from common.start import check_options, check_package
 
-BUNDLES = {path.name.split("_")[0]: path / "configs" for path in (Path(__file__).parents[1] / "bundles").iterdir()}
+ROOT = Path(__file__).parents[1]
+BUNDLES = {path.name.split("_")[0]: path / "configs" for path in (ROOT / "bundles").iterdir()}
 
 
 def configs(bundle, *names):
@@ -66,3 +68,15 @@ def test_options_of_an_arguments_file_are_checked_too(tmp_path):
     arguments.write_text(json.dumps({"config_file": str(BUNDLES["brain"] / "train.json"), "bach_size": 2}))
     with pytest.raises(ValueError, match=r"bach_size.*batch_size"):
         check_options(["--args_file", str(arguments)])
+
+
+def test_a_package_of_other_sources_is_refused_in_one_line(tmp_path):
+    shipped = shutil.copytree(ROOT / "common", tmp_path / "bundle" / "common")
+    check_package(shipped)
+    check_package(tmp_path / "none")
+    with open(shipped / "errors.py", "a") as file:
+        file.write("# newer\n")
+    with pytest.raises(ValueError, match="expected the version of `common`") as error:
+        check_package(shipped)
+    assert str(shipped) in str(error.value)
+    assert "\n" not in str(error.value)

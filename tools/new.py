@@ -12,9 +12,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from tools.command import command
-from tools.zoo.imports import COMMON, reach
 from tools.zoo.layout import BUNDLES, ROOT, bundle_names, read_json
-from tools.zoo.requirements import with_right_packages
+from tools.zoo.requirements import with_packages
 
 TEMPLATES = Path(__file__).with_name("templates")
 SHARED = TEMPLATES / "shared"
@@ -111,5 +110,5 @@ def _write_versions(bundle: Path) -> None:
     metadata = read_json(path)
     for key, package in (("monai_version", "monai"), ("pytorch_version", "torch"), ("numpy_version", "numpy")):
         metadata[key] = version(package).partition("+")[0]
-    metadata = with_right_packages(metadata, reach(bundle, COMMON))
+    metadata = with_packages(metadata, bundle)
     path.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,6 @@ def assert_all_properties(
 ) -> ConfigWorkflow:
     """MONAI finds every property of a train or infer workflow; returns the workflow, initialised."""
     monkeypatch.syspath_prepend(bundle)
-    monkeypatch.delitem(sys.modules, "scripts", raising=False)
     workflow = ConfigWorkflow(
         config_file=str(bundle / "configs" / config),
         meta_file=str(bundle / "configs" / "metadata.json"),
@@ -59,9 +57,6 @@ def assert_all_properties(
         wrong = workflow.check_properties()  # raises KeyError for the first that is missing
     except KeyError as error:
         pytest.fail(f"{config} lacks a required property: {error}")
-    finally:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
-            monkeypatch.delitem(sys.modules, name)
     assert wrong == []
     assert workflow.version == load_config(bundle, "metadata.json")["version"]
     return workflow

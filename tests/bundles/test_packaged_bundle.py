@@ -1,10 +1,13 @@
-"""Packaged bundles in the hands of other programs, where this repository does not exist."""
+"""Bundles beside each other in one process, and packaged bundles in the hands of other programs."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,48 +15,77 @@ import pytest
 from packaged import python_without_repository
 
 from tools.data import make_tiny_set
-from tools.zoo.layout import bundle_names, find_bundle, read_json
-from tools.zoo.package import stage_bundle
+from tools.zoo.layout import BUNDLES, ROOT, bundle_names, read_json
 from tools.zoo.run_results import check_results, check_weights
 
 HERE = Path(__file__).parent
-CREATE_WORKFLOW = """
-import json, sys
-from monai.bundle import create_workflow
-root, kind, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-workflow = create_workflow(config_file=f"{root}/configs/{kind}.json", bundle_root=root, workflow_type=kind, **options)
-assert workflow.check_properties() == []
-workflow.run()
-workflow.finalize()
-"""
+BRAIN, CINE, CT, KNEE, MICRO = bundle_names()
+Stage = Callable[[str], Path]
 
 
-@pytest.fixture(scope="module", params=bundle_names())
-def staged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A packaged bundle in a folder of its own."""
-    return stage_bundle(find_bundle(request.param), tmp_path_factory.mktemp("packaged"))
+def options_of(root: Path, config: str, data: Path, output: Path) -> dict[str, object]:
+    """Where things are, and what makes the bundle small, as far as a config has such keys."""
+    places = {"dataset_dir": str(data), "output_dir": str(output), "ckpt_dir": str(output)}
+    small = {**read_json(root / "configs" / "smoke.json"), **places}
+    return {name: value for name, value in small.items() if name in read_json(root / "configs" / f"{config}.json")}
 
 
-@pytest.fixture(scope="module")
-def data(staged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "set"
-    make_tiny_set(read_json(staged / "configs" / "smoke.json")["synthetic_data"], folder)
+def make_data(root: Path, folder: Path) -> Path:
+    make_tiny_set(read_json(root / "configs" / "smoke.json")["synthetic_data"], folder)
     return folder
 
 
-def options_of(staged: Path, config: str, data: Path, output: Path) -> dict[str, object]:
-    """Where things are, and what makes the bundle small, as far as a config has such keys."""
-    places = {"dataset_dir": str(data), "output_dir": str(output), "ckpt_dir": str(output)}
-    small = {**read_json(staged / "configs" / "smoke.json"), **places}
-    return {name: value for name, value in small.items() if name in read_json(staged / "configs" / f"{config}.json")}
+def run_together(roots: list[Path], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Train and infer with bundles in one process."""
+    requests = []
+    for root in roots:
+        data, output = make_data(root, tmp_path / f"{root.name}_data"), tmp_path / root.name
+        training, inference = options_of(root, "train", data, output), options_of(root, "inference", data, output)
+        inference |= {"dataset_dir": str(data / "test"), "output_dir": str(output / "inferred")}
+        requests.append({"root": str(root), "workflows": {"train": training, "inference": inference}})
+    (tmp_path / "elsewhere").mkdir()
+    path = "" if (roots[0] / "common").is_dir() else str(ROOT)
+    arguments = (str(HERE / "two_bundles.py"), json.dumps(requests))
+    return python_without_repository(*arguments, cwd=tmp_path / "elsewhere", path=path)
 
 
-def test_a_federated_client_starts_each_round_from_the_global_weights(staged: Path, data: Path, tmp_path: Path) -> None:
-    options = json.dumps(options_of(staged, "train", data, tmp_path))
-    done = python_without_repository(str(HERE / "federated_client.py"), str(staged), options, cwd=tmp_path)
+def assert_both_ran(roots: list[Path], tmp_path: Path) -> None:
+    done = run_together(roots, tmp_path)
+    assert done.returncode == 0, done.stderr
+    for root in roots:
+        check_weights(tmp_path / root.name)
+        check_results(tmp_path / root.name / "inferred")
+
+
+@pytest.mark.parametrize("names", [(BRAIN, KNEE), pytest.param((CT, MICRO), marks=pytest.mark.slow)])
+def test_two_bundles_of_the_repository_in_one_process(names: tuple[str, str], tmp_path: Path) -> None:
+    assert_both_ran([BUNDLES / name for name in names], tmp_path)
+    assert (tmp_path / "elsewhere" / "common.txt").read_text() == str(ROOT / "common" / "__init__.py")
+
+
+@pytest.mark.parametrize("names", [(CT, MICRO), pytest.param((BRAIN, KNEE), marks=pytest.mark.slow)])
+def test_two_packaged_bundles_in_one_process(staged: Stage, names: tuple[str, str], tmp_path: Path) -> None:
+    roots = [staged(name) for name in names]
+    assert_both_ran(roots, tmp_path)
+    assert (tmp_path / "elsewhere" / "common.txt").read_text() == str(roots[0] / "common" / "__init__.py")
+
+
+def test_modules_of_all_bundles_have_names_of_their_own() -> None:
+    scripts = [path.name for path in BUNDLES.glob("*/scripts/*")]
+    assert "__init__.py" not in scripts  # one namespace package
+    assert Counter(scripts).most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize(
+    "name", [BRAIN, *(pytest.param(name, marks=pytest.mark.slow) for name in (CINE, CT, KNEE, MICRO))]
+)
+def test_a_federated_client_starts_each_round_from_the_global_weights(staged: Stage, name: str, tmp_path: Path) -> None:
+    root = staged(name)
+    options = json.dumps(options_of(root, "train", make_data(root, tmp_path / "data"), tmp_path))
+    done = python_without_repository(str(HERE / "federated_client.py"), str(root), options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = read_json(tmp_path / "found.json")
-    assert Path(found["common"]).is_relative_to(staged)
+    assert Path(found["common"]).is_relative_to(root)
     assert found["epochs"] == 2
     first, second = found["rounds"]
     assert first["metrics"] == second["metrics"]  # of the same global weights
@@ -62,26 +94,18 @@ def test_a_federated_client_starts_each_round_from_the_global_weights(staged: Pa
         assert one["moved"] > 0.9 * found["n_weights"]
 
 
-def test_create_workflow_trains_and_infers_from_python(staged: Path, data: Path, tmp_path: Path) -> None:
-    trained, inferred = tmp_path / "trained", tmp_path / "inferred"
-    training = options_of(staged, "train", data, trained)
-    inference = {**options_of(staged, "inference", data / "test", inferred), "ckpt_dir": str(trained)}
-    for kind, options in (("train", training), ("inference", inference)):
-        done = python_without_repository("-c", CREATE_WORKFLOW, str(staged), kind, json.dumps(options), cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    check_weights(trained)
-    check_results(inferred)
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("mlflow") is None, reason="needs MLflow: pip install recon-bundles[mlflow]"
 )
-def test_tracking_with_mlflow_records_losses_and_metrics(staged: Path, data: Path, tmp_path: Path) -> None:
-    options = options_of(staged, "train", data, tmp_path / "out")
+@pytest.mark.parametrize("name", bundle_names())
+def test_tracking_with_mlflow_records_losses_and_metrics(staged: Stage, name: str, tmp_path: Path) -> None:
+    root = staged(name)
+    options = options_of(root, "train", make_data(root, tmp_path / "data"), tmp_path / "out")
     overrides = [text for name, value in options.items() for text in (f"--{name}", _text(value))]
     done = python_without_repository(
-        *("-m", "monai.bundle", "run", "--config_file", str(staged / "configs" / "train.json")),
-        *("--bundle_root", str(staged), "--tracking", "mlflow", *overrides),
+        *("-m", "monai.bundle", "run", "--config_file", str(root / "configs" / "train.json")),
+        *("--tracking", "mlflow", *overrides),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

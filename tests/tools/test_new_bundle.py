@@ -98,7 +98,7 @@ def test_configs_agree_and_reach_common_by_components(skeleton):
     for config in (train, inference):
         assert not [line for line in config["imports"] if "common" in line or "scripts" in line]
         assert config["initialize"][0] == "$sys.path.insert(1, @bundle_root)"
-        assert config["initialize"][1] == {"_target_": "common.start.start_run"}
+        assert config["initialize"][1]["_target_"] == "common.start.start_run"
 
 
 def test_scripts_keep_the_style_of_the_house(skeleton):

@@ -71,20 +71,17 @@ def test_network_group_passes_a_right_bundle(probe: Callable[..., dict[str, Chec
     found = probe(group="network")
     assert set(statuses(found).values()) == {"pass"}, found
     assert found["stands alone"].detail == "common and scripts from the bundle"
-    assert found["network definition"].detail == "39 weights"  # 2 (9 + 1) + 2 * 9 + 1
-    assert found["weights fit"].detail == "4 tensors"
-    assert found["output size"].detail == "33x45 to 66x90, 47x35 to 94x70"
+    assert found["network definition"].detail == "39 weights, those of models/model.pt"  # 2 (9 + 1) + 2 * 9 + 1
+    assert found["network output"].detail == "33x45 to 66x90, 47x35 to 94x70"
 
 
-def test_exported_networks_give_the_same_numbers(probe: Callable[..., dict[str, Check]]) -> None:
-    pytest.importorskip("onnxscript", reason="needs the packages of the extra `export`")
-    pytest.importorskip("onnxruntime", reason="needs the packages of the extra `export`")
-    found = probe(group="exports")
-    assert statuses(found) == {"TorchScript": "pass", "torch.export": "pass", "ONNX": "pass"}, found
+def test_an_exported_network_gives_the_same_numbers(probe: Callable[..., dict[str, Check]]) -> None:
+    (check,) = probe(group="exports").values()
+    assert (check.name, check.status, check.detail) == ("TorchScript", "pass", "differs by 0.0e+00")
 
 
 def test_workflows_run(probe: Callable[..., dict[str, Check]], work: Path) -> None:
-    for group in ("workflows", "training", "inference"):
+    for group in ("training", "inference"):
         found = probe(group=group)
         assert set(statuses(found).values()) == {"pass"}, found
     assert found["inference"].detail == "with models/model.pt"
@@ -99,15 +96,15 @@ def test_without_weights_the_trained_ones_are_used(
     change_config(bundle, "smoke.json", width=3)
     (check,) = probe(group="inference").values()
     assert (check.status, check.detail) == ("pass", "with fresh weights")
-    assert probe(group="network")["weights fit"].status == "skip"
+    assert probe(group="network")["network definition"].detail.endswith("fresh: no models/model.pt")
     (check,) = probe(group="training").values()
     assert check.status == "pass", check
     (check,) = probe(group="inference").values()
-    assert (check.status, check.detail) == ("pass", "with the weights of the short training")
+    assert (check.status, check.detail) == ("pass", "with the weights of the training")
 
 
 def test_without_data_nothing_is_run(processes: ForkServerContext, bundle: Path, work: Path) -> None:
-    for group in ("workflows", "training", "inference"):
+    for group in ("training", "inference"):
         found = probe_checks(processes, bundle, group, work)
         assert {(check.status, check.detail) for check in found.values()} == {("skip", "no data")}
 
@@ -161,12 +158,8 @@ FAILURES: list[tuple[str, Tamper, dict[str, str]]] = [
     ),
     (
         "network",
-        replace("scripts/__init__.py", '"""Pec', 'import tools\n"""Pec'),
-        {
-            "stands alone": "No module named 'tools'",
-            "components": "No module named 'tools'",
-            "network definition": "No module named 'tools'",
-        },
+        replace("scripts/tiny.py", "import numpy", "import tools\nimport numpy"),
+        {"components": "No module named 'tools'", "network definition": "No module named 'tools'"},
     ),
     (
         "network",
@@ -186,59 +179,50 @@ FAILURES: list[tuple[str, Tamper, dict[str, str]]] = [
     (
         "network",
         replace("common/sizes.py", "repeat_interleave(upscale, -2)", "repeat_interleave(3, -2)"),
-        {"output size": r"expected 66x90 for an input of 33x45 \(upscale 2\), got 99x90"},
+        {"network output": r"expected 66x90 for an input of 33x45 \(upscale 2\), got 99x90"},
     ),
-    (
-        "network",
-        forward("image = image + torch.rand_like(image)"),
-        {"same output twice": "expected the same output for"},
-    ),
-    (
-        "network",
-        forward("image = image / 0"),
-        {"same output twice": "expected finite numbers for an input of 1x1x33x45"},
-    ),
+    ("network", forward("image = image + torch.rand_like(image)"), {"network output": "expected the same output for"}),
+    ("network", forward("image = image / 0"), {"network output": "expected finite numbers for an input of 1x1x33x45"}),
     (
         "network",
         lambda folder: torch.save(tiny_weights(3), folder / "models" / "model.pt"),
-        {"weights fit": "expected the weights of network_def in configs/inference.json, got others; .*size mismatch"},
+        {"network definition": "expected the weights of network_def in configs/inference.json, got.*size mismatch"},
     ),
     (
         "network",
         lambda folder: torch.save(
             {**tiny_weights(2), "layers.2.bias": torch.tensor([torch.nan])}, folder / "models/model.pt"
         ),
-        {"weights fit": "expected finite numbers, got others in layers.2.bias", "same output twice": "finite numbers"},
+        {"network definition": "expected finite numbers, got others in layers.2.bias"},
     ),
     (
         "exports",
         forward("if torch.jit.is_scripting() or torch.compiler.is_compiling():\n            image = image + 0.1"),
-        dict.fromkeys(
-            ("TorchScript", "torch.export", "ONNX"),
-            "expected the network's own output for an input of 1x1x33x45, got one that differs by",
-        ),
+        {"TorchScript": "expected the network's own output, got one that differs by"},
     ),
     (
-        "workflows",
+        "training",
         change("train.json", train__inferer=..., train__trainer__inferer=None),
-        {"training properties": "Property 'train_inferer' with config ID '.*' not in the config. MONAI requires it"},
+        {"training": "Property 'train_inferer' with config ID '.*' not in the config. MONAI requires it"},
     ),
     (
-        "workflows",
+        "inference",
         change("inference.json", evaluator__val_handlers="@others", others=[]),
-        {"inference properties": "expected that handlers refer to the keys MONAI knows"},
+        {"inference": "expected that handlers refer to the keys MONAI knows"},
     ),
     (
         "training",
         replace("scripts/tiny.py", "/ 255", "/ 255 + torch.nowhere"),
-        {"short training": "module 'torch' has no attribute 'nowhere'"},
+        {"training": "module 'torch' has no attribute 'nowhere'"},
     ),
     (
         "training",  # MONAI evaluates `imports` before it puts the bundle's folder on the path
         change(
-            "train.json", imports=["$import sys", "$from scripts.tiny import TinyNetwork"], network="$TinyNetwork(2, 2)"
+            "train.json",
+            imports=["$import sys", "$import traceback", "$from scripts.tiny import TinyNetwork"],
+            network="$TinyNetwork(2, 2)",
         ),
-        {"short training": "OptionalImportError: from scripts.tiny import TinyNetwork"},
+        {"training": "OptionalImportError: from scripts.tiny import TinyNetwork"},
     ),
     (
         "inference",
@@ -269,7 +253,7 @@ def test_a_network_that_cannot_be_built_skips_what_needs_it(
     found = probe(group="network")
     assert found.pop("network definition").status == "fail"
     skipped = {name for name, check in found.items() if check.detail.startswith("there is no network")}
-    assert skipped == {"weights fit", "network in and out", "output size", "same output twice"}
+    assert skipped == {"network in and out", "network output"}
     assert {check.status for name, check in found.items() if name not in skipped} == {"pass"}
 
 
@@ -282,8 +266,8 @@ def test_a_pickle_bomb_is_not_executed_by_the_checks(
 
     torch.save({**tiny_weights(2), "bomb": Bomb()}, bundle / "models" / "model.pt")
     found = probe(group="network")
-    assert found["weights fit"].status == "fail"
-    assert "Unsupported" in found["weights fit"].detail or "weights_only" in found["weights fit"].detail
+    assert found["network definition"].status == "fail"
+    assert "Unsupported" in found["network definition"].detail or "weights_only" in found["network definition"].detail
     assert probe(group="inference")["inference"].status == "fail"
     assert not (tmp_path / "executed").exists()
 
@@ -292,8 +276,8 @@ def test_a_pickle_bomb_is_not_executed_by_the_checks(
 
 
 def first_check(bundle: Path, work: Path, code: str, timeout_s: float = 60) -> Check:
-    """Of the network group in a new interpreter, with code at the start of the bundle's scripts."""
-    (bundle / "scripts" / "__init__.py").write_text(code, encoding="utf-8")
+    """The first check of the network group in a new interpreter, with code at the start of the bundle's `common`."""
+    (bundle / "common" / "__init__.py").write_text(code, encoding="utf-8")
     request = {"folder": str(bundle), "work": str(work), "data": "", "no_data": ""}
     return next(run_group("network", request, sys.executable, timeout_s))
 

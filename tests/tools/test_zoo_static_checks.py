@@ -15,8 +15,7 @@ import torch
 from tiny_zoo_bundle import change_config, change_text, tiny_weights, write_tiny_bundle
 
 from tools.zoo.config_drift import config_differences
-from tools.zoo.layout import find_bundle
-from tools.zoo.package import stage_bundle
+from tools.zoo.layout import bundle_names
 from tools.zoo.probe import Check
 from tools.zoo.static_checks import static_checks
 
@@ -37,12 +36,10 @@ def outcomes(folder: Path) -> dict[str, Check]:
     return {check.name: check for check in static_checks(folder)}
 
 
-def test_right_bundles_pass(original: Path, tmp_path: Path) -> None:
-    name = "brain_mri_refinegan_reconstruction"
-    for folder in (original, stage_bundle(find_bundle(name), tmp_path)):
-        found = outcomes(folder)
-        assert {check.status for check in found.values()} == {"pass", "skip"}, found
-        assert [check.name for check in found.values() if check.status == "skip"] == ["large files"]
+@pytest.mark.parametrize("name", ["tiny", *bundle_names()])
+def test_right_bundles_pass(name: str, original: Path, staged: Callable[[str], Path]) -> None:
+    found = outcomes(original if name == "tiny" else staged(name))
+    assert {check.status for check in found.values()} == {"pass"}, found
 
 
 def remove(name: str) -> Tamper:
@@ -73,7 +70,7 @@ metadata = partial(change, "metadata.json")
 train = partial(change, "train.json")
 inference = partial(change, "inference.json")
 
-LIST = "large_files:\n- path: models/model.ts\n  url: https://example.org/model.ts\n  hash_type: {}\n  hash_val: '{}'\n"
+LIST = "large_files:\n- path: models/model.pt\n  url: https://a.org/model.pt\n  hash_type: md5\n  hash_val: '0f'\n"
 PERSON = "/home/" + "ann"  # put together, so that this file holds no such path
 MAC = "/Users/" + "ann"
 WINDOWS = "C:\\\\" + "Users\\\\ann"
@@ -82,25 +79,19 @@ FAILURES: list[tuple[str, Tamper, str]] = [
     ("file layout", remove("LICENSE"), "expected LICENSE in the bundle"),
     ("name and version", lambda folder: folder.rename(folder.with_name("tiny_v2_net")), "tiny_v2_net; rename"),
     ("name and version", lambda folder: folder.rename(folder.with_name("Tiny-net")), "Tiny-net; rename"),
-    ("name and version", metadata(changelog={"0.1.0": "first"}), "an entry for 0.2.0 in `changelog`"),
-    ("name and version", metadata(changelog={"0.2.0": "a", "0.10.0": "b"}), "expected `version` 0.10.0, .* got 0.2.0"),
+    ("name and version", metadata(changelog={"0.1.0": "first"}), "newest version of .*, 0.1.0, .* got 0.2.0"),
+    ("name and version", metadata(changelog={"0.2.0": "a", "0.10.0": "b"}), "newest version of .* 0.10.0, .* got 0.2"),
     ("metadata schema", metadata(task=...), "'task' is a required property"),
     ("metadata schema", metadata(version="1"), "version: '1' does not match"),
     ("metadata schema", metadata(eval_metrics={"psnr_db": "30"}), "eval_metrics#psnr_db: '30' is not of type 'number'"),
     ("metadata schema", metadata(network_data_format__inputs={}), "inputs: 'image' is a required property"),
     ("metadata schema", metadata(network_data_format__outputs__pred__format="picture"), "'picture' is not one of"),
-    ("metadata values", metadata(network_data_format__inputs__image__num_channels=2), "expected channels 0, 1"),
-    ("metadata values", metadata(network_data_format__inputs__image__dtype="float16"), "expected float32, got float16"),
+    ("metadata values", metadata(network_data_format__inputs__image__num_channels=2), "expected 2 channels"),
     ("metadata values", metadata(network_data_format__outputs__pred__spatial_shape=["*"]), "as many axes"),
-    ("metadata values", metadata(eval_metrics={"psnr_db": float("inf")}), "eval_metrics#psnr_db: expected a finite"),
-    ("packages", metadata(required_packages_version={"fire": "0.7.1", "pillow": "13.0.0"}), "lacks pytorch-ignite"),
-    ("packages", train(train__trainer__loss_function={"_target_": "nowhere.Loss"}), "train.json.* imports nowhere"),
-    ("packages", replace("scripts/tiny.py", "common.sizes", "common.nowhere"), "names common.nowhere"),
-    ("inference keys", inference(evaluator=...), "expected the keys evaluator"),
-    ("inference keys", inference(bundle_root="/workspace/bundle"), 'expected "." as `bundle_root`'),
-    ("inference keys", inference(dataset_dir="/data/brains"), "expected `dataset_dir` /workspace/data/<name>"),
-    ("training keys", train(train__inferer=...), "expected the keys train#inferer"),
-    ("config imports", train(imports=["$from scripts.tiny import TinyNetwork"]), "train.json: .*as a `_target_`"),
+    ("packages", metadata(required_packages_version={"fire": "0.7.1", "pillow": "13.0.0"}), "pytorch-ignite differs"),
+    ("packages", replace("scripts/tiny.py", "import torch\n", "import nowhere\n"), "tiny.py:.* imports nowhere"),
+    ("config keys", inference(bundle_root="/workspace/bundle"), "no absolute `bundle_root`"),
+    ("config keys", inference(dataset_dir="/data/brains"), "expected `dataset_dir` /workspace/data/<name>"),
     ("config drift", inference(width=3), r"network_def#width \(@width\): 2 in train.json, 3 in inference.json"),
     ("config drift", train(network_def__bias=True), "network_def#bias: True in train.json, 'nothing' in inference"),
     ("personal paths", replace("docs/README.md", "## Data", f"In {PERSON}/data"), f"docs/README.md: {PERSON}/data"),
@@ -108,19 +99,12 @@ FAILURES: list[tuple[str, Tamper, str]] = [
     ("personal paths", write("docs/notes.txt", f"see {WINDOWS}"), "docs/notes.txt: C:"),
     ("personal paths", write("docs/notes.txt", "in /root" + "/x"), "docs/notes.txt: /root"),
     ("file sizes", write("docs/video.mp4", bytes(26 * 2**20)), r"at most 25 MB, got docs/video.mp4 26.0 MB"),
-    ("large files", write("large_files.yml", LIST.format("sha256", "0f")), "expected a hash_val of .*got sha256 '0f'"),
-    ("large files", write("large_files.yml", LIST.format("crc32", "0f")), "got crc32"),
-    ("large files", write("large_files.yml", LIST.replace("models/", "../").format("md5", "0" * 32)), "'../model.ts'"),
-    ("large files", write("large_files.yml", LIST.replace("https:", "").format("md5", "0" * 32)), "expected a URL"),
-    (
-        "large files",
-        write("large_files.yml", LIST.replace("model.ts", "model.pt").format("md5", "0" * 32)),
-        "model.pt: expected the md5 0000",
-    ),
-    ("README sections", replace("docs/README.md", "## Limitations\n", ""), "expected the sections Limitations"),
-    ("README sections", replace("docs/README.md", "## Input", "```\n# Input\n```"), "expected the sections Input"),
-    ("README sections", remove("docs/README.md"), "expected docs/README.md"),
-    ("data licence", remove("docs/data_license.txt"), "in docs/data_license.txt, got none"),
+    ("file sizes", write("large_files.yml", "large_files:\n- path: a\n"), "large_files.yml: expected a list"),
+    ("README", replace("docs/README.md", "## Limitations\n", ""), "expected a section Limitations"),
+    ("README", replace("docs/README.md", "## Input", "```\n# Input\n```"), "expected a section Input"),
+    ("README", replace("docs/README.md", "TensorRT", "It"), "a word on TensorRT"),
+    ("file layout", remove("docs/README.md"), "expected docs/README.md"),
+    ("file layout", remove("docs/data_license.txt"), "expected docs/data_license.txt"),
     ("weights file", write("models/model.pt", b"nonsense"), "damaged or no torch file .*it was not executed"),
     ("weights file", weights({"model": tiny_weights(2)}), "holds other objects"),
     ("weights file", weights([torch.zeros(2)]), "holds other objects"),
@@ -143,8 +127,8 @@ def test_what_is_wrong_fails_in_one_line(bundle: Path, name: str, tamper: Tamper
         ("file layout", remove("models/model.pt"), "no models/model.pt"),
         ("file layout", write("eval/metrics.csv", ""), "eval is no part of a bundle"),
         ("file layout", write("scripts/__pycache__", ""), "__pycache__ came along"),
-        ("training keys", train(val_interval=...), "also have val_interval"),
-        ("inference keys", inference(load_pretrain=...), "also have load_pretrain"),
+        ("config keys", train(val_interval=...), "also have val_interval"),
+        ("config keys", inference(load_pretrain=...), "also have load_pretrain"),
     ],
 )
 def test_what_is_unusual_is_a_warning(bundle: Path, name: str, tamper: Tamper, detail: str) -> None:
@@ -157,9 +141,8 @@ def test_what_is_unusual_is_a_warning(bundle: Path, name: str, tamper: Tamper, d
 
 def test_weights_to_download_are_no_missing_weights(bundle: Path) -> None:
     remove("models/model.pt")(bundle)
-    write("large_files.yml", LIST.replace("model.ts", "model.pt").format("sha1", "0" * 40))(bundle)
-    found = outcomes(bundle)
-    assert (found["file layout"].status, found["large files"].status) == ("pass", "pass")
+    write("large_files.yml", LIST)(bundle)
+    assert outcomes(bundle)["file layout"].status == "pass"
 
 
 class Bomb:
@@ -191,7 +174,7 @@ def test_damaged_json_is_told_by_the_file(bundle: Path) -> None:
     write("configs/metadata.json", '{"version": ')(bundle)
     found = outcomes(bundle)
     assert "configs/metadata.json: expected a JSON file" in found["metadata schema"].detail
-    assert found["training keys"].status == "pass"
+    assert found["config keys"].status == "pass"
 
 
 def test_differences_are_found_behind_references() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.zoo import probe
+from tools.zoo.layout import BUNDLES, bundle_names
 from tools.zoo.probe import Check
 
 NAME = "tiny_super_resolution"
@@ -79,9 +80,11 @@ def enlarge(image: torch.Tensor, upscale: int) -> torch.Tensor:
 
 NETWORK: dict[str, Any] = {"_target_": "scripts.tiny.TinyNetwork", "width": "@width", "upscale": "@upscale"}
 
+BUNDLE_ROOT = json.loads((BUNDLES / bundle_names()[0] / "configs" / "train.json").read_text())["bundle_root"]
+
 START: dict[str, Any] = {
-    "imports": ["$import sys"],
-    "bundle_root": ".",
+    "imports": ["$import sys", "$import traceback"],
+    "bundle_root": BUNDLE_ROOT,
     "dataset_dir": "/workspace/data/tiny",
     "output_dir": "$@bundle_root + '/eval'",
     "ckpt_dir": "$@bundle_root + '/models'",
@@ -220,6 +223,7 @@ README = """# Model Overview
 ## Performance
 ## MONAI Bundle Commands
 ## Limitations
+TensorRT has not been tried.
 ## References
 ## License
 """
@@ -228,7 +232,6 @@ FILES = {
     "LICENSE": "Apache License 2.0",
     "common/__init__.py": '"""Shared."""\n',
     "common/sizes.py": SIZES,
-    "scripts/__init__.py": '"""Peculiar."""\n',
     "scripts/tiny.py": SCRIPT,
     "docs/README.md": README,
     "docs/data_license.txt": "drawn by a program",

@@ -1,4 +1,4 @@
-"""`python -m tools zoo export`: a bundle's network as one file that runs without the bundle, compared with it."""
+"""`python -m tools zoo export`: write a bundle's network to one file that runs without it, and compare the two."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.io.atomic import atomic_path
 from tools.command import command
 from tools.zoo.archive import unpack
 from tools.zoo.export_formats import FORMATS
-from tools.zoo.export_worker import Report
+from tools.zoo.export_worker import RUNS, Report
 from tools.zoo.layout import ROOT, bundle_version, find_bundle
 from tools.zoo.triton import model_config, server_for, write_model
 
@@ -35,6 +35,7 @@ def export(
     out: str = "",
     checkpoint: str = "",
     triton: str = "",
+    compare: bool = False,
 ) -> str:
     """Write a bundle's network with its weights, metadata and configs to one file, and compare the two.
 
@@ -55,9 +56,10 @@ def export(
         checkpoint: the weights; default is models/model.pt of the bundle.
         triton: folder of a Triton model repository (ts and onnx) that gets the model with its config.pbtxt; another
             file is written only if `out` is given too.
+        compare: time the network in TorchScript, ONNX Runtime and OpenVINO too, as far as they are installed.
     """
     file_format, sizes = str(format), _checked_size(size)
-    _check_options(file_format, {"fp16": fp16, "dynamic": dynamic}, bool(triton))
+    _check_options(file_format, {"fp16": fp16, "dynamic": dynamic, "compare": compare}, bool(triton))
     with _opened(str(name)) as (bundle, folder), tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / f"model{'_fp16' if fp16 else ''}{FORMATS[file_format].suffix}"
         target = _target(str(out), folder, file.name)
@@ -65,7 +67,8 @@ def export(
         sys.stdout.write(f"exporting {title}; large networks take a minute with --dynamic\n")
         sys.stdout.flush()
         weights = Path(str(checkpoint)) if checkpoint else bundle / "models" / "model.pt"
-        report = export_bundle(bundle, file, weights, file_format, half=fp16, dynamic=dynamic, size=sizes)
+        options = {"half": fp16, "dynamic": dynamic, "compare": compare}
+        report = export_bundle(bundle, file, weights, file_format, size=sizes, **options)
         places = []
         if triton:
             config = model_config(bundle.name, file_format, report.image, report.pred, comment=title)
@@ -86,6 +89,7 @@ def export_bundle(
     half: bool = False,
     dynamic: bool = False,
     size: Sequence[int] = (),
+    compare: bool = False,
 ) -> Report:
     """Export a bundle's network in a process of its own, whose `common` is the bundle's where it brings one.
 
@@ -97,9 +101,10 @@ def export_bundle(
         half: store large weights in half precision.
         dynamic: let batch and spatial size be free.
         size: spatial size of the example; empty for the default.
+        compare: time the network in all runtimes that are installed.
 
     Returns:
-        what was written, and how it compares with the network.
+        The description of the file, and how it compares with the network.
 
     Raises:
         ValueError: in one line, if there are no such weights, the export fails, or the file differs too much.
@@ -107,7 +112,7 @@ def export_bundle(
     if not weights.is_file():
         raise ValueError(f"{weights}: no such weights; train the bundle first, or give --checkpoint FILE")
     paths = {"bundle": str(bundle.resolve()), "path": str(file.resolve()), "weights": str(weights.resolve())}
-    request = {**paths, "file_format": file_format, "half": half, "dynamic": dynamic, "size": size}
+    request = {**paths, "file_format": file_format, "half": half, "dynamic": dynamic, "size": size, "compare": compare}
     places = [paths["bundle"], str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tools.zoo.export_worker", json.dumps(request)],
@@ -142,9 +147,13 @@ def _check_options(file_format: str, switches: dict[str, object], triton: bool) 
             )
     if triton:
         server_for(file_format)
-    missing = [name for name in FORMATS[file_format].packages if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_packages(file_format):
         raise ValueError(f"--format {file_format} needs {', '.join(missing)}: pip install 'recon-bundles[export]'")
+
+
+def missing_packages(file_format: str) -> list[str]:
+    """Return the packages that a format needs and that are not installed."""
+    return [name for name in FORMATS[file_format].packages if importlib.util.find_spec(name) is None]
 
 
 def _checked_size(size: int | Sequence[int]) -> list[int]:
@@ -156,7 +165,7 @@ def _checked_size(size: int | Sequence[int]) -> list[int]:
 
 @contextmanager
 def _opened(name: str) -> Iterator[tuple[Path, Path]]:
-    """The folder of a bundle, and the folder for what is made of it; a zip is unpacked for the time being."""
+    """Open a bundle, and give its folder and the one for the exported file; a zip is unpacked inside the block."""
     if not name.endswith(".zip"):
         bundle = find_bundle(name)
         yield bundle, bundle / "models"
@@ -166,7 +175,7 @@ def _opened(name: str) -> Iterator[tuple[Path, Path]]:
 
 
 def _target(out: str, folder: Path, name: str) -> Path:
-    """The file to write: `out` where it is a file, else one of that name in the folder `out`, or in the default one.
+    """Return the file to write: `out` if it is a file, else one of that name in `out`, or in the default folder.
 
     Raises:
         ValueError: if `out` has the suffix of something else.
@@ -187,6 +196,10 @@ def _described(report: Report) -> Iterator[str]:
     yield "largest difference from the network in float32, relative to its largest output:"
     for parity in report.parity:
         yield f"  {parity.difference:.1e} at {_by(parity.input_shape)}"
+    yield f"median of {RUNS} runs at {_by(report.parity[0].input_shape)}:"
+    for timing in report.timings:
+        wrong = "" if timing.difference <= (HALF_LIMIT if report.half else LIMIT) else ": wrong, do not use it"
+        yield f"  {timing.runtime:<20} {timing.milliseconds:8.1f} ms, differs by {timing.difference:.1e}{wrong}"
 
 
 def _by(shape: Sequence[int]) -> str:

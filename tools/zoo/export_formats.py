@@ -1,4 +1,4 @@
-"""The files a network is exported to: TorchScript, torch.export program, ONNX. How each is written and run."""
+"""Files that a network is exported to, TorchScript, torch.export program and ONNX: how each is written and run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ METADATA = "metadata.json"
 
 @dataclass(frozen=True)
 class Source:
-    """What goes into a file.
+    """Content of a file.
 
     Args:
-        network: in evaluation mode, one tensor in, one out.
+        network: network in evaluation mode, one tensor in, one out.
         example: an input; its size is that of the file on all axes that are not free.
         free_axes: the axes of the input that may change their size, with a name for each.
-        names: of input and output.
-        texts: JSON files by name to go along, `metadata.json` among them.
+        names: names of input and output.
+        texts: JSON files by name, `metadata.json` among them.
     """
 
     network: nn.Module
@@ -40,10 +40,10 @@ class FileFormat:
     """One kind of file.
 
     Args:
-        title: what it is called.
-        suffix: of the file.
-        write: writes a source to a path. No path of this machine goes into the file.
-        load: makes a function of the file, from input to output.
+        title: name for people.
+        suffix: suffix of the file.
+        write: function that writes a source to a path. No path of this machine goes into the file.
+        load: function that makes a function of the file, from input to output.
         packages: Python packages it needs besides torch and MONAI.
     """
 
@@ -55,7 +55,7 @@ class FileFormat:
 
 
 def _write_torchscript(source: Source, path: Path) -> None:
-    """As `monai.bundle ckpt_export` does it, with all configs; without the records of Python files and their places."""
+    """Write what `monai.bundle ckpt_export` does, with all configs, and without the records of Python files."""
     archive = io.BytesIO()
     save_net_with_metadata(
         convert_to_torchscript(source.network),
@@ -113,6 +113,14 @@ def _load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
     return lambda tensor: torch.from_numpy(session.run(None, {entry.name: tensor.numpy()})[0])
+
+
+def load_openvino(path: Path) -> Callable[[Tensor], Tensor]:
+    """Compile an ONNX file with OpenVINO for the CPU."""
+    import openvino
+
+    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda tensor: torch.from_numpy(model(tensor.numpy())[0].copy())
 
 
 FORMATS = {

@@ -2,16 +2,19 @@
 
 `python -m tools.zoo.export_worker REQUEST`, with the arguments of `export_network` as JSON; the last line it writes is
 its report, or on stderr the error. Nothing here imports `common`: a packaged bundle brings the version that it was
-built with, and only parts of it.
+built with.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -19,22 +22,23 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from tools.zoo.example_input import TensorFormat, example_input
-from tools.zoo.export_formats import FORMATS, METADATA, Source
+from tools.zoo.export_formats import FORMATS, METADATA, Source, load_openvino
 from tools.zoo.half_weights import store_in_half
 from tools.zoo.layout import read_json
 from tools.zoo.triton import Door
 
 AXES = ("height", "width", "depth")
 FULL_SIZE = {1: 256, 2: 256, 3: 64}  # of an axis that the metadata leave free, by their number
+RUNS = 3  # for the median time, after one to warm up
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How a file differs from its network at one input size.
+    """Difference of a file from its network at one input size.
 
     Args:
-        input_shape: with the batch.
-        output_shape: of both.
+        input_shape: shape with the batch.
+        output_shape: shape of both outputs.
         difference: largest difference of any output value, relative to the largest output value.
     """
 
@@ -44,27 +48,39 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """Time of one runtime, and its difference from the network, as in `Parity`."""
+
+    runtime: str
+    milliseconds: float
+    difference: float
+
+
+@dataclass(frozen=True)
 class Report:
-    """What was exported.
+    """Description of an exported file.
 
     Args:
-        image: what goes in, name and size on each axis; -1 is any.
-        pred: what comes out.
+        image: name and sizes of the input; -1 is any.
+        pred: name and sizes of the output.
         half: fraction of the parameters that is kept in half precision.
-        parity: how the file compares with the network, the exported size first.
+        parity: differences of the file from the network, the exported size first.
+        timings: times at the first of these sizes, that of the network itself first.
     """
 
     image: Door
     pred: Door
     half: float
     parity: Sequence[Parity]
+    timings: Sequence[Timing] = ()
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """What `json.dumps(asdict(report))` has written."""
+        """Read what `json.dumps(asdict(report))` has written."""
         entry = json.loads(text)
         parity = [Parity(**one) for one in entry["parity"]]
-        return cls(Door(**entry["image"]), Door(**entry["pred"]), entry["half"], parity)
+        timings = [Timing(**one) for one in entry["timings"]]
+        return cls(Door(**entry["image"]), Door(**entry["pred"]), entry["half"], parity, timings)
 
 
 def export_network(
@@ -76,21 +92,23 @@ def export_network(
     half: bool = False,
     dynamic: bool = False,
     size: Sequence[int] = (),
+    compare: bool = False,
 ) -> Report:
     """Write the network of a bundle's inference.json to a file, and run what was written.
 
     Args:
-        bundle: its folder, which is on `sys.path`.
+        bundle: folder of the bundle, which is on `sys.path`.
         path: the file.
-        weights: state dict of the network.
+        weights: file with the state dict of the network.
         file_format: one of `FORMATS`.
         half: keep the weights of convolutions and linear layers in half precision.
         dynamic: let height, width and batch be free.
         size: spatial size; empty is 256 on each axis that the metadata leave free, 64 in volumes.
+        compare: time all runtimes that are installed, not just that of the file.
 
     Returns:
-        how the file compares with the float32 network at that size; with `dynamic` also at an odd size and at one of
-        unequal sides, in batches.
+        The comparison of the file with the float32 network at that size; with `dynamic` also at an odd size and at one
+        of unequal sides, in batches.
 
     Raises:
         ValueError: in one line, if the network cannot be built, exported or run.
@@ -104,20 +122,26 @@ def export_network(
     examples = [example_input(inputs, shape[0], shape[2:], seed) for seed, shape in enumerate(shapes)]
     with torch.no_grad():
         expected = [_expected(network, example, outputs) for example in examples]
+        timings = [Timing("PyTorch", _milliseconds(network, examples[0]), 0.0)]
         fraction = store_in_half(network) if half else 0.0
-        run = _write_and_load(
-            Source(network, examples[-1], free, (inputs.name, outputs.name), texts), path, file_format
-        )
+        source = Source(network, examples[-1], free, (inputs.name, outputs.name), texts)
+        run = _write_and_load(source, path, file_format)
         parity = [_parity(run, *pair) for pair in zip(examples, expected, strict=True)]
+        runs = {FORMATS[file_format].title: run}
+        if compare:
+            runs |= _other_runtimes(source, path, file_format)
+        for name, run in runs.items():
+            difference = _parity(run, examples[0], expected[0]).difference
+            timings.append(Timing(name, _milliseconds(run, examples[0]), difference))
     image, pred = (
         Door(tensor.name, [-1 if axis in free else n for axis, n in enumerate(shape)])
         for tensor, shape in ((inputs, parity[0].input_shape), (outputs, parity[0].output_shape))
     )
-    return Report(image, pred, fraction, parity)
+    return Report(image, pred, fraction, parity, timings)
 
 
 def build_network(bundle: Path) -> nn.Module:
-    """The network of a bundle's inference.json, before its weights are loaded; nothing else of the config is built.
+    """Build the network of a bundle's inference.json, before its weights are loaded; nothing else of the config.
 
     Raises:
         ValueError: if the config defines no network.
@@ -157,7 +181,7 @@ def _free_axes(inputs: TensorFormat) -> dict[int, str]:
 
 
 def _shapes(inputs: TensorFormat, size: Sequence[int], dynamic: bool) -> list[tuple[int, ...]]:
-    """Input shapes to compare at. The last one is exported; if dynamic, of two samples and of unequal sides."""
+    """Return input shapes to compare at. The last one is exported; if dynamic, it has two samples and unequal sides."""
     axes = len(inputs.spatial_shape)
     wanted = tuple(size) if len(size) == axes else (size[0] if len(size) == 1 else FULL_SIZE[axes],) * axes
     full = inputs.fit_size(wanted)
@@ -195,6 +219,30 @@ def _write_and_load(source: Source, path: Path, file_format: str) -> Any:
         raise ValueError(f"the network does not export to {FORMATS[file_format].title} ({_one_line(error)})") from error
 
 
+def _other_runtimes(source: Source, path: Path, file_format: str) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return the network in the runtimes that are installed, beside that of the file."""
+    runs: dict[str, Callable[[Tensor], Tensor]] = {}
+    for name in ("ts", "onnx"):
+        kind, other = FORMATS[name], path.with_name(f"other{FORMATS[name].suffix}")
+        if name != file_format and all(map(importlib.util.find_spec, kind.packages)):
+            runs[kind.title] = _write_and_load(source, other, name)
+    model = path if file_format == "onnx" else path.with_name("other.onnx")
+    if model.is_file() and importlib.util.find_spec("openvino") is not None:
+        runs["OpenVINO"] = load_openvino(model)
+    return runs
+
+
+def _milliseconds(run: Callable[[Tensor], Tensor], example: Tensor) -> float:
+    """Return the median time of a run."""
+    run(example)
+    times = []
+    for _ in range(RUNS):
+        start = perf_counter()
+        run(example)
+        times.append(perf_counter() - start)
+    return 1e3 * median(times)
+
+
 def _parity(run: Any, example: Tensor, expected: Tensor) -> Parity:
     shape = tuple(example.shape)
     try:
@@ -212,7 +260,7 @@ def _one_line(error: Exception) -> str:
 
 
 def main() -> int:
-    """Do what the request on the command line asks for; the exit status."""
+    """Do what the request on the command line asks for, and return the exit status."""
     request = json.loads(sys.argv[1])
     bundle, path, weights = (Path(request.pop(name)) for name in ("bundle", "path", "weights"))
     try:

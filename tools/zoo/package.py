@@ -9,23 +9,34 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from common.io.atomic import atomic_path
 from tools.command import command
 from tools.zoo.archive import scratch_folder, sha256_of
-from tools.zoo.contents import left_files, own_files, read_source
-from tools.zoo.imports import COMMON, Reached, reach
 from tools.zoo.layout import bundle_version, find_bundle, read_json
-from tools.zoo.references import Reference
-from tools.zoo.requirements import with_right_packages
+from tools.zoo.model_zoo import write_unit_test
+from tools.zoo.requirements import COMMON, REQUIRED, with_packages
 
 LARGE_FILE_BYTES = 25 * 2**20
 """Files over this size are no part of a zip: the MONAI Model Zoo refuses them."""
+PULL_REQUEST_BYTES = 2**20
+"""Files over this size are no part of a pull request to the Model Zoo, whose pre-commit checks refuse them."""
 
-_LARGE_FILES = Reference("yaml", "large_files.yml, which monai.bundle download_large_files reads")
+_CONTENTS = (
+    "LICENSE",
+    "configs/*.json",
+    "configs/logging.conf",
+    "scripts/**/*.py",
+    *(f"docs/**/*.{kind}" for kind in ("md", "txt", "png", "jpg", "svg", "gif", "csv")),
+    "models/model.pt",
+    "models/model_*.pt",
+    "models/vgg19_*.pt",
+)
 
 
 @dataclass(frozen=True)
@@ -48,24 +59,28 @@ class Package:
 
 
 @command
-def package(name: str, out: str = "dist", large_files: str = "") -> str:
-    """Write OUT/NAME_v<version>.zip: the bundle with the part of `common` that it uses, and its checksum beside it.
+def package(name: str, out: str = "dist", large_files: str = "", zoo_test: bool = False) -> str:
+    """Write OUT/NAME_v<version>.zip: the bundle with the whole package `common`, and its checksum beside it.
 
     The same sources give the same bytes. The repository stays as it is; the packages that the zip's metadata name
-    follow from what the bundle imports.
+    follow from what the bundle and `common` import.
 
     Args:
         name: of a bundle in this repository, or the path of a bundle's folder.
         out: folder for the zip.
-        large_files: URL of a folder. Files over 25 MB go to OUT/NAME_v<version>_large_files instead of into the zip,
-            and its large_files.yml tells `python -m monai.bundle download_large_files` to get them from there.
+        large_files: URL of a folder. Files over 1 MB, the limit of a pull request to the Model Zoo, go to
+            OUT/NAME_v<version>_large_files instead of into the zip, and its large_files.yml tells `python -m
+            monai.bundle download_large_files` to get them from there. Without it the limit is 25 MB.
+        zoo_test: write OUT/test_NAME.py too, a unit test for ci/unit_tests of the Model Zoo.
     """
-    bundle = find_bundle(str(name))
-    made = build_package(bundle, Path(str(out)), str(large_files))
+    bundle, folder = find_bundle(str(name)), Path(str(out))
+    limit = PULL_REQUEST_BYTES if large_files else LARGE_FILE_BYTES
+    made = build_package(bundle, folder, str(large_files), limit=limit)
     shared = sum(file.startswith("common/") for file in made.files)
     lines = [
         f"wrote {made.path}: {len(made.files)} files, {shared} of them of common, {made.size / 2**20:.1f} MB",
         f"SHA-256 {made.sha256}",
+        *([f"wrote {write_unit_test(bundle, folder)}"] if zoo_test else []),
         *(f"not in the zip, to be put under {large_files}: {path}" for path in made.large_files),
         *(f"left out: {file}" for file in left_files(bundle)),
     ]
@@ -84,21 +99,19 @@ def build_package(
         out: folder for the zip; made if need be.
         large_files_url: URL of the folder that files over the limit will be put into; they are written to
             `out/NAME_v<version>_large_files`, and not into the zip.
-        common: the package to take from.
-        limit: size in bytes.
+        common: the package to ship.
+        limit: largest size of a file in the zip, in bytes.
 
     Raises:
-        ValueError: the bundle lacks what it needs or names what is not there, or has too large a file and no URL.
+        ValueError: the bundle lacks what it needs, or has too large a file and no URL.
     """
-    reached, version = _check(bundle, common)
-    stem = f"{bundle.name}_v{version}"
+    stem = f"{bundle.name}_v{_checked_version(bundle, common)}"
     large = [file for file in own_files(bundle) if (bundle / file).stat().st_size > limit]
     if large:
         _check_url(bundle / large[0], large_files_url, limit)
-        reached = replace(reached, libraries=(*reached.libraries, _LARGE_FILES))
     path, large_folder = out / f"{stem}.zip", out / f"{stem}_large_files"
     with scratch_folder(out) as scratch:
-        root = _stage(bundle, scratch, reached)
+        root = _stage(bundle, scratch, common)
         _set_apart(root, large, scratch / large_folder.name, large_files_url)
         files = _write_zip(root, scratch / path.name)
         shutil.rmtree(large_folder, ignore_errors=True)
@@ -117,64 +130,78 @@ def stage_bundle(bundle: Path, folder: Path, *, common: Path = COMMON) -> Path:
     Args:
         bundle: folder of the bundle.
         folder: where the new folder goes; made if need be.
-        common: the package to take from.
+        common: the package to ship.
 
     Returns:
         The new folder, `folder/NAME`.
 
     Raises:
-        ValueError: the bundle lacks what it needs or names what is not there, or the folder is there already.
+        ValueError: the bundle lacks what it needs, or the folder is there already.
     """
     target = folder / bundle.name
     if target.exists():
         raise ValueError(f"{target} is there already; remove it or choose another folder")
-    reached, _ = _check(bundle, common)
+    _checked_version(bundle, common)
     with scratch_folder(folder) as scratch:
-        _stage(bundle, scratch, reached).rename(target)
+        _stage(bundle, scratch, common).rename(target)
     return target
 
 
-def _check(bundle: Path, common: Path) -> tuple[Reached, str]:
-    """What the bundle reaches, with its licence, and its version, when it is fit to be packaged."""
+def own_files(bundle: Path) -> list[str]:
+    """Return the files that belong to a bundle, by their path in it, sorted; never hidden ones."""
+    return _visible(bundle, _CONTENTS)
+
+
+def left_files(bundle: Path) -> list[str]:
+    """Return files beside those that belong to a bundle, of which someone may think that they do."""
+    beside = _visible(bundle, ("configs/**/*", "scripts/**/*", "docs/**/*"))
+    return [file for file in beside if file not in own_files(bundle) and "__pycache__" not in file]
+
+
+def _visible(folder: Path, patterns: Sequence[str]) -> list[str]:
+    found = {path.relative_to(folder) for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
+
+
+def _checked_version(bundle: Path, common: Path) -> str:
+    """Return the version of a bundle that is fit to be packaged."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", bundle.name) or re.search(r"_v\d", bundle.name):
         raise ValueError(
             f"{bundle}: expected a name of letters, digits, _ and - without _v<digit>, as <name>_v<version> is parted "
             "there; rename the folder"
         )
-    version, path = bundle_version(bundle), bundle / "configs" / "metadata.json"
-    if not re.fullmatch(r"\d[0-9A-Za-z.+-]*", version):
-        raise ValueError(f"{path}: expected a `version` such as 0.1.0, got {version}; mend it")
+    number, path = bundle_version(bundle), bundle / "configs" / "metadata.json"
+    if not re.fullmatch(r"\d[0-9A-Za-z.+-]*", number):
+        raise ValueError(f"{path}: expected a `version` such as 0.1.0, got {number}; correct it")
     changelog = read_json(path).get("changelog")
-    if not isinstance(changelog, dict) or version not in changelog:
-        raise ValueError(f"{path}: the `changelog` has no entry for version {version}; add what is new in it")
+    if not isinstance(changelog, dict) or number not in changelog:
+        raise ValueError(f"{path}: the `changelog` has no entry for version {number}; add what is new in it")
     if unread := sorted(bundle.glob("configs/*.y*ml")):
         raise ValueError(f"{unread[0]}: configs are JSON in this collection; write it as {unread[0].stem}.json")
-    licences = [bundle / "LICENSE", common.parent / "LICENSE"]
-    for licence in licences:
+    for licence in (bundle / "LICENSE", common.parent / "LICENSE"):
         if not licence.is_file():
             raise ValueError(f"{licence} is missing, and no bundle goes out without it; add it")
-    reached = reach(bundle, common)
-    if reached.files:
-        files = {**reached.files, "common/LICENSE": read_source(licences[1])}
-        reached = replace(reached, files=files)
-    return reached, version
+    return number
 
 
-def _stage(bundle: Path, folder: Path, reached: Reached) -> Path:
-    """Write the package's tree into a folder; returns its root."""
+def _stage(bundle: Path, folder: Path, common: Path) -> Path:
+    """Write the tree of the package into a folder; returns its root."""
     root = folder / bundle.name
-    for file in own_files(bundle):
+    sources = {file: bundle / file for file in own_files(bundle)}
+    sources |= {f"common/{file}": common / file for file in _visible(common, ("**/*.py",))}
+    sources["common/LICENSE"] = common.parent / "LICENSE"
+    for file, source in sources.items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle / file, root / file)
-    for file, text in reached.files.items():
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_bytes(text.encode())
+        shutil.copyfile(source, root / file)
     path = root / "configs" / "metadata.json"
-    metadata = read_json(path)
-    right = with_right_packages(metadata, reached)
-    if right != metadata:
-        path.write_bytes(f"{json.dumps(right, indent=4, ensure_ascii=False)}\n".encode())
+    _rewrite(path, with_packages(read_json(path), bundle, common))
     return root
+
+
+def _rewrite(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file if its content changes."""
+    if content != read_json(path):
+        path.write_bytes(f"{json.dumps(content, indent=4, ensure_ascii=False)}\n".encode())
 
 
 def _check_url(file: Path, url: str, limit: int) -> None:
@@ -186,7 +213,7 @@ def _check_url(file: Path, url: str, limit: int) -> None:
 
 
 def _set_apart(root: Path, files: Sequence[str], folder: Path, url: str) -> None:
-    """Move large files out of the tree, and list them in `large_files.yml` as the MONAI Model Zoo does."""
+    """Move large files out of the tree, and list them in `large_files.yml`, which MONAI reads with PyYAML."""
     if not files:
         return
     lines = ["large_files:"]
@@ -200,6 +227,9 @@ def _set_apart(root: Path, files: Sequence[str], folder: Path, url: str) -> None
             '  hash_type: "sha256"',
         ]
     (root / "large_files.yml").write_bytes("\n".join([*lines, ""]).encode())
+    path = root / "configs" / "metadata.json"
+    metadata = read_json(path)
+    _rewrite(path, {**metadata, REQUIRED: {**metadata[REQUIRED], "pyyaml": version("pyyaml")}})
 
 
 def _write_zip(root: Path, path: Path) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ TIMEOUT_S = 600.0
 """For one group of checks."""
 THREADS = 2
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP")
-"""What the processes get of this one's environment."""
+"""Variables of this process's environment that the processes get."""
 
 
 def run_group(group: str, request: dict[str, str], python: str, timeout_s: float = TIMEOUT_S) -> Iterator[Check]:

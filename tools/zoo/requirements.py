@@ -1,127 +1,114 @@
-"""Which packages a bundle needs, by what it imports.
+"""Packages that a bundle needs, found by what its scripts and `common` import.
 
-`required_packages_version`: what is imported when the bundle's configs and scripts are; and what MONAI, Ignite and
-PyTorch import only when the parts that the bundle uses are, such as TensorBoard.
-`optional_packages_version`: what is imported only inside functions, or where an `ImportError` is caught: a file format
-that not every user has. What a bundle cannot run without is therefore imported at the top of a module.
-torch, numpy and monai have keys of their own.
+`required_packages_version` names what is imported at the top of a module, `optional_packages_version` what is imported
+inside a function, or may be absent: a file format that not every user has. torch, numpy and monai have keys of their
+own in metadata.json.
 """
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Container, Mapping
-from dataclasses import replace
+import sys
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
-from tools.zoo.imports import COMMON, Reached, reach
-from tools.zoo.layout import read_json
-from tools.zoo.references import Reference, top
+from tools.zoo.layout import ROOT
 
-REQUIRED, OPTIONAL = _LISTS = ("required_packages_version", "optional_packages_version")
-
-NEEDS = (
-    ("monai.engines", "ignite"),
-    ("monai.handlers", "ignite"),
-    ("monai.handlers.TensorBoard", "tensorboard"),
-    ("monai.handlers.tensorboard_handlers", "tensorboard"),
-    ("torch.utils.tensorboard", "tensorboard"),
-    ("ignite.handlers.ProgressBar", "tqdm"),
-    ("ignite.handlers.tqdm_logger", "tqdm"),
-)
-"""Names that begin so need a module which their library imports only when they are used."""
-
-_RUN = Reference("fire", "python -m monai.bundle")
-_KEYS_OF_THEIR_OWN = ("torch", "numpy", "monai")
+COMMON = ROOT / "common"
+REQUIRED, OPTIONAL = "required_packages_version", "optional_packages_version"
+_OWN = ("common", "scripts", "torch", "numpy", "monai")
+_STAYS = ("bundles", "tests", "tools")
+_PACKAGES = {"itk": "itk-io"}  # of several that have a module
 
 
-def with_right_packages(metadata: Mapping[str, Any], reached: Reached) -> dict[str, Any]:
-    """Metadata that name just the packages which a bundle needs.
+def with_packages(metadata: Mapping[str, Any], bundle: Path, common: Path = COMMON) -> dict[str, Any]:
+    """Return metadata that name just the packages which a bundle needs.
 
-    A version that is there for a package stays; else it is the installed one.
+    The version that the metadata name for a package stays; otherwise it is the installed one.
 
     Args:
-        metadata: of the bundle.
-        reached: what it uses.
+        metadata: contents of `configs/metadata.json`.
+        bundle: folder of the bundle.
+        common: the package that its scripts import.
 
     Raises:
-        ValueError: if a module is used that no installed package has, or the lists are none.
+        ValueError: a script imports a package of this repository other than `common`, a module that no installed
+            package has at the top of a file, or a file is not Python.
     """
-    stated = _stated(metadata)
-    lists: dict[str, dict[str, str]] = {key: {} for key in _LISTS}
-    for package, use in sorted(_packages(reached, stated).items()):
+    stated: dict[str, tuple[str, str]] = {}
+    for key in (REQUIRED, OPTIONAL):
+        if not isinstance(metadata.get(key, {}), Mapping):
+            raise ValueError(f"metadata.json: expected an object under `{key}`, got {metadata[key]!r}; correct it")
+        stated |= {_canonical(name): (name, number) for name, number in metadata.get(key, {}).items()}
+    lists: dict[str, dict[str, str]] = {REQUIRED: {}, OPTIONAL: {}}
+    modules = _imported_modules(bundle, common)
+    for package, lazy in sorted((_package(name), lazy) for name, lazy in modules.items()):
         name, number = stated.get(package) or (package, version(package).partition("+")[0])
-        lists[OPTIONAL if use.lazy else REQUIRED][name] = number
-    right = {**metadata, **lists}
-    if not lists[OPTIONAL]:
-        del right[OPTIONAL]
-    return right
+        lists[OPTIONAL if lazy else REQUIRED][name] = number
+    return {key: value for key, value in {**metadata, **lists}.items() if value or key != OPTIONAL}
 
 
-def package_differences(bundle: Path, common: Path = COMMON) -> list[str]:
-    """What is wrong with the packages that a bundle's metadata name, one line each; empty if nothing is.
-
-    Args:
-        bundle: its folder.
-        common: the package that it imports.
-
-    Raises:
-        ValueError: as `reach` and `with_right_packages` do.
-    """
-    metadata = read_json(bundle / "configs" / "metadata.json")
-    reached = reach(bundle, common)
-    right = with_right_packages(metadata, reached)
-    places = {package: use.place for package, use in _packages(reached, _stated(metadata)).items()}
-    lines = []
-    for key in _LISTS:
-        named, needed = metadata.get(key, {}), right.get(key, {})
-        lines += [
-            f"{key} lacks {name} {number}, see {places[_canonical(name)]}"
-            for name, number in needed.items()
-            if name not in named
-        ]
-        lines += [f"{key} names {name}, which is not needed there" for name in named if name not in needed]
-    return lines
-
-
-def _stated(metadata: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Name and version of each package that the metadata name, by its canonical name."""
-    lists = {key: metadata.get(key, {}) for key in _LISTS}
-    for key, named in lists.items():
-        if not isinstance(named, Mapping):
-            raise ValueError(f"metadata.json: expected an object under `{key}`, got {named!r}; mend it")
-    return {_canonical(name): (name, number) for named in lists.values() for name, number in named.items()}
-
-
-def _packages(reached: Reached, known: Container[str]) -> dict[str, Reference]:
-    """The first use of each package, by its canonical name; a use that is not lazy if there is one."""
-    used = [_RUN, *reached.libraries]
-    used += [replace(use, name=module) for use in used for start, module in NEEDS if use.name.startswith(start)]
-    packages: dict[str, Reference] = {}
-    for use in sorted(used, key=lambda use: use.lazy):
-        if top(use.name) not in _KEYS_OF_THEIR_OWN:
-            packages.setdefault(_package(use, known), use)
-    return packages
-
-
-def _package(use: Reference, known: Container[str]) -> str:
-    """The installed package that has a module; if there is none, one of the module's name that the metadata name."""
-    module = top(use.name)
-    names = [_canonical(name) for name in _installed().get(module, [module])]
-    found = next((name for name in names if name in known), names[0])
-    if module not in _installed() and found not in known:
-        raise ValueError(
-            f"{use.place}: imports {module}, which no installed package has; install it, so that its version is known, "
-            "or mend the import"
-        )
+def _imported_modules(bundle: Path, common: Path) -> dict[str, bool]:
+    """Return the libraries that are imported, and whether only inside functions or where they may be absent."""
+    found = {"fire": False}  # `python -m monai.bundle` needs it
+    for path in [*sorted(common.rglob("*.py")), *sorted((bundle / "scripts").rglob("*.py"))]:
+        for library, line, lazy in _libraries(path, path.stat().st_mtime_ns):
+            if library in _STAYS:
+                raise ValueError(
+                    f"{path}:{line}: imports {library}, which stays in the repository; a bundle may use its scripts, "
+                    "common and libraries"
+                )
+            if library in packages_by_module():
+                found[library] = found.get(library, True) and lazy
+            elif not lazy:  # others are of formats that nobody reads here
+                raise ValueError(f"{path}:{line}: imports {library}, which no installed package has; install it")
     return found
 
 
 @cache
-def _installed() -> Mapping[str, list[str]]:
+def _libraries(path: Path, mtime_ns: int) -> list[tuple[str, int, bool]]:
+    """Return module, line and laziness of each import of a file outside the standard library and the bundle."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected Python in UTF-8, got {error}; correct it") from None
+    found = [
+        ("tensorboard" if name.startswith("torch.utils.tensorboard") else name.partition(".")[0], line, lazy)
+        for name, line, lazy in _imports(tree, lazy=False)
+    ]
+    return [use for use in found if use[0] not in sys.stdlib_module_names and use[0] not in _OWN]
+
+
+def _imports(tree: ast.AST, lazy: bool) -> Iterator[tuple[str, int, bool]]:
+    """Yield module, line and laziness of each import in a syntax tree, without those for type checkers alone.
+
+    `common.io.packages.required("zarr", ...)` imports the package that it names.
+    """
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        match node:
+            case ast.Import(names=names):
+                yield from ((alias.name, node.lineno, lazy) for alias in names)
+            case ast.ImportFrom(module=str(name), level=0):
+                yield name, node.lineno, lazy
+            case ast.Call(func=ast.Name(id="required"), args=[ast.Constant(value=str(name)), *_]):
+                yield name, node.lineno, True
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.Try)
+        yield from _imports(node, lazy or isinstance(node, functions))
+
+
+def _package(module: str) -> str:
+    return _canonical(_PACKAGES.get(module) or packages_by_module()[module][0])
+
+
+@cache
+def packages_by_module() -> Mapping[str, list[str]]:
+    """Return the installed packages that have a module, by the name of the module."""
     return packages_distributions()
 
 

@@ -1,4 +1,4 @@
-"""`python -m tools zoo verify`: whether a bundle works alone, and is what the MONAI Model Zoo asks of one."""
+"""`python -m tools zoo verify`: check that a bundle works alone, and is what the MONAI Model Zoo asks of one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tools.command import command
 from tools.data import make_tiny_set
 from tools.zoo.archive import sha256_of, unpack
 from tools.zoo.example_input import TensorFormat, example_input
+from tools.zoo.export import export_bundle, missing_packages
 from tools.zoo.fresh_venv import make_venv, venv_python
 from tools.zoo.layout import bundle_version, find_bundle, read_json
 from tools.zoo.package import stage_bundle
@@ -28,10 +29,12 @@ from tools.zoo.probe_process import run_group
 from tools.zoo.run_results import check_results, check_weights
 from tools.zoo.static_checks import static_checks
 
-GROUPS = ("network", "exports", "workflows", "training", "inference")
+GROUPS = ("network", "exports", "training", "inference")
 QUICK_GROUPS = ("network",)
 SIZES = {1: ((33,), (47,)), 2: ((33, 45), (47, 35)), 3: ((17, 21, 13), (23, 19, 15))}
 """Odd sizes that networks are tried with, by the number of axes, where the metadata allow them."""
+EXPORTS = {"torch.export": "pt2", "ONNX": "onnx"}
+"""Formats that the network is exported to beside MONAI's own TorchScript, in a process that sees this repository."""
 
 
 @command
@@ -45,8 +48,8 @@ def verify(
 
     Args:
         target: name of a bundle in this repository, its folder, or a packaged bundle (.zip).
-        python: interpreter to run the bundle's code with; by default this one.
-        fresh_venv: run it in a new virtual environment, with just the packages that the metadata name.
+        python: interpreter to run the bundle's code with; default is this one.
+        fresh_venv: run the bundle's code in a new virtual environment with just the packages that the metadata name.
         sha256: checksum that the zip must have.
         json: print the results as JSON.
         quick: check files and the network, without exports, training and inference.
@@ -69,7 +72,7 @@ def verify(
 
 
 def _ignore(check: Check) -> None:
-    """Report nothing."""
+    pass
 
 
 def _print(check: Check) -> None:
@@ -123,7 +126,7 @@ def verify_bundle(
 
 
 def _unpacking(target: str, sha256: str) -> Callable[[Path], str]:
-    """What puts the bundle into a folder, as users get it."""
+    """Return a function that puts the bundle into a folder, as users get it."""
     path = Path(target)
     if path.suffix == ".zip":
         if not path.is_file():
@@ -172,16 +175,29 @@ def _checks(
     for group in groups:
         for check in run_group(group, request, python or sys.executable):
             yield check
-            if check.status == "pass" and check.name in _AFTERWARDS:
-                name, folder_name, look = _AFTERWARDS[check.name]
-                yield run_check(name, partial(look, work / folder_name))
+            if check.status == "pass" and check.name in _RESULTS:
+                folder_name, look = _RESULTS[check.name]
+                yield run_check(f"{check.name} results", partial(look, work / folder_name))
+        if group == "exports":
+            for name, file_format in EXPORTS.items():
+                yield run_check(name, partial(_export, folder, work, file_format))
 
 
-_AFTERWARDS = {
-    "short training": ("training results", "trained", check_weights),
-    "inference": ("inference results", "inference", check_results),
-}
-"""What is looked at after a check that passed: a name for that, the folder in `work`, and how."""
+_RESULTS = {"training": ("trained", check_weights), "inference": ("inference", check_results)}
+"""By the name of a check, the folder in `work` that it has written, and the function that looks at it."""
+
+
+def _export(folder: Path, work: Path, file_format: str) -> str:
+    """Check that an exported file gives the numbers of the network."""
+    if missing := missing_packages(file_format):
+        raise Skip(f"{', '.join(missing)} not installed")
+    weights = folder / "models" / "model.pt"
+    if not weights.is_file():
+        raise Skip("no models/model.pt")
+    tensor = TensorFormat.from_metadata(_metadata(folder), "inputs")
+    size = tensor.fit_size(SIZES[len(tensor.spatial_shape)][0])
+    report = export_bundle(folder, work / f"model.{file_format}", weights, file_format, size=size)
+    return f"differs by {max(parity.difference for parity in report.parity):.1e}"
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
@@ -198,7 +214,7 @@ def _write_examples(folder: Path, work: Path) -> str:
 
 
 def _make_data(folder: Path, data: Path) -> str:
-    """Make the smallest data set of the kind that smoke.json names."""
+    """Make the smallest data set of the kind that smoke.json names, and return the kind."""
     path = folder / "configs" / "smoke.json"
     name = read_json(path).get("synthetic_data") if path.is_file() else None
     if name is None:

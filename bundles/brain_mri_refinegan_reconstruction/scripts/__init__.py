@@ -1,1 +1,0 @@
-"""What is peculiar to RefineGAN: its objective."""

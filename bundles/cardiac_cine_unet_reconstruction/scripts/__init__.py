@@ -1,1 +1,0 @@
-"""What is peculiar to this bundle."""

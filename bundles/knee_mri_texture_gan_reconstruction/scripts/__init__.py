@@ -1,1 +1,0 @@
-"""What is peculiar to the knee bundle: its objectives."""
