@@ -337,6 +337,6 @@ def test_skeleton_passes_verify_at_once(skeleton, tmp_path):
     assert [(check.name, check.detail) for check in checks if check.status == "fail"] == []
     warned = {check.name: check.detail for check in checks if check.status == "warn"}
     assert warned == {"file layout": "no models/model.pt"}
-    assert {"short training", "inference results", "ONNX", "output size"} <= {
+    assert {"training", "inference results", "ONNX", "network output"} <= {
         check.name for check in checks if check.status == "pass"
     }

@@ -50,7 +50,10 @@ def evaluate(checkpoint, output_dir):
     engine.run([[{"path": "set.h5", "slice": i} for i in range(3)]])
 '''
 START = {"imports": ["$import sys"], "bundle_root": ".", "output_dir": "eval", "ckpt_dir": "models"}
-INITIALIZE = ["$sys.path.insert(1, @bundle_root)", {"_target_": "common.start.start_run"}]
+INITIALIZE = [
+    "$sys.path.insert(1, @bundle_root)",
+    {"_target_": "common.start.start_run", "bundle_root": "@bundle_root"},
+]
 TRAIN = {"_target_": "scripts.gain.train", "ckpt_dir": "@ckpt_dir", "gain": "@gain"}
 EVALUATE = {"_target_": "scripts.gain.evaluate", "checkpoint": "@checkpoint", "output_dir": "@output_dir"}
 CONFIGS = {
