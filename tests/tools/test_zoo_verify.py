@@ -257,6 +257,7 @@ def test_results_are_looked_at_after_runs_that_passed(bundle: Path, monkeypatch:
 @pytest.mark.slow  # two exports
 def test_exported_files_are_compared_with_the_network(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="needs the packages of the extra `export`")
+    shutil.copy(bundle / "models" / "model.pt", tmp_path / "weights.pt")
     for file_format in verify_module.EXPORTS.values():
         assert verify_module._export(bundle, tmp_path, file_format).startswith("differs by ")
     change_text(bundle, "scripts/tiny.py", "        return enl", EXPORTED_OTHERWISE + "        return enl")

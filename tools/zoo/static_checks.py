@@ -92,8 +92,8 @@ def metadata_schema(folder: Path) -> str:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             schema = shutil.copy(SCHEMA, scratch)
-            options = {"filepath": schema, "hash_val": sha256_of(SCHEMA), "hash_type": "sha256"}
-            verify_metadata(meta_file=str(folder / "configs" / "metadata.json"), **options)
+            metadata = str(folder / "configs" / "metadata.json")
+            verify_metadata(metadata, schema, hash_val=sha256_of(SCHEMA), hash_type="sha256")
     except ValueError as error:
         where = "#".join(map(str, getattr(error.__cause__, "absolute_path", ()))) or "all"
         raise ValueError(

@@ -191,9 +191,9 @@ def _export(folder: Path, work: Path, file_format: str) -> str:
     """Check that an exported file gives the numbers of the network."""
     if missing := missing_packages(file_format):
         raise Skip(f"{', '.join(missing)} not installed")
-    weights = folder / "models" / "model.pt"
+    weights = work / "weights.pt"  # as the export to TorchScript used them, fresh ones if the bundle has none
     if not weights.is_file():
-        raise Skip("no models/model.pt")
+        raise Skip("there is no network: see the check of its definition")
     tensor = TensorFormat.from_metadata(_metadata(folder), "inputs")
     size = tensor.fit_size(SIZES[len(tensor.spatial_shape)][0])
     report = export_bundle(folder, work / f"model.{file_format}", weights, file_format, size=size)
