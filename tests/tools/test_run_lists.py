@@ -201,6 +201,8 @@ def test_predictions_on_optional_data_are_left_out_where_these_are_missing(folde
     (folder / "moon" / "1.png").touch()
     job = read(folder, tasks, data=moon)
     assert job.selected[1].runs[0].overrides == {"dataset_dir": str(folder / "moon")}
+    again = read(folder, tasks, data={"moon": {"folder": "moon", "source": "words"}})
+    assert again.selected[1].runs[0].definition == job.selected[1].runs[0].definition
 
 
 def test_only_selects_tasks(folder):

@@ -40,6 +40,11 @@ class DataSet:
         return self.entry.get("source", "measured data")
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Keys that make it another set when they are changed."""
+        return {key: self.entry[key] for key in ("folder", "make", "options") if key in self.entry}
+
+    @property
     def missing(self) -> str:
         """The first folder that is not there or empty; an empty text for a complete or a synthetic set."""
         folders = [] if self.make else [self.path, *(self.path / split for split in self.entry.get("splits", []))]

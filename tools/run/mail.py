@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import smtplib
 import ssl
 import sys
@@ -36,19 +37,12 @@ def read_mail_file(path: Path) -> dict[str, Any]:
         ValueError: it is no YAML file, or contains a password.
     """
     content = read_mapping(path)
-    if secret := [key for key in _keys(content) if any(word in key.lower() for word in ("pass", "pwd", "secret"))]:
+    if secret := re.search(r"\w*(pass|pwd|secret)\w*(?=\W*:)", path.read_text(encoding="utf-8"), re.IGNORECASE):
         raise ValueError(
             f"{path}: {secret[0]}: a password in a file is read by others sooner or later; remove it and give it as "
             f"{SECRET} in the environment"
         )
     return content
-
-
-def _keys(content: Any) -> list[str]:
-    """Return all keys, also those of nested mappings."""
-    if isinstance(content, dict):
-        return [*content, *(key for value in content.values() for key in _keys(value))]
-    return [key for value in content for key in _keys(value)] if isinstance(content, list) else []
 
 
 def mail_settings(content: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

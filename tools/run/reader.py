@@ -151,7 +151,7 @@ class _Reader:
             key: _digest(file.read_bytes() if need is None else json.dumps(need.runs[0].definition).encode())
             for key, (file, need) in files.items()
         }
-        definition = {"data": data and data.entry, "weights": weights, "made_by": made_by}
+        definition = {"data": data and data.identity, "weights": weights, "made_by": made_by}
         runs = self._runs(entry, merged, kinds, bundle, further, {k: v for k, v in definition.items() if v}, where)
         task = Task(name, bundle, runs, self.out / name, merged["mail"], data, weights, needs, yields)
         for run in runs:
