@@ -20,9 +20,17 @@ METADATA = "configs/metadata.json"
 
 @command
 def docs(
-    name: str = "", pictures: bool = False, check: bool = False, only: str | Sequence[str] = "", data: str = ""
+    name: str = "",
+    measure: bool = False,
+    pictures: bool = False,
+    check: bool = False,
+    only: str | Sequence[str] = "",
+    data: str = "",
+    out: str = "",
+    fresh: bool = False,
+    device: str = "cpu",
 ) -> str:
-    """Write the numbers of `docs/results.csv` of a bundle into its documents.
+    """Write the numbers of `docs/results.csv` of a bundle into its documents; with --measure, measure them first.
 
     The tables of `docs/README.md` and of the repository's README.md stand between `<!-- table: ... -->` and
     `<!-- /table -->`, single numbers before `<!-- {...} -->`; both marks hold a description, see `tools/docs`. The
@@ -30,21 +38,32 @@ def docs(
 
     Args:
         name: name of a bundle or path of its folder; all bundles of the repository if empty.
+        measure: run the evaluations of the bundle's recipe whose rows are missing or belong to other weights than those
+            in `models/`, and replace their rows, each as soon as it is done. The same command resumes.
         pictures: draw the pictures that are described in the documents by `<!-- picture: ... -->`.
         check: change nothing; exit status 1 if a document differs from `results.csv`, or `results.csv` from the
             weights in `models/`.
-        only: file names of pictures to draw, separated by commas; all if empty.
+        only: names of evaluations to measure, or file names of pictures to draw, separated by commas; all if empty.
         data: folder that contains the data sets, such as DATA/brain_ixi.
+        out: folder of the evaluations' results; out/docs/NAME if empty.
+        fresh: measure again whatever the rows say.
+        device: device of the networks; the committed numbers are those of a CPU.
     """
     bundles = [find_bundle(str(name))] if name else [BUNDLES / one for one in bundle_names()]
     wanted = only.split(",") if isinstance(only, str) else [str(one) for one in only]
     wanted = [one for one in map(str.strip, wanted) if one]
     lines = []
     for bundle in bundles:
+        folder = Path(str(data)) if data else None
+        if measure:
+            from tools.docs.measure import measure_bundle
+
+            place = Path(str(out) if out else f"out/docs/{bundle.name}").absolute()
+            lines += measure_bundle(bundle, place, folder, wanted, fresh, str(device))
         if pictures:
             from tools.docs.pictures import draw_pictures
 
-            lines += draw_pictures(bundle, Path(str(data)) if data else None, wanted)
+            lines += draw_pictures(bundle, folder, wanted)
     changed = changes(bundles)
     stale = [line for bundle in bundles for line in stale_rows(read_results(bundle), bundle)]
     if not check:

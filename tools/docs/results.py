@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from common.io.atomic import atomic_path
-from common.metrics import summarise
+from common.metrics.cases import metrics_of, read_cases, summarise
 
 FILE = "docs/results.csv"
 IDENTITY = ("data", "protocol", "method", "mask", "rate", "metric")
@@ -52,7 +52,6 @@ TABLES: dict[str, tuple[str, ...]] = {
     "speed.csv": (),
 }
 """Files of an evaluation that are summed up, and which of their metrics; all of them if none is named."""
-_CASE = ("protocol", "file", "slice", "frame", "rate", "method")
 _RENAMED: dict[tuple[str, str], tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     ("ejection_fraction.csv", "error"): ("ejection_fraction_error", lambda values: 100 * np.abs(values))
 }
@@ -145,23 +144,20 @@ def rows_of_evaluation(folder: Path, bundle: Path, weights: Path | None, **keys:
 
 
 def _summed_up(path: Path, wanted: tuple[str, ...], bundle: Path, weights: Path | None) -> list[dict[str, Any]]:
-    frame = pd.read_csv(path, dtype={"protocol": str, "method": str}, keep_default_na=False, na_values=["", "nan"])
-    if missing := [column for column in ("protocol", "method") if column not in frame]:
-        raise ValueError(f"{path}: expected the columns protocol and method, {missing[0]} is missing; evaluate again")
-    rows = []
-    for (protocol, method), group in frame.groupby(["protocol", "method"], sort=False):
+    table, rows = read_cases(path, wanted), []
+    for (protocol, method), group in table.groupby(["protocol", "method"], sort=False):
         if path.name == "ejection_fraction.csv" and method in ("simulator", "truth"):
             continue  # the reference itself, which is no method
-        for metric in wanted or [column for column in frame if column not in _CASE]:
+        for metric in wanted or metrics_of(group):
             name, change = _RENAMED.get((path.name, metric), (metric, lambda values: values))
-            values = change(group[metric].to_numpy(dtype=float, copy=True))
+            values = change(group[metric].to_numpy(dtype=float))
             if not np.isnan(values).all() or wanted:
                 rows.append(
                     {
                         "protocol": protocol,
                         **_weights_of(str(method), bundle, weights),
                         "metric": name,
-                        **_statistics(values),
+                        **_statistics(values, group["file"]),
                         **({"mask": "", "rate": ""} if protocol == SPEED else {}),
                         "date": date.today().isoformat(),
                     }
@@ -169,8 +165,8 @@ def _summed_up(path: Path, wanted: tuple[str, ...], bundle: Path, weights: Path 
     return rows
 
 
-def _statistics(values: np.ndarray) -> dict[str, float]:
-    summary, defined = summarise(values), values[~np.isnan(values)]
+def _statistics(values: np.ndarray, files: pd.Series) -> dict[str, float]:
+    summary, defined = summarise(values, files), values[~np.isnan(values)]
     return {
         "n": summary.n,
         "undefined": summary.n_undefined,

@@ -1,0 +1,184 @@
+"""Measurement of what `docs/results.csv` holds: the evaluations and comparisons of a bundle's recipe.
+
+An evaluation is a prediction of the recipe with the shipped weights. A comparison, under `comparisons` of the recipe,
+gives what an evaluation cannot: methods without a network, and the perceptual distance.
+
+    comparisons:
+      - {name: compare_8x, data: knee, entries: [tv, model, model_unet@unet], perceptual_weights: BUNDLE/models/FILE.pt,
+         overrides: {accelerations: [8]}}
+
+An entry is a baseline of `python -m tools compare`, or the stem of a file in `models/` with a variant of the bundle's
+configuration.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import pandas as pd
+
+from tools.compare import compare_entries
+from tools.docs.pivot import as_text
+from tools.docs.results import (
+    COLUMNS,
+    FILE,
+    NO_WEIGHTS,
+    digest,
+    disagreements,
+    read_results,
+    replace_rows,
+    rows_of_evaluation,
+    write_results,
+)
+from tools.run.data_sets import make_data_set
+from tools.run.process import LOG, run_process
+from tools.run.reader import read_task_list
+from tools.run.records import locked
+from tools.run.status import interruptible, say, shown
+from tools.run.task_list import Evaluation, Task, TaskList, evaluations
+from tools.zoo.layout import BUNDLES, read_json
+
+RECIPE = "recipe.yaml"
+SPEED = {"_target_": "tools.docs.speed.note_speed", "evaluator": "@evaluator", "output_dir": "@output_dir"}
+"""Step after the run of an evaluation."""
+_MASKS = ("mask_family", "degradation_name")
+_OPTIONS = ("mask_options", "degradation_options")
+_RATES = ("sampling_rate", "accelerations", "n_spokes", "upscale")
+
+
+def measure_bundle(
+    bundle: Path, out: Path, data: Path | None, only: Sequence[str] = (), fresh: bool = False, device: str = "cpu"
+) -> list[str]:
+    """Measure what is missing in `results.csv`, or belongs to other weights; each as soon as it is done is written.
+
+    Args:
+        bundle: folder of the bundle.
+        out: folder for the results of the evaluations.
+        data: folder of the data sets by their names.
+        only: names of evaluations and comparisons; all if empty.
+        fresh: whether rows of the present weights are measured again, too.
+        device: device of the networks.
+
+    Returns:
+        lines that say what was done.
+
+    Raises:
+        ValueError: the recipe cannot be run, or an evaluation failed; what the others measured is written.
+    """
+    job = read_task_list(bundle / RECIPE, out=out, data=data, shipped=True)
+    comparisons = {entry["name"]: entry for entry in job.content.get("comparisons", [])}
+    tasks = {task.name: task for task in job.selected}
+    if unknown := [name for name in only if name not in tasks and name not in comparisons]:
+        known = ", ".join([*tasks, *comparisons])
+        left_out = "".join(f"; {name}: {reason}" for name, reason in job.left_out.items() if name == unknown[0])
+        raise ValueError(f"--only: {bundle.name} has no evaluation {unknown[0]}, but {known}{left_out}")
+    lines, failed = [f"{name}: left out, {reason}" for name, reason in job.left_out.items()], []
+    found = {one.name: one for one in evaluations(job)}
+    # the speed of a network is measured in the first evaluation of its weights
+    timed = {one.weights: name for name, one in reversed(found.items())}
+    with locked(out) as lock, interruptible():
+        for name in [*tasks, *comparisons]:
+            old = read_results(bundle) if (bundle / FILE).is_file() else pd.DataFrame(columns=list(COLUMNS))
+            if (only and name not in only) or (not fresh and _is_current(old, name, bundle)):
+                continue
+            say(f"{bundle.name}: {name}")
+            try:
+                if name in tasks:
+                    timing = {"+run": [SPEED]} if timed[found[name].weights] == name else {}
+                    new = _evaluated(tasks[name], found[name], {"device": device, **timing}, lock)
+                else:
+                    new = _compared(comparisons[name], bundle, job, out, device)
+            except (ValueError, OSError) as error:
+                failed.append(f"{name}: {error}")
+                say(f"{bundle.name}: {failed[-1]}")
+                continue
+            sys.stderr.write("".join(f"warning: {line}\n" for line in disagreements(old, new)))
+            write_results(bundle, replace_rows(old, new))
+            lines.append(f"measured {name}: {len(new)} rows")
+    if failed:
+        raise ValueError("; ".join([*failed, "the same command tries them again"]))
+    return lines
+
+
+def _is_current(frame: pd.DataFrame, name: str, bundle: Path) -> bool:
+    """Whether all rows of an evaluation are of the weights in `models/`."""
+    rows = frame[(frame["evaluation"] == name) & (frame["weights"] != NO_WEIGHTS)]
+    rows = rows[["weights", "sha256"]].drop_duplicates()
+    return bool((frame["evaluation"] == name).any()) and all(
+        (path := bundle / "models" / row.weights).is_file() and digest(path) == row.sha256 for row in rows.itertuples()
+    )
+
+
+def _evaluated(task: Task, found: Evaluation, further: Mapping[str, Any], lock: TextIO) -> pd.DataFrame:
+    """Run an evaluation with further keys of the configuration; return its rows.
+
+    Raises:
+        ValueError: the run failed, with its own words.
+    """
+    if task.data is not None and task.data.make:
+        make_data_set(task.data, TimeoutError, math.inf)
+    run = replace(task.runs[-1], overrides={**found.overrides, **further})
+    shutil.rmtree(found.folder, ignore_errors=True)
+    end = run_process(task, run, lock, lambda line: None)
+    if end.error:
+        raise ValueError(f"{end.error} (log in {shown(task.folder / LOG)})")
+    setting = setting_of(run.configs, found.overrides)
+    return rows_of_evaluation(
+        found.folder, task.bundle, found.weights, evaluation=task.name, data=found.data, **setting
+    )
+
+
+def _compared(entry: Mapping[str, Any], bundle: Path, job: TaskList, out: Path, device: str) -> pd.DataFrame:
+    """Run a comparison; return its rows. Entries whose weights are not shipped are left out.
+
+    Raises:
+        ValueError: as `compare_entries`.
+    """
+    data, overrides, folder = job.data[entry["data"]], entry.get("overrides", {}), out / entry["name"]
+    if data.make:
+        make_data_set(data, TimeoutError, math.inf)
+    texts = []
+    for text in entry["entries"]:
+        stem, at, variant = text.partition("@")
+        weights = bundle / "models" / f"{stem}.pt"
+        if weights.is_file():
+            texts.append(f"{stem}={bundle}{at}{variant}:{weights}")
+        elif not stem.startswith("model"):
+            texts.append(text)
+    shutil.rmtree(folder, ignore_errors=True)
+    perceptual = entry.get("perceptual_weights", "")
+    compare_entries(
+        data.path,
+        texts,
+        folder,
+        measure_like=str(bundle),
+        perceptual_weights=str(BUNDLES / perceptual) if perceptual else "",
+        n_cases=1,
+        overrides={"device": device, **overrides},
+    )
+    setting = setting_of([bundle / "configs" / "inference.json"], overrides)
+    return rows_of_evaluation(folder, bundle, None, evaluation=entry["name"], data=data.name, **setting)
+
+
+def setting_of(files: Sequence[Path], overrides: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns `mask` and `rate` of an evaluation from its configuration files and what changes them.
+
+    A file of a mask has its name and no rate; options stand behind the name of a mask or a degradation.
+    """
+    config: dict[str, Any] = {}
+    for content in (*map(read_json, files), overrides):
+        config |= content
+    if config.get("mask_file"):
+        return {"mask": Path(str(config["mask_file"])).name.strip("'\" "), "rate": ""}
+    mask = next((str(config[key]) for key in _MASKS if key in config), "")
+    options: Mapping[str, Any] = next((config[key] for key in _OPTIONS if isinstance(config.get(key), Mapping)), {})
+    words = [mask, *(f"{name}={as_text(value)}" for name, value in options.items())]
+    rate = next((config[key] for key in _RATES if key in config), "")
+    rates = rate if isinstance(rate, list) else [rate]
+    return {"mask": " ".join(filter(None, words)), "rate": ",".join(map(as_text, rates))}
