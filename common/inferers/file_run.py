@@ -56,7 +56,7 @@ class FileRun:
             identity: what the values depend on: input, weights and options of this run.
         """
         sink = self.sink
-        with sink, torch.inference_mode(), eval_mode(self.network):
+        with torch.inference_mode(), eval_mode(self.network):
             sink.begin(identity)
             left = [tile for tile in self.plan if not sink.holds(in_file_order(tile.written))]
             for tile in followed(left, done=len(self.plan) - len(left), unit="tiles"):

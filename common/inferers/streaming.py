@@ -103,7 +103,7 @@ class StreamingInferer:
         plan = self._plan(source.spec.shape, dims, on_tile)
         low, high = find_range(source, self.intensity_range)
         scale = dict(zip(source.spec.axes, in_file_order(plan.upscale), strict=True))
-        sink = open_sink(output, source.spec.enlarged(scale), in_file_order(plan.block))
+        sink = open_sink(output, source.spec.enlarged(scale))
         run = FileRun(
             source=source,
             network=network,

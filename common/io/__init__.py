@@ -4,13 +4,12 @@
 """
 
 from common.io.disk import DiskFullError, disk_errors
-from common.io.flat import FlatArray, FlatSource
 from common.io.geometry import Geometry, enlargement_matrix
 from common.io.intensity import ClippedShare, Intensity, IntensityRange, IntensityScale, given_range, to_dtype
 from common.io.naming import FORMATS, SUFFIXES, natural_key, output_suffix, split_suffix
 from common.io.opening import format_of, open_sink, open_source
-from common.io.sink import EncodedSink, FlatSink, OneArraySink, Sink
-from common.io.source import DecodedSource, RecentArrays, Source, files_digest
+from common.io.sink import Sink
+from common.io.source import Source, files_digest
 from common.io.spec import AXES, Region, Spec
 from common.io.value_range import find_range
 
@@ -19,18 +18,11 @@ __all__ = [
     "FORMATS",
     "SUFFIXES",
     "ClippedShare",
-    "DecodedSource",
     "DiskFullError",
-    "EncodedSink",
-    "FlatArray",
-    "FlatSink",
-    "FlatSource",
     "Geometry",
     "Intensity",
     "IntensityRange",
     "IntensityScale",
-    "OneArraySink",
-    "RecentArrays",
     "Region",
     "Sink",
     "Source",

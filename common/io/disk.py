@@ -1,9 +1,8 @@
-"""One line for what the operating system refuses when a file is written."""
+"""Errors of the operating system when a file is written, in one line."""
 
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,17 @@ from common.errors import DISK_FULL, DataError
 
 
 class DiskFullError(DataError):
-    """There is no room for the output; nothing that was written is lost."""
+    """Full disk; nothing that was written is lost."""
+
+
+def check_room(path: Path, n_bytes: int) -> None:
+    """Check that the disk has room for ``n_bytes`` of an output.
+
+    Raises:
+        DiskFullError: it has less.
+    """
+    if (free := _free(path)) < n_bytes:
+        raise _full(path, n_bytes, "No space left on device", free)
 
 
 @contextmanager
@@ -22,7 +31,7 @@ def disk_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
 
     Args:
         path: what is being written.
-        n_bytes: size of the whole output, if it is known.
+        n_bytes: room that the whole output needs on its way, if it is known.
     """
     try:
         yield
@@ -36,39 +45,21 @@ def disk_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
                 f"{path}: the file would be larger than it may be ({error.strerror}); raise the limit (`ulimit -f`) or "
                 "choose another disk, and run the same command again to resume"
             ) from error
-        folder = next(place for place in (path.absolute(), *path.absolute().parents) if place.is_dir())
-        needed = "" if n_bytes is None else f"the output needs up to {_size(n_bytes)} and "
-        raise DiskFullError(
-            f"{path}: the disk is full ({error.strerror}), {needed}{_size(shutil.disk_usage(folder).free)} are free; "
-            "make room and run the same command again to resume"
-        ) from error
+        raise _full(path, n_bytes, str(error.strerror), _free(path)) from error
 
 
-def allocate(path: Path, n_bytes: int) -> None:
-    """Make a file ``n_bytes`` long, its space taken from the disk now where the system can do that.
-
-    Raises:
-        OSError: if the disk does not have it.
-    """
-    with open(path, "r+b") as file:
-        if hasattr(os, "posix_fallocate") and n_bytes:
-            try:
-                os.posix_fallocate(file.fileno(), 0, n_bytes)
-                return
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                    raise
-        file.truncate(n_bytes)
+def _full(path: Path, n_bytes: int | None, reason: str, free: int) -> DiskFullError:
+    needed = "" if n_bytes is None else f"the output needs up to {_size(n_bytes)} on its way and "
+    return DiskFullError(
+        f"{path}: the disk is full ({reason}), {needed}{_size(free)} are free; make room and run the same command "
+        "again to resume"
+    )
 
 
-@contextmanager
-def removed_on_error(path: Path) -> Iterator[Path]:
-    """A path of which nothing is left if the block ends with an error."""
-    try:
-        yield path
-    except BaseException:
-        remove(path)
-        raise
+def _free(path: Path) -> int:
+    return shutil.disk_usage(
+        next(place for place in (path.absolute(), *path.absolute().parents) if place.is_dir())
+    ).free
 
 
 def remove(path: Path) -> None:

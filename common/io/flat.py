@@ -1,43 +1,38 @@
-"""Arrays that lie in a file value by value, uncompressed: plain reads and writes at computed places.
+"""Arrays that lie in a file value by value, uncompressed: plain reads at computed places.
 
-Not ``numpy.memmap``: a mapped page counts as memory of the process, and a full disk kills the process that writes
-one instead of raising an error.
+Not ``numpy.memmap``, because a mapped page counts as memory of the process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common.errors import DataError
 from common.io.bounded import n_bytes_of
-from common.io.source import Companion, Source
+from common.io.layout import Layout
+from common.io.source import Opened, Source
 from common.io.spec import Region, Spec
 
 
 @dataclass(frozen=True)
 class FlatArray:
-    """An array inside a file.
+    """An array inside a file, its last axis contiguous.
 
     Attributes:
-        offset: its first byte.
-        shape: sizes of its axes as the file has them, the last one contiguous.
-        dtype: with the byte order of the file.
-        axes: for each of them the axis of the image; empty: the same order.
+        offset: place of its first byte.
+        shape: sizes of its axes.
+        dtype: type with the byte order of the file.
     """
 
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype
-    axes: tuple[int, ...] = ()
-
-    @staticmethod
-    def of(spec: Spec, offset: int = 0, dtype: np.dtype | None = None) -> FlatArray:
-        """Values in the order of a spec's axes, x fastest: that of most formats, NIfTI and MetaImage included."""
-        return FlatArray(offset, spec.shape, dtype or spec.dtype)
 
     @property
     def end(self) -> int:
@@ -45,15 +40,14 @@ class FlatArray:
         return self.offset + n_bytes_of(self.shape, self.dtype, "array")
 
     def read(self, file: FileIO, region: Region) -> np.ndarray:
-        """Values of a region of the image.
+        """Read the values of a region.
 
         Raises:
             EOFError: if the file ends inside.
         """
-        inside = self._stored(region)
-        block = np.empty([part.stop - part.start for part in inside], self.dtype)
+        block = np.empty([part.stop - part.start for part in region], self.dtype)
         octets = block.view(np.uint8)
-        for index, position in _runs(self.shape, inside):
+        for index, position in _runs(self.shape, region):
             file.seek(self.offset + position * self.dtype.itemsize)
             view = memoryview(octets[index]).cast("B")
             while view:
@@ -61,21 +55,11 @@ class FlatArray:
                 if not count:
                     raise EOFError(f"ends at byte {file.tell()}, expected values there")
                 view = view[count:]
-        return block.transpose(np.argsort(self.axes)) if self.axes else block
+        return block
 
-    def write(self, file: FileIO, region: Region, block: np.ndarray) -> None:
-        """Values of a region of the image, with its own axes; converted to the byte order of the file."""
-        inside = self._stored(region)
-        ordered = block.transpose(self.axes) if self.axes else block
-        octets = np.ascontiguousarray(ordered, self.dtype).view(np.uint8)
-        for index, position in _runs(self.shape, inside):
-            file.seek(self.offset + position * self.dtype.itemsize)
-            view = memoryview(octets[index]).cast("B")
-            while view:
-                view = view[file.write(view) :]
-
-    def _stored(self, region: Region) -> Region:
-        return tuple(region[axis] for axis in self.axes) if self.axes else region
+    def opened(self, file: FileIO) -> Opened:
+        """Return the file for a source to read from."""
+        return Opened(partial(self.read, file), file.close)
 
 
 def _runs(shape: Sequence[int], region: Region) -> Iterator[tuple[tuple[int, ...], int]]:
@@ -88,55 +72,37 @@ def _runs(shape: Sequence[int], region: Region) -> Iterator[tuple[tuple[int, ...
         yield index, corner + sum(n * stride for n, stride in zip(index, strides, strict=False))
 
 
-class FlatSource(Source):
-    """Values one after the other in a file.
+def flat_source(
+    path: Path,
+    spec: Spec,
+    array: FlatArray,
+    layout: Layout,
+    *,
+    unpack: Callable[[], FileIO] | None = None,
+    **options: Any,
+) -> Source:
+    """Return values one after the other in a file as a source.
 
     Args:
-        path: what the user calls it.
+        path: the file.
         spec: description of the image.
         array: place of the values.
+        layout: axes of the stored array.
         unpack: opens the file with the values, for formats that pack it; ``None``: ``path`` holds them.
-        name: name for messages; "" is the path.
-        values_path: the file with the values, where it is not ``path``.
-        files: all files that the values depend on; empty: ``path``.
-        companions: other sources of the same pixels.
-        kind_of_file: the format, for errors, such as "a NIfTI image".
+        options: see :class:`~common.io.Source`.
 
     Raises:
         DataError: if the file is too short.
     """
+    size = path.stat().st_size
+    if unpack is None and array.end > size:
+        raise DataError(
+            f"{path}: truncated, or its shape or type is another: {array.end} bytes are needed, it has {size}; copy "
+            "the file again, or correct the shape or type that was given"
+        )
+    open_file = partial(_open, path, array, unpack)
+    return Source(path, spec, open_file, layout=layout, key=f"at {array.offset}", **options)
 
-    def __init__(
-        self,
-        path: Path,
-        spec: Spec,
-        array: FlatArray,
-        *,
-        unpack: Callable[[], FileIO] | None = None,
-        name: str = "",
-        values_path: Path | None = None,
-        files: Sequence[Path] = (),
-        companions: Mapping[Companion, Source] | None = None,
-        kind_of_file: str = "an array",
-    ) -> None:
-        super().__init__(path, spec, name=name, files=files, companions=companions)
-        self.kind_of_file = kind_of_file
-        self.array = array
-        self._values_path = values_path or path
-        self._unpack = unpack
-        size, end = self._values_path.stat().st_size, array.end
-        if unpack is None and end > size:
-            raise DataError(
-                f"{self._values_path}: truncated, or its shape or type is another: {end} bytes are needed, it has "
-                f"{size}; copy the file again, or correct the shape or type that was given"
-            )
 
-    def _open(self) -> FileIO:
-        return FileIO(self._values_path) if self._unpack is None else self._unpack()
-
-    def _read(self, region: Region) -> np.ndarray:
-        return self.array.read(self._opened, region)
-
-    def identity(self) -> str:
-        """Text that changes when the file does, or the place of the values in it."""
-        return f"{super().identity()} at {self.array.offset}"
+def _open(path: Path, array: FlatArray, unpack: Callable[[], FileIO] | None) -> Opened:
+    return array.opened(FileIO(path) if unpack is None else unpack())

@@ -21,7 +21,6 @@ _SPELLINGS = {
     "in": "inch",
     "m": "meter",
 }
-ALL_FRAMES = slice(None)
 SPATIAL = ("z", "y", "x")
 """Names of the spatial axes, in the order in which a source has them."""
 
@@ -157,7 +156,7 @@ class Geometry:
             affine.setflags(write=False)
         return replace(self, spacing=spacing, origin=origin, affine=affine)
 
-    def cropped(self, start: Mapping[str, int], frames: slice = ALL_FRAMES) -> Geometry:
+    def cropped(self, start: Mapping[str, int], frames: slice | None = None) -> Geometry:
         """Geometry of the part of an image that begins at pixel ``start`` along some axes, and of some frames."""
         origin = tuple(
             first if step is None else first + step * start.get(axis, 0)
@@ -168,7 +167,7 @@ class Geometry:
             affine = affine.copy()
             affine[:3, 3] += affine[:3, :3] @ [start.get(axis, 0) for axis in "xyz"]
             affine.setflags(write=False)
-        times = None if self.frame_times_s is None else self.frame_times_s[frames]
+        times = None if self.frame_times_s is None else self.frame_times_s[frames or slice(None)]
         return replace(self, origin=origin, affine=affine, frame_times_s=times)
 
     def without(self, axis: str) -> Geometry:

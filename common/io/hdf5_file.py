@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.layout import Layout
-from common.io.source import Companion, Source
+from common.io.source import Companion, Opened, Source
 from common.io.spec import Region, Spec
 
 KIND = "an HDF5 file"
@@ -277,52 +278,61 @@ def check_dataset(dataset: h5py.Dataset, name: str) -> None:
         check_piece(n_bytes_of(shape, dataset.dtype, name), stored, name)
 
 
-class Hdf5Source(Source):
-    """A data set of an HDF5 file, chunked and compressed or not.
+def hdf5_source(
+    path: Path, spec: Spec, layout: Layout, file: h5py.File, companions: Mapping[Companion, Source | None] | None = None
+) -> Source:
+    """Return a data set of an HDF5 file, chunked and compressed or not, as a source.
 
     Args:
         path: the file.
         spec: see :class:`~common.io.Source`; ``spec.dataset`` is the name of the data set.
-        layout: its axes.
-        file: the open file, which is kept for the first read.
+        layout: axes of the data set.
+        file: the open file.
         companions: see :class:`~common.io.Source`.
 
     Raises:
         DataError: if the data set cannot be as large as it says.
     """
+    name = f"{path}:{spec.dataset}"
+    dataset = find(file, spec.dataset, path)
+    if not isinstance(dataset, h5py.Dataset):
+        raise DataError(f"{name}: no such data set")
+    check_dataset(dataset, name)
+    open_file = partial(_open_dataset, path, spec.dataset, layout.shape)
+    return Source(path, spec, open_file, layout=layout, name=name, companions=companions, kind_of_file=KIND)
 
-    kind_of_file = "an HDF5 data set"
 
-    def __init__(
-        self,
-        path: Path,
-        spec: Spec,
-        layout: Layout,
-        file: h5py.File,
-        companions: Mapping[Companion, Source] | None = None,
-    ) -> None:
-        name = f"{path}:{spec.dataset}"
-        dataset = find(file, spec.dataset, path)
-        if not isinstance(dataset, h5py.Dataset):
-            raise DataError(f"{name}: no such data set")
-        check_dataset(dataset, name)
-        super().__init__(path, spec, name=name, companions=companions)
-        self._layout = layout
+def _open_dataset(path: Path, name: str, shape: tuple[int, ...]) -> Opened:
+    file = h5py.File(path, "r")
+    dataset = find(file, name, path)
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape:
+        file.close()
+        raise DataError(f"{path}:{name}: changed since it was opened; open it again")
+    return Opened(partial(_read_dataset, dataset), file.close)
 
-    def _open(self) -> h5py.File:
-        return h5py.File(self.path, "r")
 
-    def _read(self, region: Region) -> np.ndarray:
-        dataset = find(self._opened, self.spec.dataset, self.path)
-        if not isinstance(dataset, h5py.Dataset) or dataset.shape != self._layout.shape:
-            raise DataError(f"{self.name}: changed since it was opened; open it again")
-        values = dataset[self._layout.inside(region)]
-        if values.dtype.names:
-            real, imaginary = (values[name] for name in values.dtype.names)
-            values = real.astype(f"c{2 * real.dtype.itemsize}")
-            values.imag = imaginary
-        return self._layout.shown(values, self.name)
+def _read_dataset(dataset: h5py.Dataset, region: Region) -> np.ndarray:
+    values: np.ndarray = dataset[region]
+    if values.dtype.names:
+        real, imaginary = (values[name] for name in values.dtype.names)
+        values = real.astype(f"c{2 * real.dtype.itemsize}")
+        values.imag = imaginary
+    return values
 
-    def identity(self) -> str:
-        """Text that changes when the file does, or with another reading of its axes."""
-        return f"{super().identity()} {self._layout.stored} {dict(self._layout.taken)}"
+
+def keep_open(source: Source, file: h5py.File) -> None:
+    """Keep the open file of a data set: then the first read opens nothing."""
+    dataset: Any = find(file, source.spec.dataset, source.path)
+    source.keep(Opened(partial(_read_dataset, dataset), file.close))
+
+
+@contextmanager
+def described(path: Path, kind: str = KIND) -> Iterator[h5py.File]:
+    """An open file whose contents are described inside of the block, where errors name the file and close it."""
+    file = open_hdf5(path)
+    try:
+        with file_errors(path, kind):
+            yield file
+    except BaseException:
+        file.close()
+        raise

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from common.errors import DataError
-from common.io.source import Companion, Source
+from common.errors import DataError, source_option
+from common.io.source import Companion, DerivedSource, Source
 from common.io.spec import Region, Spec
 
 _SMALLEST = 8  # rows and columns from which on the centre is looked for
@@ -16,7 +16,7 @@ _MOST = 0.4  # share of the energy that a window around DC holds at least
 _RATIO = 4.0
 
 
-class KspaceSource(Source):
+class KspaceSource(DerivedSource):
     """K-space of another source, its centre checked at the first read, and moved if it lies in the corner.
 
     Args:
@@ -36,61 +36,39 @@ class KspaceSource(Source):
         source: Source,
         dc: str | None = None,
         *,
-        companions: Mapping[Companion, Source] | None = None,
+        companions: Mapping[Companion, Source | None] | None = None,
         is_certain: bool = True,
     ) -> None:
         if dc not in (None, "centre", "center", "corner"):
             raise ValueError(f"{source.name}: dc must be 'centre' or 'corner', got {dc!r}")
-        self._inner = source
-        self._is_moved = dc == "corner"
-        self._is_certain = is_certain
-        self._is_checked = dc is not None
-        self.kind_of_file = source.kind_of_file
-        others = dict(companions if companions is not None else source.companions)
-        if self._is_moved:
-            others.update({name: _Moved(other) for name, other in others.items() if name in ("mask", "calibration")})
-        super().__init__(source.path, source.spec, name=source.name, files=source.files, companions=others)
+        self._is_moved, self._is_checked, self._is_certain = dc == "corner", dc is not None, is_certain
+        others: dict[Companion, Source | None] = dict(source.companions if companions is None else companions)
+        for name in ("mask", "calibration") if self._is_moved else ():
+            one = others.get(name)
+            others[name] = None if one is None else _Moved(one, one.spec)
+        super().__init__(source, source.spec, companions=others, key=f"dc {'corner' if self._is_moved else 'centre'}")
 
     def _read(self, region: Region) -> np.ndarray:
         if self._is_moved:
-            return _moved(self._inner, region)
-        values = np.asarray(self._inner._read(region))
+            return _moved(self._source, region)
+        values = np.asarray(self._source._read(region))
         if not self._is_checked:
             whole = values
             if values.shape[-2:] != self.spec.shape[-2:]:
                 first = tuple(slice(part.start, part.start + 1) for part in region[:-2])
-                whole = np.asarray(self._inner._read((*first, *(slice(0, n) for n in self.spec.shape[-2:]))))
+                whole = np.asarray(self._source._read((*first, *(slice(0, n) for n in self.spec.shape[-2:]))))
             with np.errstate(all="ignore"):  # of values that are not finite, which `read` reports
                 self._is_checked = check_centre(whole, self.name)
                 if self._is_checked and not self._is_certain:
                     _check_spread(whole, self.name)
         return values
 
-    def close(self) -> None:
-        """Release the file."""
-        super().close()
-        self._inner.close()
 
-    def identity(self) -> str:
-        """Text that changes when the file does, or the reading of its centre."""
-        return f"{self._inner.identity()} dc {'corner' if self._is_moved else 'centre'}"
-
-
-class _Moved(Source):
+class _Moved(DerivedSource):
     """A mask or reference lines that belong to k-space with DC in the corner."""
 
-    def __init__(self, source: Source) -> None:
-        self._inner = source
-        self.kind_of_file = source.kind_of_file
-        super().__init__(source.path, source.spec, name=source.name, files=source.files)
-
     def _read(self, region: Region) -> np.ndarray:
-        return _moved(self._inner, region)
-
-    def close(self) -> None:
-        """Release the file."""
-        super().close()
-        self._inner.close()
+        return _moved(self._source, region)
 
 
 def _moved(source: Source, region: Region) -> np.ndarray:
@@ -137,14 +115,15 @@ def check_centre(values: np.ndarray, name: str) -> bool:
     if shares[place] > max(_MOST, _RATIO * centre):
         height, width = energy.shape
         found = [0 if where == "edge" else n // 2 for where, n in zip(place, (height, width), strict=True)]
-        hint = (
-            "if it was made by fft2 without a shift, pass --source_options \"{'dc': 'corner'}\""
-            if place == ("edge", "edge")
+        is_corner = place == ("edge", "edge")
+        way = (
+            f"if it was made by fft2 without a shift, pass {source_option('dc', 'corner')}"
+            if is_corner
             else "shift it along one axis"
         )
         raise DataError(
             f"{name}: expected k-space with its centre at [{height // 2}, {width // 2}], got {shares[place]:.0%} of "
-            f"the energy around {found}; {hint} (if it is right as it is: \"{{'dc': 'centre'}}\")"
+            f"the energy around {found}; {way} (if it is right as it is: \"{{'dc': 'centre'}}\")"
         )
     return True
 
@@ -160,7 +139,7 @@ def _check_spread(values: np.ndarray, name: str) -> None:
     if _n_effective(one) > _RATIO * _n_effective(np.fft.fft2(one)):
         raise DataError(
             f"{name}: complex values that look like an image, and would be read as k-space; say which they are: "
-            "--source_options \"{'kind': 'image'}\" or 'kspace'"
+            f"{source_option('kind', 'image')} or 'kspace'"
         )
 
 
@@ -170,7 +149,7 @@ def _n_effective(values: np.ndarray) -> float:
     return float(energy.sum()) ** 2 / max(float(np.square(energy).sum()), 1e-300)
 
 
-class Mask(Source):
+class Mask(DerivedSource):
     """Sampling mask, bool: True where one other value than 0 is stored.
 
     Axes are some of (t, z, y, x); one entry stands for all of k-space.
@@ -178,7 +157,7 @@ class Mask(Source):
     Args:
         source: the stored values.
         data: the k-space to which it belongs.
-        name: of that, for the error.
+        name: name of that k-space, for the error.
 
     Raises:
         DataError: if the sizes do not fit; at a read, for several values, or none.
@@ -192,13 +171,10 @@ class Mask(Source):
                 f"image and mask of different size: {name} is {data}, {source.name} is {own}; give a mask of shape "
                 "[W], [H, W] or [slices, H, W]"
             )
-        self._inner = source
-        self.kind_of_file = "a mask"
-        spec = replace(own, dtype=np.dtype(bool), kind="image")
-        super().__init__(source.path, spec, name=source.name, files=source.files)
+        super().__init__(source, replace(own, dtype=np.dtype(bool), kind="image"), kind_of_file="a mask")
 
     def _read(self, region: Region) -> np.ndarray:
-        values = np.asarray(self._inner._read(region))
+        values = np.asarray(self._source._read(region))
         levels = np.unique(values)
         if not np.isfinite(levels).all() or len(levels[levels != 0]) > 1:
             raise DataError(
@@ -209,39 +185,24 @@ class Mask(Source):
             raise DataError(f"{self.name}: the mask samples nothing; write 1 where sampled")
         return values != 0
 
-    def close(self) -> None:
-        """Release the file."""
-        super().close()
-        self._inner.close()
 
-    def identity(self) -> str:
-        """Text that changes when the file does."""
-        return self._inner.identity()
-
-
-class MeasuredColumns(Source):
+class MeasuredColumns(DerivedSource):
     """Sampling mask of k-space that stores 0 where it is not sampled: columns with any value, ``[z, 1, width]``."""
 
     def __init__(self, source: Source) -> None:
-        self._inner = source
         data = source.spec
         axes = tuple(axis for axis in data.axes if axis != "coil")
         shape = tuple(1 if axis == "y" else data.size(axis) for axis in axes)
         spec = replace(data, axes=axes, shape=shape, dtype=np.dtype(bool), kind="image", native=None)
-        super().__init__(source.path, spec, name=f"{source.name} (sampling)", files=source.files)
+        super().__init__(source, spec, name=f"{source.name} (sampling)", key="sampling")
 
     def _read(self, region: Region) -> np.ndarray:
         parts = dict(zip(self.spec.axes, region, strict=True))
         del parts["y"]
-        values = np.asarray(self._inner._read(self._inner.spec.region(**parts))) != 0
-        if "coil" in self._inner.spec.axes:
+        values = np.asarray(self._source._read(self._source.spec.region(**parts))) != 0
+        if "coil" in self._source.spec.axes:
             values = values.any(0)
         return values.any(-2, keepdims=True)
-
-    def close(self) -> None:
-        """Release the file."""
-        super().close()
-        self._inner.close()
 
 
 def central(n: int, wanted: int) -> slice:
@@ -271,11 +232,6 @@ def crop_readout(kspace: np.ndarray, height: int) -> np.ndarray:
     return cropped.astype(kspace.dtype)
 
 
-def known_companions(found: Mapping[Companion, Source | None]) -> dict[Companion, Source]:
-    """The companions that are there."""
-    return {name: source for name, source in found.items() if source is not None}
-
-
 def as_kspace(source: Source, dc: str | None, companions: Any = None, *, is_certain: bool = True) -> Source:
     """Return a source with its centre checked if it is k-space; ``dc`` is refused for an image."""
     if source.spec.kind == "kspace":
@@ -283,9 +239,3 @@ def as_kspace(source: Source, dc: str | None, companions: Any = None, *, is_cert
     if dc is not None:
         raise ValueError(f"{source.name}: dc is for k-space, and this is an image; leave it out")
     return source
-
-
-def listed(values: Sequence[Any]) -> str:
-    """At most four values for a message."""
-    more = f" and {len(values) - 4} more" if len(values) > 4 else ""
-    return ", ".join(str(value) for value in values[:4]) + more

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from common.errors import DataError, source_option
-from common.io.flat import FlatArray, FlatSource
+from common.io.geometry import Geometry
 from common.io.grey import grey_channel
 from common.io.spec import AXES, Kind, Region, Spec
 
 CHANNEL = "channel"
 """Name of an axis of colours, which no source has: one entry is taken, or all must be equal."""
+
+MASK_AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
+"""Axes of a sampling mask by their number."""
 
 _COLOURS = (3, 4)
 
@@ -34,6 +36,11 @@ class Layout:
     taken: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def reversed(self) -> Layout:
+        """The layout of the same array with its axes in the opposite order, as Fortran, MATLAB and BART store them."""
+        return Layout(self.stored[::-1], self.shape[::-1], self.taken)
+
+    @property
     def axes(self) -> tuple[str, ...]:
         """Axes of the source; y or x of one entry are added where the array lacks them."""
         return tuple(axis for axis in AXES if (axis in self.stored and axis not in self.taken) or axis in ("y", "x"))
@@ -42,6 +49,10 @@ class Layout:
     def sizes(self) -> tuple[int, ...]:
         """Size of the source along each of `axes`."""
         return tuple(self.shape[self.stored.index(axis)] if axis in self.stored else 1 for axis in self.axes)
+
+    def spec(self, dtype: np.dtype, geometry: Geometry | None = None, **others: Any) -> Spec:
+        """Spec of the source; without a geometry the pixel size is unknown."""
+        return Spec(self.axes, self.sizes, np.dtype(dtype), geometry or Geometry.unknown(self.axes), **others)
 
     def inside(self, region: Region) -> Region:
         """The part of the stored array that holds a region of the source."""
@@ -67,29 +78,6 @@ class Layout:
         block = block.transpose([names.index(axis) for axis in self.axes if axis in names])
         missing = tuple(n for n, axis in enumerate(self.axes) if axis not in names)
         return np.expand_dims(block, missing) if missing else block
-
-
-class FlatLayoutSource(FlatSource):
-    """Values one after the other in a file, in an order of axes that a `Layout` describes.
-
-    Args:
-        path: see :class:`~common.io.Source`.
-        spec: see there.
-        array: the stored array, with its axes as they are stored.
-        layout: their names.
-        options: see :class:`~common.io.FlatSource`.
-    """
-
-    def __init__(self, path: Path, spec: Spec, array: FlatArray, layout: Layout, **options: Any) -> None:
-        super().__init__(path, spec, array, **options)
-        self._layout = layout
-
-    def _read(self, region: Region) -> np.ndarray:
-        return self._layout.shown(self.array.read(self._opened, self._layout.inside(region)), self.name)
-
-    def identity(self) -> str:
-        """Text that changes when the file does, or with another reading of its axes."""
-        return f"{super().identity()} {self._layout.stored} {dict(self._layout.taken)}"
 
 
 def layout_of(
@@ -130,8 +118,8 @@ def layout_of(
     if channel is not None:
         if not 0 <= channel < n_channels:
             raise ValueError(
-                f"{name}: no channel {channel}, it has {n_channels or 'no such axis'}; choose another, or name the "
-                "axes: --source_options \"{'axes': 'y,x,channel'}\""
+                f"{name}: no channel {channel}, it has {n_channels or 'no such axis'}; choose another, or name axes: "
+                + source_option("axes", "y,x,channel")
             )
         taken[CHANNEL] = channel
     return Layout(stored, sizes, taken)
@@ -179,7 +167,7 @@ def _ambiguous(sizes: tuple[int, ...], is_complex: bool, name: str, usual: str) 
     few = ways.get(len(sizes), ("t,z,coil,y,x",))
     return DataError(
         f"{name}: an array {list(sizes)} can have its axes in several orders ({' or '.join(few)}); name them: "
-        f"{source_option('axes', few[0])}"
+        + source_option("axes", few[0])
     )
 
 
@@ -208,6 +196,6 @@ def kind_of(dtype: np.dtype, kind: str | None, name: str, text: str, *, default:
         return "kspace"
     if default is None:
         raise DataError(
-            f"{name}: complex values can be k-space or an image; say which: --source_options \"{{'kind': 'kspace'}}\""
+            f"{name}: complex values can be k-space or an image; say which: {source_option('kind', 'kspace')}"
         )
     return default

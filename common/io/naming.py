@@ -13,7 +13,7 @@ class Format:
     """A format, one module of ``common.io.formats``.
 
     The module has ``open_source(path, *, <options>) -> Source``, and if the format is written
-    ``open_sink(path, spec, block) -> Sink``. Where several formats share a suffix, or for folders and files of any
+    ``open_sink(path, spec) -> Sink``. Where several formats share a suffix, or for folders and files of any
     name, it has ``recognises(path) -> bool`` too, which looks at the contents.
 
     Attributes:

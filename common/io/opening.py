@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import DataError
 from common.io.geometry import MILLIMETERS, Geometry, unit_name
-from common.io.naming import FORMATS, SUFFIXES, WRITTEN, Format, split_suffix
+from common.io.naming import FORMATS, SUFFIXES, WRITTEN, Format, output_suffix, split_suffix
 from common.io.sink import Sink
 from common.io.source import Source
 from common.io.spec import Spec
@@ -130,7 +130,7 @@ def _with_spacing(source: Source, spacing: Sequence[float] | Mapping[str, float]
     return Geometry.of_spacing(axes, sizes, name, frame_times_s=before.frame_times_s)
 
 
-def open_sink(path: Path | str, like: Spec, block: Sequence[int] | None = None) -> Sink:
+def open_sink(path: Path | str, like: Spec) -> Sink:
     """Open a writer by the suffix of a path; without a suffix a folder of slices. Nothing is written yet.
 
     The type of the values is kept, and slope and intercept where the format has them; else what they stand for is
@@ -140,8 +140,6 @@ def open_sink(path: Path | str, like: Spec, block: Sequence[int] | None = None) 
     Args:
         path: the file or folder to be.
         like: what is written: commonly the spec of a source, enlarged or with another type.
-        block: shape of the regions that will be written, counted from the corner of the image; formats in chunks fit
-            theirs to it.
 
     Raises:
         DataError: if the format is not written, or cannot hold such an image.
@@ -153,9 +151,11 @@ def open_sink(path: Path | str, like: Spec, block: Sequence[int] | None = None) 
         wanted = getattr(like.native, "folder_format", "slices")
         found = next(one for one in FORMATS if one.module == wanted)
     if found is None:
+        like_it = output_suffix(suffix)
         raise DataError(
-            f"{path}: {suffix or path.suffix} is not written; choose one of {', '.join(WRITTEN)}, or no suffix for a "
-            "folder of slices: --output_suffix .tif"
+            f"{path}: {suffix or path.suffix} is not written; choose --output_suffix "
+            f"{like_it if like_it in WRITTEN else '.tif'}, another of {', '.join(WRITTEN)}, or no suffix "
+            "for a folder of slices"
         )
-    sink: Sink = module_of(found).open_sink(path, like, None if block is None else tuple(block))
+    sink: Sink = module_of(found).open_sink(path, like)
     return sink

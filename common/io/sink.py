@@ -2,134 +2,114 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import logging
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from io import FileIO
-from itertools import product
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import numpy as np
 from common.errors import DataError, file_errors
-from common.io.disk import allocate, disk_errors, remove, removed_on_error
-from common.io.flat import FlatArray
-from common.io.journal import Journal, checksum, region_of, region_text
-from common.io.spec import Region, Spec, checked_spec
+from common.io.atomic import atomic_path
+from common.io.disk import check_room, disk_errors, remove
+from common.io.spec import Region, Spec, checked_spec, slabs
 
 logger = logging.getLogger("recon")
 
+_IDENTITY = "identity.json"
 
-class Sink(ABC):
+
+class Sink:
     """An image that is written region by region, in any order, and gets its name only once it is whole.
 
-    Until then the values lie in ``<path>.partial``. With an identity, `begin` keeps ``<path>.journal`` beside it: after
-    a kill, a full disk or a crash, the same program with the same identity resumes after the last written region::
+    Until then each region is a NumPy file in the folder ``<path>.partial``, so that the files that are there are the
+    record of what is done. When all values are there the format's module encodes them once. After a kill, a full disk
+    or a crash, the same program with the same identity resumes after the last written region::
 
-        with open_sink("out.tif", like=spec) as sink:
-            sink.begin({"input": source.identity(), "weights": digest})
-            for region in regions:
-                if not sink.holds(region):
-                    sink.write(region, values)
-            sink.finish()
+        sink = open_sink("out.tif", like=spec)
+        sink.begin({"input": source.identity(), "weights": digest})
+        for region in regions:
+            if not sink.holds(region):
+                sink.write(region, values)
+        sink.finish()
 
-    A format module derives from this class or from one of its ready-made kinds (:class:`FlatSink`,
-    :class:`OneArraySink`, :class:`EncodedSink`), and writes `_create`, `_resume`, `_write`, `_read` and `_release`.
+    Args:
+        path: the file or folder to be.
+        spec: description of the image as stored.
+        encode: writes the whole image to a new file or folder; it is given that path, and this object to `read` from.
 
     Attributes:
         path: the file or folder to be.
         partial: ``<path>.partial``.
         spec: description of the image as stored; its type, in which values are written, may be another than was asked
             for.
-        journal: which regions are written, if an identity was given.
 
     Raises:
-        DataError: if the format cannot hold the image.
+        DataError: if ``spec`` cannot be that of an image.
     """
 
-    def __init__(self, path: Path, spec: Spec) -> None:
+    def __init__(self, path: Path, spec: Spec, encode: Callable[[Path, Sink], None]) -> None:
         self.path = path
         self.partial = path.with_name(f"{path.name}.partial")
         self.spec = checked_spec(str(path), spec)
-        self.journal = Journal(path.with_name(f"{path.name}.journal"))
-        self._has_journal = False
-        self._is_named = False
+        self._encode = encode
+        self._done: dict[str, Region] = {}  # by the stem of its file
+        self._whole: np.ndarray | None = None
 
     def begin(self, identity: Mapping[str, str] | None = None) -> None:
         """Start the output, or resume an unfinished one of the same identity.
 
         Args:
-            identity: what the values depend on: input, weights, options. ``None``: start anew, and keep no journal.
+            identity: what the values depend on: input, weights, options. ``None``: start anew.
 
         Raises:
             DataError: if ``path`` is a folder, which unlike a file is not replaced; if an unfinished output has
-                another identity or is damaged; DiskFullError if the disk has no room.
+                another identity or is damaged; DiskFullError if the disk has no room for the values.
         """
-        with disk_errors(self.path, self.spec.n_bytes):
+        with disk_errors(self.path, 2 * self.spec.n_bytes):
+            if identity is not None and self._resumes(identity):
+                logger.info(f"{self.path}: resumed, {len(self._done)} parts are written")
+                return
+            if self.path.is_dir():
+                raise DataError(f"{self.path}: exists already; remove it, or choose another output")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if identity is not None and self.journal.path.exists():
-                self.journal.resume(identity)
-                if self.journal.done and self.partial.exists():
-                    with file_errors(self.partial, "an unfinished output"):
-                        self._resume()
-                    self._has_journal = True
-                    self.journal.begin(identity, self._verified())
-                    return
-                if self._lacks_only_the_name():
-                    self._has_journal = self._is_named = True
-                    return
-            self._start(identity)
-
-    def _start(self, identity: Mapping[str, str] | None) -> None:
-        if self.path.is_dir():
-            raise DataError(f"{self.path}: exists already; remove it, or choose another output")
-        remove(self.partial)
-        self.journal.remove()
-        if identity is not None:
-            self._has_journal = True
-            self.journal.begin(identity)
-        try:
-            self._create()
-        except BaseException:
             self.discard()
-            raise
+            check_room(self.path, self.spec.n_bytes)
+            self.partial.mkdir()
+            (self.partial / _IDENTITY).write_text(json.dumps(dict(identity or {})), encoding="utf-8")
 
-    def _lacks_only_the_name(self) -> bool:
-        """Return True if a run was killed after the output had got its name, before the journal was removed."""
-        if self.partial.exists() or not self.path.exists():
+    def _resumes(self, identity: Mapping[str, str]) -> bool:
+        """Return True if an unfinished output of this identity is there; list its regions."""
+        record = self.partial / _IDENTITY
+        if not record.is_file():
             return False
-        n_written = sum(
-            int(np.prod([part.stop - part.start for part in region_of(text)], dtype=object))
-            for text in self.journal.done
-        )
-        return n_written == self.spec.n_values
-
-    def _verified(self) -> dict[str, int]:
-        """The written regions whose values are those that were written."""
-        done = self.journal.done
-        sound = {text: value for text, value in done.items() if self._found(region_of(text)) == value}
-        lost = len(done) - len(sound)
-        logger.info(
-            f"{self.path}: resumed, {len(sound)} parts are written"
-            + (f", {lost} had not reached the disk" if lost else "")
-        )
-        return sound
-
-    def _found(self, region: Region) -> int | None:
         try:
-            return checksum(self._read(region))
-        except EOFError:
-            return None
+            before = dict(json.loads(record.read_text(encoding="utf-8")))
+            stems = [file.stem for file in self.partial.glob("*.npy") if file.name[0] != "."]
+            self._done = {stem: _region_of(stem) for stem in stems}
+        except ValueError as error:
+            raise DataError(f"{self.partial}: damaged; remove it to start anew") from error
+        differ = [
+            f"{key} {before.get(key)} (now {value})" for key, value in identity.items() if before.get(key) != value
+        ]
+        if differ and self._done:
+            raise DataError(
+                f"{self.partial}: the unfinished output was begun with {', '.join(differ)}; resume with those, or "
+                "remove this folder to start anew"
+            )
+        return not differ
 
     @property
     def n_written(self) -> int:
-        """Number of regions that are written, of an output with a journal."""
-        return len(self.journal.done)
+        """Number of regions that are written."""
+        return len(self._done)
 
     def holds(self, region: Sequence[slice]) -> bool:
         """Return True if exactly this region has been written, by this process or an earlier one."""
-        return self._is_named or region_text(self.spec.checked_region(region)) in self.journal.done
+        return _text_of(self.spec.checked_region(region)) in self._done
 
     def write(self, region: Sequence[slice], values: np.ndarray) -> None:
         """Write stored values of a region, with the axes and the type of ``spec``.
@@ -139,217 +119,91 @@ class Sink(ABC):
             DataError: if the disk refuses them; DiskFullError if it is full.
         """
         parts = self.spec.checked_region(region)
-        shape = tuple(part.stop - part.start for part in parts)
+        self._check(values, parts)
+        text = _text_of(parts)
+        with (
+            disk_errors(self.path, 2 * self.spec.n_bytes),
+            atomic_path(self.partial / f"{text}.npy") as temporary,
+            open(temporary, "wb") as file,
+        ):
+            np.save(file, values)
+            file.flush()
+            os.fsync(file.fileno())  # a name stands for values that are on the disk, also after a crash
+        self._done[text] = parts
+
+    def read(self, region: Sequence[slice]) -> np.ndarray:
+        """Read values that have been written."""
+        parts = self.spec.checked_region(region)
+        if self._whole is not None:
+            return self._whole[parts]
+        values = np.empty([part.stop - part.start for part in parts], self.spec.dtype)
+        for text, place in self._done.items():
+            file = self.partial / f"{text}.npy"
+            both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(parts, place, strict=True)]
+            if all(part.start < part.stop for part in both):
+                with file_errors(file, "a part of an unfinished output"):
+                    values[_seen_from(parts, both)] = np.load(file, mmap_mode="r")[_seen_from(place, both)]
+        return values
+
+    def write_all(self, values: np.ndarray) -> Path:
+        """Write a whole image at once, without ``partial`` on the way; return its path."""
+        self._whole = np.asarray(values)
+        self._check(self._whole, self.spec.region())
+        if self.path.is_dir():
+            raise DataError(f"{self.path}: exists already; remove it, or choose another output")
+        try:
+            with disk_errors(self.path, self.spec.n_bytes):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                remove(self.partial)
+                self._encode(self.partial, self)
+                os.replace(self.partial, self.path)
+        finally:
+            self._whole = None
+            remove(self.partial)
+        return self.path
+
+    def finish(self) -> None:
+        """Encode the image, give it its name and remove ``partial``.
+
+        Raises:
+            ValueError: if values are missing.
+            DataError: if the disk refuses them; all that was written stays.
+        """
+        n_values = sum(int(np.prod([part.stop - part.start for part in region])) for region in self._done.values())
+        if n_values != self.spec.n_values:
+            raise ValueError(f"{self.path}: {n_values} of {self.spec.n_values} values are written; write all regions")
+        encoded = self.partial / "encoded"
+        with disk_errors(self.path, 2 * self.spec.n_bytes):
+            if not self.path.is_dir():  # else a run was killed between the next two steps
+                remove(encoded)
+                try:
+                    self._encode(encoded, self)
+                except BaseException:
+                    remove(encoded)
+                    raise
+                os.replace(encoded, self.path)
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove everything that was written."""
+        remove(self.partial)
+        self._done = {}
+
+    def _check(self, values: np.ndarray, region: Region) -> None:
+        shape = tuple(part.stop - part.start for part in region)
         if values.shape != shape or values.dtype != self.spec.dtype:
             raise ValueError(
                 f"{self.path}: expected values {list(shape)} {self.spec.dtype}, got {list(values.shape)} {values.dtype}"
             )
-        with disk_errors(self.path, self.spec.n_bytes):
-            self._write(parts, values)
-            if self._has_journal:
-                self.journal.add(parts, values)
-
-    def read(self, region: Sequence[slice]) -> np.ndarray:
-        """Read what was written there."""
-        return np.asarray(self._read(self.spec.checked_region(region)), self.spec.dtype)
-
-    def write_all(self, values: np.ndarray) -> Path:
-        """Write a whole image at once, without a journal; return its path."""
-        try:
-            self.begin()
-            self.write([slice(None)] * len(self.spec.shape), np.asarray(values))
-            self.finish()
-        except BaseException:
-            self.discard()
-            raise
-        return self.path
-
-    def finish(self) -> None:
-        """Complete the image, give it its name and remove the journal."""
-        with disk_errors(self.path, self.spec.n_bytes):
-            if not self._is_named:
-                self._finish()
-                self._is_named = True
-            self.close()
-            if self._has_journal:
-                self.journal.remove()
-
-    def discard(self) -> None:
-        """Remove everything that was written."""
-        self.close()
-        remove(self.partial)
-        if self._has_journal:
-            self.journal.remove()
-
-    def close(self) -> None:
-        """Release ``partial``, which stays, for another process to resume."""
-        self._release()
-
-    @abstractmethod
-    def _create(self) -> None:
-        """Make ``partial``, which does not exist; reserve its space where the system can do that."""
-
-    @abstractmethod
-    def _resume(self) -> None:
-        """Open ``partial``, which another process left; any exception says that it is damaged."""
-
-    @abstractmethod
-    def _write(self, region: Region, values: np.ndarray) -> None:
-        """Write values, which fit the region and the type."""
-
-    @abstractmethod
-    def _read(self, region: Region) -> np.ndarray:
-        """Read values; EOFError if ``partial`` ends before."""
-
-    @abstractmethod
-    def _release(self) -> None:
-        """Close ``partial``, if it is open."""
-
-    def _finish(self) -> None:
-        """Give ``partial`` its name; formats that are encoded as a whole do it here."""
-        self._release()
-        os.replace(self.partial, self.path)
-
-    def __enter__(self) -> Sink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
-class FlatSink(Sink):
-    """A file whose values lie uncompressed, in one array or several, at places known before."""
-
-    def __init__(self, path: Path, spec: Spec) -> None:
-        super().__init__(path, spec)
-        self._file: FileIO | None = None
-
-    @abstractmethod
-    def _begin(self, path: Path) -> None:
-        """Write the file, all but the values."""
-
-    @abstractmethod
-    def _locate(self, path: Path) -> int:
-        """Find in the file that `_begin` wrote where the values go; return the byte after the last."""
-
-    @abstractmethod
-    def _arrays(self, region: Region) -> Iterator[tuple[Region, FlatArray]]:
-        """The arrays that a region of the image touches, each with the region that it holds."""
-
-    def _create(self) -> None:
-        self._begin(self.partial)
-        allocate(self.partial, self._locate(self.partial))
-        self._file = FileIO(self.partial, "r+")
-
-    def _resume(self) -> None:
-        self._locate(self.partial)
-        self._file = FileIO(self.partial, "r+")
-
-    def _write(self, region: Region, values: np.ndarray) -> None:
-        for array, inside, part in self._touched(region):
-            array.write(self._writable, inside, values[part])
-
-    def _read(self, region: Region) -> np.ndarray:
-        values = np.empty([part.stop - part.start for part in region], self.spec.dtype)
-        for array, inside, part in self._touched(region):
-            values[part] = array.read(self._writable, inside)
-        return values
-
-    def _release(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    @property
-    def _writable(self) -> FileIO:
-        if self._file is None:
-            raise ValueError(f"{self.partial}: not open; begin it first")
-        return self._file
-
-    def _touched(self, region: Region) -> Iterator[tuple[FlatArray, Region, Region]]:
-        """Arrays, the region of each that is wanted, and its place in ``region``."""
-        for place, array in self._arrays(region):
-            both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(region, place, strict=True)]
-            yield array, _seen_from(place, both), _seen_from(region, both)
+def _text_of(region: Region) -> str:
+    """A region as a file name, such as ``0-1_0-256_256-512``."""
+    return "_".join(f"{part.start}-{part.stop}" for part in region)
 
 
-class OneArraySink(FlatSink):
-    """A file with one array. A format module writes `_begin` and `_layout`."""
-
-    _array: FlatArray
-
-    @abstractmethod
-    def _layout(self, path: Path) -> FlatArray:
-        """Place of the array in the file that `_begin` wrote."""
-
-    def _locate(self, path: Path) -> int:
-        self._array = self._layout(path)
-        return self._array.end
-
-    def _arrays(self, region: Region) -> Iterator[tuple[Region, FlatArray]]:
-        yield tuple(slice(0, n) for n in self.spec.shape), self._array
-
-
-class EncodedSink(OneArraySink):
-    """A format that is encoded as a whole, when all values are there; ``partial`` holds them flat until then.
-
-    Either one file, or a folder with a file for each entry along one axis. A format module writes `_encode`, and for a
-    folder `_entry_name`.
-
-    Args:
-        path: the file or folder to be.
-        spec: description of the image.
-        axis: the axis along which a folder has its files; "" for one file.
-    """
-
-    suffix = ""
-    """Suffix of the temporary file, for encoders that look at it."""
-
-    def __init__(self, path: Path, spec: Spec, axis: str = "") -> None:
-        super().__init__(path, spec)
-        self._axis = axis
-
-    def _begin(self, path: Path) -> None:
-        path.touch()
-
-    def _layout(self, path: Path) -> FlatArray:
-        return FlatArray.of(self.spec)
-
-    @abstractmethod
-    def _encode(self, index: int, path: Path) -> None:
-        """Write one entry, or everything, which is entry 0, to a file; `_entry` has its values."""
-
-    def _n_entries(self) -> int:
-        """Number of files of a folder."""
-        return self.spec.size(self._axis)
-
-    def _entry_name(self, index: int) -> str:
-        """File name of an entry of a folder."""
-        raise NotImplementedError
-
-    def _entry(self, index: int) -> np.ndarray:
-        """Stored values of one entry without its axis, or of everything."""
-        if not self._axis:
-            return self._read(tuple(slice(0, n) for n in self.spec.shape))
-        place = self.spec.axes.index(self._axis)
-        return self._read(self.spec.region(**{self._axis: index})).squeeze(place)
-
-    def _finish(self) -> None:
-        self._release()
-        self._resume()
-        with removed_on_error(self.partial.with_name(f"{self.partial.name}{self.suffix or '.encoded'}")) as encoded:
-            remove(encoded)
-            if self._axis:
-                encoded.mkdir()
-                for index in range(self._n_entries()):
-                    self._encode(index, encoded / self._entry_name(index))
-            else:
-                self._encode(0, encoded)
-            self._release()
-            os.replace(encoded, self.path)
-        self.partial.unlink()
+def _region_of(text: str) -> Region:
+    return tuple(slice(*(int(n) for n in part.split("-"))) for part in text.split("_"))
 
 
 def _seen_from(region: Region, other: Sequence[slice]) -> Region:
@@ -357,11 +211,31 @@ def _seen_from(region: Region, other: Sequence[slice]) -> Region:
     return tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(region, other, strict=True))
 
 
-def tiles_of(shape: Sequence[int], region: Region, tile: Sequence[int]) -> Iterator[tuple[tuple[int, ...], Region]]:
-    """The tiles of a regular grid that a region touches: index of each along every axis, and the region it covers.
+def write_flat(
+    path: Path,
+    header: bytes,
+    sink: Sink,
+    dtype: np.dtype | None = None,
+    order: Sequence[int] | None = None,
+    packed: bool = False,
+) -> None:
+    """Write a header and then all values, uncompressed.
 
-    A tile at the edge is whole, and so reaches beyond an image whose size is no multiple of the tile.
+    Args:
+        path: the file.
+        header: what stands before the values.
+        sink: the image.
+        dtype: type in the file, with its byte order; ``None``: that of the image.
+        order: the axes of the image in the order of the file, the last one contiguous; ``None``: as they are.
+        packed: True for a gzip file.
     """
-    ranges = [range(part.start // n, -(-part.stop // n)) for part, n in zip(region, tile, strict=True)]
-    for index in product(*ranges):
-        yield index, tuple(slice(i * n, (i + 1) * n) for i, n in zip(index, tile, strict=True))
+    axes = tuple(order or range(len(sink.spec.shape)))
+    with open(path, "wb") as opened, ExitStack() as stack:
+        file: Any = opened
+        if packed:  # without name and time, so that the same values give the same bytes
+            file = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=1, fileobj=opened, mtime=0))
+        file.write(header)
+        for slab in slabs([sink.spec.shape[axis] for axis in axes]):
+            region = dict(zip(axes, slab, strict=True))
+            values = sink.read([region[n] for n in range(len(axes))]).transpose(axes)
+            file.write(np.ascontiguousarray(values, dtype or sink.spec.dtype).data)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import weakref
-from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -18,28 +17,49 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from common.errors import DataError, file_errors
 from common.io.intensity import IntensityScale
-from common.io.spec import Region, Spec, checked_spec
+from common.io.layout import Layout
+from common.io.spec import Region, Spec, checked_spec, slabs
 
-_BLOCK = 2**24  # values that are read at once when a whole image is passed over
 _CACHE = 2**28  # bytes
 _HELD_OPEN = 64  # sources of a process whose files stay open between reads
 
 Companion = Literal["mask", "target", "aliased", "phase", "calibration"]
 
 
-class Source(ABC):
+@dataclass
+class Opened:
+    """An open file.
+
+    Attributes:
+        read: returns the stored values of a region, in any byte order; what it is given is up to the source.
+        close: closes the file.
+    """
+
+    read: Callable[..., np.ndarray]
+    close: Callable[[], None] = lambda: None
+
+
+class Source:
     """Image or k-space on disk of which any region can be read, without the rest of it in memory.
 
     Opening reads headers only. The file is opened at the first `read` and may stay open between reads; a process keeps
     the 64 last used ones open. A source can be pickled and shared with forked workers: open files stay behind.
 
-    A format module derives from this class, or from one of its ready-made kinds (:class:`~common.io.FlatSource`,
-    :class:`DecodedSource`), and writes `_read`, and where a file is held open `_open`.
+    Args:
+        path: the file or folder.
+        spec: axes, shape, type, geometry and intensity.
+        open_file: opens the file; can be pickled.
+        layout: axes of the stored array where they differ from those of ``spec``.
+        name: name for messages; "" is the path.
+        files: all files that the values depend on; empty: ``path``.
+        companions: other sources of the same pixels.
+        kind_of_file: what the file should be, for errors of decoders: "a PNG image".
+        key: text that tells other values of the same file apart.
 
     Attributes:
         path: the file or folder.
         files: all files that the values depend on.
-        name: for messages; the path, and the data set inside it where there are several.
+        name: name for messages; the path, and the data set inside it where there are several.
         spec: axes, shape, type, geometry and intensity, see :class:`~common.io.Spec`.
         companions: sources of what else the file holds about the same pixels:
 
@@ -51,37 +71,33 @@ class Source(ABC):
 
         fill: value that replaces NaN and infinite ones; ``None``: they are refused.
 
-    Args:
-        path: the file or folder.
-        spec: axes, shape, type, geometry and intensity.
-        name: name for messages; "" is the path.
-        files: all files that the values depend on; empty: ``path``.
-        companions: other sources of the same pixels.
-
     Raises:
         DataError: if it is no image, see :func:`~common.io.spec.checked_spec`.
     """
-
-    kind_of_file = "a data file"
-    """What the file should be, for errors of decoders: "a PNG image"."""
-
-    fill: float | None = None
 
     def __init__(
         self,
         path: Path,
         spec: Spec,
+        open_file: Callable[[], Opened] | None = None,
         *,
+        layout: Layout | None = None,
         name: str = "",
         files: Sequence[Path] = (),
-        companions: Mapping[Companion, Source] | None = None,
+        companions: Mapping[Companion, Source | None] | None = None,
+        kind_of_file: str = "a data file",
+        key: str = "",
     ) -> None:
         self.path = path
         self.name = name or str(path)
         self.files = tuple(files) or (path,)
         self.spec = checked_spec(self.name, spec)
-        self.companions = dict(companions or {})
-        self._held: tuple[int, Any] | None = None  # process, and what `_open` returned there
+        self.companions = {name: one for name, one in (companions or {}).items() if one is not None}
+        self.kind_of_file = kind_of_file
+        self.fill: float | None = None
+        self._open_file, self._layout = open_file, layout
+        self._key = f"{key} {layout.stored} {dict(layout.taken)}" if layout else key
+        self._held: tuple[int, Opened] | None = None  # process, and what `open_file` returned there
 
     def read(self, region: Sequence[slice] | None = None) -> np.ndarray:
         """Stored values of one region.
@@ -96,7 +112,7 @@ class Source(ABC):
             ValueError: for a region outside of the image.
             DataError: for a file that is damaged or has changed, and values that are not finite.
         """
-        parts = self.spec.checked_region([slice(None)] * len(self.spec.shape) if region is None else region)
+        parts = self.spec.region() if region is None else self.spec.checked_region(region)
         shape = tuple(part.stop - part.start for part in parts)
         with file_errors(self.path, self.kind_of_file):
             values = np.asarray(self._read(parts))
@@ -110,32 +126,37 @@ class Source(ABC):
             self._fill(values, parts)
         return values
 
-    def read_unit(self, region: Sequence[slice] | None, low: float, high: float) -> np.ndarray:
-        """Values of one region as float32 (complex64): the meant value ``low`` becomes 0, ``high`` becomes 1."""
+    def read_unit(self, region: Sequence[slice] | None, low: float, high: float, *, wide: bool = False) -> np.ndarray:
+        """Values of one region as float32 (complex64): the meant value ``low`` becomes 0, ``high`` becomes 1.
+
+        ``wide`` scales them in double precision before they are rounded.
+        """
         stored = self.read(region)
+        if wide:
+            stored = stored.astype(np.complex128 if stored.dtype.kind == "c" else np.float64)
         try:
             return IntensityScale.between(low, high, self.spec.intensity).to_unit(stored)
         except DataError as error:
             raise DataError(f"{self.name}: {error}") from error
 
-    @abstractmethod
     def _read(self, region: Region) -> np.ndarray:
         """Stored values of a region that lies inside; any byte order and memory layout."""
-
-    def _open(self) -> Any:
-        """Open the file; what is returned must have a method ``close``."""
-        raise NotImplementedError
+        if self._layout is None:
+            return self.opened.read(region)
+        return self._layout.shown(self.opened.read(self._layout.inside(region)), self.name)
 
     @property
-    def _opened(self) -> Any:
-        """Open file of this process, as `_open` returned it; closed by `close`, or when 64 others are open."""
+    def opened(self) -> Opened:
+        """Open file of this process; closed by `close`, or when 64 others are open."""
         if self._held is None or self._held[0] != os.getpid():  # a forked worker must not move its parent's position
-            self._held = (os.getpid(), self._open())
+            assert self._open_file is not None
+            self.keep(self._open_file())
+        assert self._held is not None
         _note_use(self)
         return self._held[1]
 
-    def _keep(self, opened: Any) -> None:
-        """Keep what the constructor opened, as if `_open` had returned it: then the first read opens nothing."""
+    def keep(self, opened: Opened) -> None:
+        """Keep a file that is open already: then the first read opens nothing."""
         self._held = (os.getpid(), opened)
         _note_use(self)
 
@@ -148,17 +169,12 @@ class Source(ABC):
             companion.close()
 
     def identity(self) -> str:
-        """Text that changes when the file does: its place inside, size and time of change of all files."""
-        return f"{self.spec} {self.spec.dataset} {files_digest(self.files)}"
+        """Text that changes when the values do: place inside of the file, size and time of change of all files."""
+        return f"{self.spec} {self.spec.dataset} {self._key} {files_digest(self.files)}"
 
     def blocks(self) -> Iterator[Region]:
-        """Regions of bounded size that together are the image: rows of one slice, frame and coil."""
-        *leading, height, width = self.spec.shape
-        rows = max(_BLOCK // width, 1)
-        for index in product(*(range(n) for n in leading)):
-            outer = [slice(n, n + 1) for n in index]
-            for start in range(0, height, rows):
-                yield (*outer, slice(start, min(start + rows, height)), slice(0, width))
+        """Regions of bounded size that together are the image."""
+        return slabs(self.spec.shape)
 
     def select(self, **parts: int | slice) -> Source:
         """Source of a part of this one: a number takes one entry and drops its axis, a slice keeps it.
@@ -201,76 +217,89 @@ class Source(ABC):
 class DecodedSource(Source):
     """Source of a format whose pieces (a picture, a slice, a whole file) can only be decoded as a whole.
 
-    A format module writes `_decode`. Pieces last used are kept, see :class:`RecentArrays`.
+    Pieces last used are kept, see :class:`RecentArrays`.
 
     Args:
-        path: the file or folder.
-        spec: axes, shape, type, geometry and intensity.
-        name: name for messages; "" is the path.
-        files: all files that the values depend on; empty: ``path``.
-        companions: other sources of the same pixels.
-        axis: the axis along which pieces are counted; "" if the whole is one piece.
+        path: see :class:`Source`, as the other options.
+        spec: see :class:`Source`.
+        decode: returns the stored values of one piece, given its index along each of the counted axes; can be pickled;
+            ``None``: a class derived from this one does it in `_piece`.
+        n_counted: number of leading stored axes along which pieces are counted; 0: the whole is one piece.
+        options: see :class:`Source`.
     """
 
     def __init__(
-        self,
-        path: Path,
-        spec: Spec,
-        *,
-        name: str = "",
-        files: Sequence[Path] = (),
-        companions: Mapping[Companion, Source] | None = None,
-        axis: str = "",
+        self, path: Path, spec: Spec, decode: Callable[..., np.ndarray] | None, n_counted: int = 0, **options: Any
     ) -> None:
-        super().__init__(path, spec, name=name, files=files, companions=companions)
-        self._axis = axis if axis in spec.axes else ""
+        super().__init__(path, spec, **options)
+        self._decode, self._n_counted = decode, n_counted
         self._recent = RecentArrays()
 
-    @abstractmethod
-    def _decode(self, index: int) -> np.ndarray:
-        """Stored values of one piece: all axes but the counted one, or of everything, which is piece 0."""
-
     def _read(self, region: Region) -> np.ndarray:
-        if not self._axis:
-            return self._recent.get(0, lambda: self._decode(0))[region].copy()
-        place = self.spec.axes.index(self._axis)
-        inside = region[:place] + region[place + 1 :]
+        stored = self._layout.inside(region) if self._layout else region
+        counted, inside = stored[: self._n_counted], stored[self._n_counted :]
         pieces = [
-            self._recent.get(index, lambda index=index: self._decode(index))[inside]  # type: ignore[misc]
-            for index in range(region[place].start, region[place].stop)
+            self._recent.get(index, lambda index=index: self._piece(*index))[inside]  # type: ignore[misc]
+            for index in product(*(range(part.start, part.stop) for part in counted))
         ]
-        return np.stack(pieces, axis=place)
+        values = np.array(pieces).reshape([part.stop - part.start for part in stored])
+        return self._layout.shown(values, self.name) if self._layout else values
+
+    def _piece(self, *index: int) -> np.ndarray:
+        """Stored values of one piece."""
+        assert self._decode is not None
+        return self._decode(*index)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_recent": RecentArrays()}
 
 
-class _Selection(Source):
+class DerivedSource(Source):
+    """Values that are computed from those of another source, which it closes too.
+
+    Args:
+        source: the other one.
+        spec: description of the values.
+        options: see :class:`Source`.
+    """
+
+    def __init__(self, source: Source, spec: Spec, **options: Any) -> None:
+        self._source = source
+        given = {"name": source.name, "files": source.files, "kind_of_file": source.kind_of_file, **options}
+        super().__init__(source.path, spec, **given)
+
+    def close(self) -> None:
+        """Release both files."""
+        super().close()
+        self._source.close()
+
+    def identity(self) -> str:
+        """Text that changes when the values do."""
+        return f"{self._source.identity()} {self._key}"
+
+
+class _Selection(DerivedSource):
     """Part of another source, see :meth:`Source.select`."""
 
     def __init__(self, source: Source, parts: Mapping[str, int | slice]) -> None:
         spec = source.spec
-        self._source = source
         self._region = spec.region(**parts)
         dropped = [axis for axis, part in parts.items() if not isinstance(part, slice)]
         if {"y", "x"} & set(dropped):
             raise ValueError(f"expected one entry along coil, t or z, got {', '.join(dropped)}")
         self._dropped = tuple(spec.axes.index(axis) for axis in dropped)
-        starts = dict(zip(spec.axes, (part.start for part in self._region), strict=True))
-        frames = self._region[spec.axes.index("t")] if "t" in spec.axes else slice(None)
-        geometry = spec.geometry.cropped(starts, frames)
+        region = dict(zip(spec.axes, self._region, strict=True))
+        geometry = spec.geometry.cropped({axis: part.start for axis, part in region.items()}, region.get("t"))
         for axis in dropped:
             geometry = geometry.without(axis) if axis in ("t", "z") else geometry
-        sizes = [part.stop - part.start for part in self._region]
-        kept = [n for n in range(len(spec.axes)) if n not in self._dropped]
-        own = replace(
-            spec, axes=tuple(spec.axes[n] for n in kept), shape=tuple(sizes[n] for n in kept), geometry=geometry
-        )
+        sizes = {axis: part.stop - part.start for axis, part in region.items() if axis not in dropped}
+        own = replace(spec, axes=tuple(sizes), shape=tuple(sizes.values()), geometry=geometry)
         companions: dict[Companion, Source] = {}
         for name, other in source.companions.items():
             shared = {axis: part for axis, part in parts.items() if other.spec.size(axis) == spec.size(axis) > 1}
             companions[name] = other.select(**shared) if shared else other
-        super().__init__(source.path, own, name=source.name, files=source.files, companions=companions)
+        where = ", ".join(f"{part.start}:{part.stop}" for part in self._region)
+        super().__init__(source, own, companions=companions, key=f"[{where}]")
         self.fill = source.fill
 
     def _read(self, region: Region) -> np.ndarray:
@@ -281,19 +310,9 @@ class _Selection(Source):
             parts.append(slice(outer.start + part.start, outer.start + part.stop))
         return self._source.read(parts).squeeze(self._dropped)
 
-    def close(self) -> None:
-        """Release the file of the whole."""
-        super().close()
-        self._source.close()
-
-    def identity(self) -> str:
-        """Text that changes when the file does, or with another part."""
-        where = ", ".join(f"{part.start}:{part.stop}" for part in self._region)
-        return f"{self._source.identity()} [{where}]"
-
 
 class RecentArrays:
-    """The arrays last used: what has to be decoded as a whole for one region of it.
+    """Arrays last used, of what has to be decoded as a whole for one region of it.
 
     All sources of a process together keep up to 256 MiB, so that a data set may have thousands of them.
     """
@@ -327,13 +346,11 @@ def files_digest(files: Sequence[Path]) -> str:
     """Text that changes with name, size and time of change of a file, or of any file in a folder."""
     digest = hashlib.sha256()
     for path in files:
-        inside = [path]
-        if path.is_dir():
-            inside = sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-        for file in inside:
-            stat = file.stat()
-            relative = file.relative_to(path) if file != path else file.name
-            digest.update(f"{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file == path or file.is_file():
+                stat = file.stat()
+                relative = file.relative_to(path) if file != path else file.name
+                digest.update(f"{relative}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ Region = tuple[slice, ...]
 """One slice for each axis, with start and stop and without a step."""
 
 Kind = Literal["image", "kspace"]
+
+_SLAB = 2**24  # values that are read at once when a whole image is passed over
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +64,10 @@ class Spec:
         Raises:
             ValueError: for an axis that the image lacks, or a part outside of it.
         """
-        unknown = [axis for axis in parts if axis not in self.axes]
-        if unknown:
+        if unknown := [axis for axis in parts if axis not in self.axes]:
             raise ValueError(f"expected parts of the axes {', '.join(self.axes)}, got {', '.join(unknown)}")
-        region = []
-        for axis in self.axes:
-            part = parts.get(axis, slice(None))
-            region.append(part if isinstance(part, slice) else slice(part, part + 1))
-        return self.checked_region(region)
+        given = [parts.get(axis, slice(None)) for axis in self.axes]
+        return self.checked_region([part if isinstance(part, slice) else slice(part, part + 1) for part in given])
 
     def checked_region(self, region: Sequence[slice]) -> Region:
         """The same region with start and stop of each axis.
@@ -150,3 +149,13 @@ def checked_spec(name: str, spec: Spec) -> Spec:
     if times is not None and len(times) != spec.size("t"):
         raise ValueError(f"{name}: {len(times)} frame times for {spec.size('t')} frames")
     return replace(spec, dtype=dtype.newbyteorder("="), shape=tuple(int(n) for n in spec.shape))
+
+
+def slabs(shape: Sequence[int]) -> Iterator[Region]:
+    """Regions of bounded size that together are an array, in the order of its values."""
+    axis = next((n for n in range(len(shape)) if np.prod(shape[n + 1 :], dtype=object) <= _SLAB), len(shape) - 1)
+    step = max(_SLAB // int(np.prod(shape[axis + 1 :], dtype=object)), 1)
+    rest = [slice(0, n) for n in shape[axis + 1 :]]
+    for index in product(*(range(n) for n in shape[:axis])):
+        for start in range(0, shape[axis], step):
+            yield (*(slice(n, n + 1) for n in index), slice(start, min(start + step, shape[axis])), *rest)

@@ -272,7 +272,7 @@ def bad_values(number):
 BAD_FILES = {
     "two shapes": ({"imagesTrue": random_series(), "imagesRecon": random_series()[:, 1:]}, r"imagesRecon: expected"),
     "no data set": ({"images": random_series()}, "images: .*can have its axes in several orders"),
-    "nothing": ({}, "expected one data set with rows and columns, found none"),
+    "nothing": ({}, "expected one data set with rows and columns, got none"),
     "one frame": ({"imagesTrue": random_series()[..., :1]}, "expected series of 2 frames or more, "),
     "one image": ({"image": random_series(0, (1, 6, 5))}, "got 1 frame"),
     "no series": ({"imagesTrue": random_series()[:0]}, "imagesTrue: expected an image of at least one pixel"),

@@ -55,7 +55,7 @@ def test_folders_are_made(reader: SliceReader, tmp_path: Path) -> None:
         (np.ones((4, 6)), "out.png", r"got \[4, 6\]"),
         (np.ones((1, 4, 6), np.complex64), "out.png", "real volume, got complex64; take the magnitude"),
         (np.full((1, 4, 6), np.nan), "out.png", r"not written, the reconstruction of .*in\.png .*NaN"),
-        (np.ones((1, 4, 6)), "out.jpg", r"out\.jpg: \.jpg is read and not written"),
+        (np.ones((1, 4, 6)), "out.jpg", r"out\.jpg: \.jpg is not written"),
         (np.ones((1, 4, 6)), "in.png", "would replace its input"),
     ],
 )

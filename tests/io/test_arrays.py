@@ -261,7 +261,7 @@ def test_ome_axes_by_name(tmp_path: Path, axes: str) -> None:
 def test_ome_channels_times_and_groups(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 999, (3, 2, 5, 6)).astype(np.uint16)
     ome(tmp_path / "a.zarr", values, "tcyx", [40.0, 1.0, 1.0, 1.0])
-    with pytest.raises(DataError, match="expected one channel, got 2; choose one"):
+    with pytest.raises(DataError, match="expected one channel, got 2: 0, 1; choose one"):
         open_source(tmp_path / "a.zarr")
     with open_source(tmp_path / "a.zarr", channel=1) as source:
         assert source.spec.axes == ("t", "y", "x")

@@ -108,15 +108,14 @@ def test_what_is_written_is_read(case: FormatCase, data: st.DataObject) -> None:
         if case.native is not None:
             spec = case_native(case, folder / "input", spec)
         path = folder / f"{RESULT}{case.suffix}"
-        with open_sink(path, spec, block) as sink:
-            stored = values.astype(sink.spec.dtype)
-            assert not path.exists()
-            sink.begin({"run": "one"})
-            blocks = blocks_of(spec.shape, block)
-            for n in np.random.default_rng(seed).permutation(len(blocks)):
-                sink.write(blocks[n], stored[blocks[n]])
-                np.testing.assert_array_equal(sink.read(blocks[n]), stored[blocks[n]])
-            sink.finish()
+        sink = open_sink(path, spec)
+        stored = values.astype(sink.spec.dtype)
+        sink.begin({"run": "one"})
+        blocks = blocks_of(spec.shape, block)
+        for n in np.random.default_rng(seed).permutation(len(blocks)):
+            sink.write(blocks[n], stored[blocks[n]])
+        assert not path.exists()
+        sink.finish()
         assert {entry.name for entry in folder.iterdir()} - {"input"} == {path.name}
         check_read(case, path, sink.spec, stored, data)
         check_others(case, path, sink.spec, stored)

@@ -107,7 +107,7 @@ def test_lines_beyond_the_matrix(tmp_path: Path) -> None:
 def test_several_images_are_chosen(tmp_path: Path, counter: str) -> None:
     lines = [line for n in range(64) for e in (0, 1) for line in lines_of(FULL * (1, 0.5)[e], [n], **{counter: e})]
     path = write_mrd(tmp_path / "a.h5", SQUARE, lines)
-    with pytest.raises(DataError, match=rf"one {counter}, got 0, 1; choose one: .*'{counter}': 0"):
+    with pytest.raises(DataError, match=rf"one {counter}, got 2: 0, 1; choose one: .*'{counter}': 0"):
         open_source(path)
     with open_source(path, **{counter: 1}) as source:
         np.testing.assert_allclose(magnitude(source)[0], 0.5 * body(64, 64), atol=1e-6)
@@ -178,11 +178,11 @@ def test_several_measurements(tmp_path: Path) -> None:
     path, small = tmp_path / "a.h5", centred(body(16, 16)[None])
     write_mrd(path, header((16, 16, 1), (160, 160, 3)), lines_of(small), "dataset")
     write_mrd(path, SQUARE, lines_of(FULL), "dataset_2")
-    with pytest.raises(DataError, match=r"got dataset, dataset_2; choose one: .*'measurement': 'dataset_2'"):
+    with pytest.raises(DataError, match=r"got 2: dataset_2, dataset; choose one: .*'measurement': 'dataset_2'"):
         open_source(path)
     with open_source(path, measurement="dataset_2") as source:
         np.testing.assert_array_equal(source.read(), FULL.astype(np.complex64))
-    with pytest.raises(DataError, match="not 'other'"):
+    with pytest.raises(DataError, match="no measurement 'other'"):
         open_source(path, measurement="other")
 
 

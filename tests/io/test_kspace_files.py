@@ -115,7 +115,7 @@ def test_averages(tmp_path: Path) -> None:
     even = np.arange(32) % 2 == 0
     kspace = np.stack([full * even, full * ~even]).astype(np.complex64)
     path = save(tmp_path / "a.h5", kspace=kspace, reconstruction_rss=np.ones((2, 32, 32), np.float32))
-    with pytest.raises(DataError, match=r"got 2 in \[2, 2, 3, 32, 32\] \[average, z, coil, y, x\]; choose one"):
+    with pytest.raises(DataError, match=r"kspace \[2, 2, 3, 32, 32\]: expected one average, got 2: 0, 1; choose one"):
         open_source(path)
     with open_source(path, average=1) as source:
         np.testing.assert_array_equal(source.read(), kspace[1].swapaxes(0, 1))

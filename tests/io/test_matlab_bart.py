@@ -89,7 +89,7 @@ def test_several_arrays(tmp_path: Path) -> None:
         open_source(tmp_path / "a.mat")
     with open_source(tmp_path / "a.mat", dataset="second") as source:
         np.testing.assert_array_equal(source.read(), VOLUME[..., 0])
-    with pytest.raises(DataError, match="no array of numbers 'third'"):
+    with pytest.raises(DataError, match="no array of rows and columns 'third'"):
         open_source(tmp_path / "a.mat", dataset="third")
 
 

@@ -55,10 +55,10 @@ def test_a_photograph_is_shown_upright(tmp_path: Path) -> None:
 
 def test_types_that_png_cannot_hold(tmp_path: Path) -> None:
     spec = Spec(("y", "x"), IMAGE.shape, np.dtype("f4"), Geometry.unknown("yx"))
-    with pytest.raises(DataError, match=r"PNG holds integers of 8 or 16 bits, got float32; .*--output_suffix .tif"):
+    with pytest.raises(DataError, match=r"PNG holds integers of 8 or 16 bits .* float32; .*--output_suffix .tif"):
         open_sink(tmp_path / "a.png", spec)
     huge = replace(spec, shape=(12000, 12800), dtype=np.dtype("u2"))
-    with pytest.raises(DataError, match=r"12000 x 12800 pixels are too many for a PNG; .*--output_suffix .tif"):
+    with pytest.raises(DataError, match=r"got 12000 x 12800 .*; .*--output_suffix .tif"):
         open_sink(tmp_path / "a.png", huge)
     with pytest.raises(DataError, match=r"a.jpg: .jpg is not written"):
         open_sink(tmp_path / "a.jpg", spec)

@@ -15,20 +15,20 @@ VALUES = np.random.default_rng(0).integers(0, 2**16, SHAPE, np.uint16)
 SPEC = Spec(("z", "y", "x"), SHAPE, VALUES.dtype, Geometry.unknown("zyx"))
 REGIONS = [SPEC.region(z=n, y=rows) for n in range(3) for rows in (slice(0, 8), slice(8, 20))]
 IDENTITY = {"input": "a", "weights": "b"}
-PATHS = ["out.tif", "out"]
+PATHS = ["out.tif", "out", "out.nii.gz"]
 
 
 def write(path: Path, regions: list, identity: dict[str, str] | None = IDENTITY, finish: bool = False) -> int:
-    """Write what is not held; how many regions that was."""
+    """Write what is not held; return how many regions that was."""
     count = 0
-    with open_sink(path, SPEC) as sink:
-        sink.begin(identity)
-        for region in regions:
-            if not sink.holds(region):
-                sink.write(region, VALUES[region])
-                count += 1
-        if finish:
-            sink.finish()
+    sink = open_sink(path, SPEC)
+    sink.begin(identity)
+    for region in regions:
+        if not sink.holds(region):
+            sink.write(region, VALUES[region])
+            count += 1
+    if finish:
+        sink.finish()
     return count
 
 
@@ -51,43 +51,50 @@ def test_a_killed_run_resumes_to_the_same_bytes(name: str, tmp_path: Path) -> No
 
 def test_another_run_is_not_resumed(tmp_path: Path) -> None:
     write(tmp_path / "out.tif", REGIONS[:2])
-    with pytest.raises(DataError, match=r"out.tif.journal: .* was begun with weights b \(now c\); resume with those"):
+    with pytest.raises(DataError, match=r"out.tif.partial: .* was begun with weights b \(now c\); resume with those"):
         write(tmp_path / "out.tif", REGIONS, {**IDENTITY, "weights": "c"})
 
 
-def test_values_that_never_reached_the_disk_are_written_again(tmp_path: Path) -> None:
+def test_a_part_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
     write(tmp_path / "out.tif", REGIONS[:4])
     partial = tmp_path / "out.tif.partial"
-    damaged = bytearray(partial.read_bytes())
-    damaged[-400:] = bytes(400)
-    place = bytes(partial.read_bytes()).find(VALUES[0, 0].tobytes())
-    damaged[place : place + 4] = b"\0\0\0\0"
-    partial.write_bytes(damaged)
+    whole = next(partial.glob("*.npy"))
+    whole.rename(partial / ".0123.npy")  # as it is called while it is written
     assert write(tmp_path / "out.tif", REGIONS, finish=True) == 3
-    with open_source(tmp_path / "out.tif") as source:
-        np.testing.assert_array_equal(source.read(), VALUES)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.tif"]
 
 
-def test_a_last_line_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
+def test_damaged_parts(tmp_path: Path) -> None:
     write(tmp_path / "out.tif", REGIONS[:4])
-    journal = tmp_path / "out.tif.journal"
-    journal.write_bytes(journal.read_bytes()[:-3])
-    assert write(tmp_path / "out.tif", REGIONS, finish=True) == 3
-    journal.write_bytes(b"{}\nrubbish line\n")
-    with pytest.raises(DataError, match="damaged; remove it to start anew"):
+    partial = tmp_path / "out.tif.partial"
+    part = sorted(partial.glob("*.npy"))[0]
+    part.write_bytes(part.read_bytes()[:-100])
+    with pytest.raises(DataError, match=rf"{part.name}: cannot be read as a part of an unfinished output"):
+        write(tmp_path / "out.tif", REGIONS, finish=True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.tif.partial"]
+    (partial / "identity.json").write_text("hello")
+    with pytest.raises(DataError, match=r"out.tif.partial: damaged; remove it"):
         write(tmp_path / "out.tif", REGIONS)
 
 
-def test_a_run_killed_after_the_name_only_removes_the_journal(tmp_path: Path) -> None:
-    path = tmp_path / "out.tif"
+def test_missing_parts(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"out.tif: 1200 of 1800 values are written"):
+        write(tmp_path / "out.tif", REGIONS[2:], finish=True)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_run_killed_after_the_name_only_removes_the_parts(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
     write(path, REGIONS)
-    journal = path.with_name("out.tif.journal").read_bytes()
+    parts = {file.name: file.read_bytes() for file in path.with_name(f"{name}.partial").iterdir()}
     write(path, REGIONS, finish=True)
-    path.with_name("out.tif.journal").write_bytes(journal)
-    before = path.stat().st_mtime_ns
+    before = content(path)
+    path.with_name(f"{name}.partial").mkdir()
+    for file, octets in parts.items():
+        (path.with_name(f"{name}.partial") / file).write_bytes(octets)
     assert write(path, REGIONS, finish=True) == 0
-    assert path.stat().st_mtime_ns == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out.tif"]
+    assert content(path) == before
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 def test_without_an_identity_an_output_starts_anew(tmp_path: Path) -> None:
@@ -100,6 +107,8 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(DataError, match="out: exists already; remove it, or choose another output"):
         write(tmp_path / "out", REGIONS)
+    with pytest.raises(DataError, match="out: exists already; remove it, or choose another output"):
+        open_sink(tmp_path / "out", SPEC).write_all(VALUES)
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
@@ -110,7 +119,7 @@ def test_nothing_is_left_of_a_whole_write_that_fails(tmp_path: Path) -> None:
 
 
 def test_suffixes_that_are_not_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"out.gif: .gif is not written; choose one of .tif"):
+    with pytest.raises(DataError, match=r"out.gif: .gif is not written; choose --output_suffix .tif"):
         open_sink(tmp_path / "out.gif", SPEC)
     with pytest.raises(DataError, match=r"expected a folder, without a suffix, or a .tif"):
         open_sink(tmp_path / "out.png", SPEC)

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 from common.errors import DataError, file_errors, source_option
 from common.io.bounded import n_bytes_of
-from common.io.flat import FlatArray
-from common.io.geometry import Geometry
+from common.io.flat import FlatArray, flat_source
 from common.io.kspace import as_kspace
-from common.io.layout import FlatLayoutSource, Layout, kind_of
+from common.io.layout import Layout, kind_of
 from common.io.source import Source
-from common.io.spec import Spec
 
 _KIND = "a BART array"
+_TYPE = np.dtype("<c8")
 _LARGEST_HEADER = 2**20
 _NAMES = (
     *("y", "x", "phs2", "coil", "maps", "te", "coeff", "coeff2"),
@@ -45,17 +44,16 @@ def open_source(
         raise DataError(f"{path}: expected its sizes in {header.name} beside it, found none; copy both files")
     with file_errors(header, f"the header of {_KIND}"):
         shape = _sizes(header)
-    n_bytes_of(shape, np.dtype(np.complex64), str(path))
-    found = kind_of(np.dtype(np.complex64), kind, str(path), path.stem)
-    layout = _layout(shape, dict(take or {}), found, path)
-    spec = Spec(layout.axes, layout.sizes, np.dtype("<c8"), Geometry.unknown(layout.axes), kind=found)
-    array = FlatArray(0, shape[::-1], np.dtype("<c8"), tuple(range(len(shape)))[::-1])
-    return as_kspace(FlatLayoutSource(path, spec, array, layout, files=[path, header], kind_of_file=_KIND), dc)
+    n_bytes_of(shape, _TYPE, str(path))
+    found = kind_of(_TYPE, kind, str(path), path.stem)
+    layout = _layout(shape, dict(take or {}), found, path).reversed
+    array = FlatArray(0, layout.shape, _TYPE)
+    spec = layout.spec(_TYPE, kind=found)
+    return as_kspace(flat_source(path, spec, array, layout, files=[path, header], kind_of_file=_KIND), dc)
 
 
 def _layout(shape: tuple[int, ...], take: dict[str, int], kind: str, path: Path) -> Layout:
-    unknown = set(take) - set(_NAMES)
-    if unknown:
+    if unknown := set(take) - set(_NAMES):
         raise ValueError(f"{path}: take must name axes of {', '.join(_NAMES)}, got {', '.join(sorted(unknown))}")
     stored: list[str] = []
     taken: dict[str, int] = {}
@@ -74,7 +72,7 @@ def _layout(shape: tuple[int, ...], take: dict[str, int], kind: str, path: Path)
         if is_plane or not 0 <= entry < size:
             raise DataError(
                 f"{path}: expected one entry of the axis {name} (number {n}), got {size}; choose one: "
-                f"{source_option('take', {name: 0})}"
+                + source_option("take", {name: 0})
             )
         stored.append(f"{name} taken")
         taken[f"{name} taken"] = entry

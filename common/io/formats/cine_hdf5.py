@@ -9,26 +9,27 @@ from typing import Any
 
 import h5py
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError
 from common.io.atomic import atomic_path
 from common.io.formats import hdf5
 from common.io.geometry import Geometry
 from common.io.hdf5_file import (
-    KIND,
     SUFFIXES,
-    Hdf5Source,
     attributes_of,
     contents_of,
+    described,
     dtype_of,
     find,
+    hdf5_source,
+    keep_open,
     open_hdf5,
     positive_number,
 )
 from common.io.intensity import Intensity
-from common.io.kspace import KspaceSource, known_companions
+from common.io.kspace import KspaceSource
 from common.io.layout import Layout
 from common.io.source import Source
-from common.io.spec import Spec
+from common.io.spec import Kind
 
 RECON, TRUTH, PHASE, KSPACE, MASK = "imagesRecon", "imagesTrue", "phaseTrue", "kspace", "mask"
 IMAGES = ("input", "result", "truth")
@@ -73,38 +74,28 @@ def open_source(path: Path, *, dataset: str | None = None, axes: str | None = No
     """
     if dataset is not None and dataset not in (RECON, TRUTH, KSPACE):
         return hdf5.open_source(path, dataset=dataset, axes=axes, dc=dc)
-    file = open_hdf5(path)
-    try:
-        with file_errors(path, KIND):
-            attributes = attributes_of(file)
-            found = {
-                key: source
-                for key in (KSPACE, TRUTH, RECON, PHASE)
-                if (source := _series(path, file, key, attributes)) is not None
-            }
-            main = found[next(key for key in ((dataset,) if dataset else (KSPACE, TRUTH, RECON)) if key in found)]
-            _check_alike(main, found)
-            main._keep(file)
-            others = {"target": TRUTH, "aliased": RECON, "phase": PHASE if TRUTH in found else ""}
-            companions: dict[Any, Source | None] = {
-                name: found.get(key) for name, key in others.items() if found.get(key) is not main
-            }
-            if main.spec.kind != "kspace":
-                main.companions.update(known_companions(companions))
-                return main
-            item = find(file, MASK, path)
-            shape = tuple(item.shape or ()) if isinstance(item, h5py.Dataset) else ()
-            mask_axes = _SERIES if len(shape) == 4 else _SERIES[1:]
-            companions["mask"] = hdf5.mask_of(path, file, MASK, main.spec, main.name, mask_axes)
-            if companions["mask"] is None:
-                raise DataError(
-                    f"{path}: no data set {MASK} beside {KSPACE}; add one, 1 where sampled, [series, height, width, "
-                    "frames]"
-                )
-            return KspaceSource(main, dc, companions=known_companions(companions))
-    except BaseException:
-        file.close()
-        raise
+    with described(path) as file:
+        attributes = attributes_of(file)
+        opened = {key: _series(path, file, key, attributes) for key in (KSPACE, TRUTH, RECON, PHASE)}
+        found = {key: source for key, source in opened.items() if source is not None}
+        main = found[next(key for key in ((dataset,) if dataset else (KSPACE, TRUTH, RECON)) if key in found)]
+        _check_alike(main, found)
+        keep_open(main, file)
+        others = {"target": TRUTH, "aliased": RECON, "phase": PHASE if TRUTH in found else ""}
+        companions: dict[Any, Source] = {
+            name: found[key] for name, key in others.items() if key in found and found[key] is not main
+        }
+        if main.spec.kind != "kspace":
+            main.companions.update(companions)
+            return main
+        item = find(file, MASK, path)
+        shape = tuple(item.shape or ()) if isinstance(item, h5py.Dataset) else ()
+        mask = hdf5.mask_of(path, file, MASK, main.spec, main.name, _SERIES if len(shape) == 4 else _SERIES[1:])
+        if mask is None:
+            raise DataError(
+                f"{path}: no data set {MASK} beside {KSPACE}; add one, 1 where sampled, [series, height, width, frames]"
+            )
+        return KspaceSource(main, dc, companions={**companions, "mask": mask})
 
 
 def _series(path: Path, file: h5py.File, key: str, attributes: Mapping[str, Any]) -> Source | None:
@@ -128,16 +119,10 @@ def _series(path: Path, file: h5py.File, key: str, attributes: Mapping[str, Any]
         )
     # floating-point images are in [0, 1] by the convention of the format
     declared = positive_number(attributes.get("max")) if is_kspace else (1.0 if dtype.kind == "f" else None)
-    spec = Spec(
-        layout.axes,
-        layout.sizes,
-        dtype,
-        _geometry(attributes, layout),
-        kind="kspace" if is_kspace else "image",
-        intensity=Intensity() if key == PHASE else Intensity(declared_max=declared),
-        dataset=key,
-    )
-    return Hdf5Source(path, spec, layout, file)
+    rule = Intensity() if key == PHASE else Intensity(declared_max=declared)
+    kind: Kind = "kspace" if is_kspace else "image"
+    spec = layout.spec(dtype, _geometry(attributes, layout), kind=kind, intensity=rule, dataset=key)
+    return hdf5_source(path, spec, layout, file)
 
 
 def _check_alike(main: Source, found: Mapping[str, Source]) -> None:

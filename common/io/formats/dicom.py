@@ -5,20 +5,20 @@ Needs the package pydicom; what that cannot decode, ITK decodes.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from common.errors import DataError
-from common.io.formats.dicom_derived import DerivedSink
-from common.io.formats.dicom_header import KIND, DicomFrame, is_dicom, read_frames
+from common.io.formats.dicom_derived import derived_sink
+from common.io.formats.dicom_header import KIND, is_dicom, read_frames
 from common.io.formats.dicom_order import DicomSeries, arrange
 from common.io.geometry import Geometry
 from common.io.intensity import Intensity
 from common.io.naming import natural_key, split_suffix
 from common.io.sink import Sink
-from common.io.source import RecentArrays, Source
-from common.io.spec import Region, Spec
+from common.io.source import DecodedSource, Source
+from common.io.spec import Spec
 
 _SUFFIX = ".dcm"
 
@@ -61,7 +61,7 @@ def open_source(
     """
     files = _files(path) if path.is_dir() else [path]
     frames = [frame for file in files for frame in read_frames(file)]
-    return DicomSource(path, arrange(path, frames, series, part, order, axis))
+    return _source(path, arrange(path, frames, series, part, order, axis))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -74,70 +74,39 @@ def _files(folder: Path) -> list[Path]:
     return sorted(found, key=natural_key)
 
 
-class DicomSource(Source):
-    """A series or an image. Images decoded last are kept, up to 256 MiB."""
-
-    kind_of_file = KIND
-
-    def __init__(self, path: Path, series: DicomSeries) -> None:
-        first = series.first
-        self._frames = series.frames
-        self._is_scaled = not series.has_one_rescale
-        n_times, n_slices = len(self._frames), len(self._frames[0])
-        is_image = first.n_in_file == 1 and path.is_file()
-        axes = ("y", "x") if is_image else ("z", "y", "x") if n_times == 1 else ("t", "z", "y", "x")
-        shape = (n_times, n_slices, *first.size)[-len(axes) :]
-        if series.affine is not None:
-            geometry = Geometry.of_affine(axes, series.affine, series.times)
-        else:
-            y, x = first.spacing or (None, None)
-            geometry = Geometry.of_spacing(axes, {"y": y, "x": x}, "millimeter", frame_times_s=series.times)
-        slope, intercept = (1.0, 0.0) if self._is_scaled else first.rescale
-        intensity = Intensity(
-            slope,
-            intercept,
-            limits=None if self._is_scaled else first.limits,
-            window=first.window,
-            padding=None if self._is_scaled else first.padding,
-            quantity=first.quantity,
-        )
-        spec = Spec(
-            axes,
-            shape,
-            np.dtype(np.float32) if self._is_scaled else first.dtype,
-            geometry,
-            intensity=intensity,
-            dataset=f"{first.series} {first.part}",
-            native=series,
-        )
-        files = dict.fromkeys(frame.file for frames in self._frames for frame in frames)
-        super().__init__(path, spec, files=tuple(files))
-        self._recent = RecentArrays()
-
-    def _read(self, region: Region) -> np.ndarray:
-        *leading, rows, columns = region
-        outer = [slice(0, 1)] * (2 - len(leading)) + leading
-        values = [
-            [self._load(t, z)[rows, columns] for z in range(outer[1].start, outer[1].stop)]
-            for t in range(outer[0].start, outer[0].stop)
-        ]
-        return np.array(values).reshape([part.stop - part.start for part in region])
-
-    def _load(self, t: int, z: int) -> np.ndarray:
-        return self._recent.get((t, z), lambda: self._decode(self._frames[t][z]))
-
-    def _decode(self, frame: DicomFrame) -> np.ndarray:
-        stored = frame.load()
-        if not self._is_scaled:
-            return stored
-        slope, intercept = frame.rescale
-        return (stored * slope + intercept).astype(np.float32)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_recent": RecentArrays()}
+def _source(path: Path, series: DicomSeries) -> Source:
+    """A series or an image, of which images decoded last are kept."""
+    first, is_scaled = series.first, not series.has_one_rescale
+    n_times, n_slices = len(series.frames), len(series.frames[0])
+    is_image = first.n_in_file == 1 and path.is_file()
+    axes = ("y", "x") if is_image else ("z", "y", "x") if n_times == 1 else ("t", "z", "y", "x")
+    shape = (n_times, n_slices, *first.size)[-len(axes) :]
+    if series.affine is not None:
+        geometry = Geometry.of_affine(axes, series.affine, series.times)
+    else:
+        y, x = first.spacing or (None, None)
+        geometry = Geometry.of_spacing(axes, {"y": y, "x": x}, "millimeter", frame_times_s=series.times)
+    rule = Intensity(*first.rescale, first.limits, window=first.window, padding=first.padding, quantity=first.quantity)
+    if is_scaled:
+        rule = Intensity(window=first.window, quantity=first.quantity)
+    dtype = np.dtype(np.float32) if is_scaled else first.dtype
+    name = f"{first.series} {first.part}"
+    spec = Spec(axes, shape, dtype, geometry, intensity=rule, dataset=name, native=series)
+    files = tuple(dict.fromkeys(frame.file for frames in series.frames for frame in frames))
+    return DecodedSource(path, spec, partial(_decoded, series), len(axes) - 2, files=files, kind_of_file=KIND)
 
 
-def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
+def _decoded(series: DicomSeries, *index: int) -> np.ndarray:
+    t, z = (0, 0, *index)[-2:]
+    frame = series.frames[t][z]
+    stored = frame.load()
+    if series.has_one_rescale:
+        return stored
+    slope, intercept = frame.rescale
+    return (stored * slope + intercept).astype(np.float32)
+
+
+def open_sink(path: Path, spec: Spec) -> Sink:
     """Open a writer of a series that is derived from a DICOM input.
 
     Raises:
@@ -145,4 +114,4 @@ def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> S
     """
     if not isinstance(spec.native, DicomSeries):
         raise DataError(f"{path}: DICOM is written of DICOM alone, the input is none; choose another --output_suffix")
-    return DerivedSink(path, spec, spec.native)
+    return derived_sink(path, spec, spec.native)

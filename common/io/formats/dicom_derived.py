@@ -17,7 +17,7 @@ from common.io.formats.dicom_order import DicomSeries
 from common.io.geometry import LPS_TO_RAS
 from common.io.intensity import Intensity, to_dtype
 from common.io.packages import required
-from common.io.sink import EncodedSink
+from common.io.sink import Sink
 from common.io.spec import Spec
 
 _SUFFIX = ".dcm"
@@ -34,8 +34,8 @@ _TIMES = ["TriggerTime", "TemporalPositionIdentifier", "NumberOfTemporalPosition
 _DIMENSIONS = ["DimensionOrganizationSequence", "DimensionIndexSequence", "DimensionOrganizationType"]
 
 
-class DerivedSink(EncodedSink):
-    """A new series: a folder of files as the input has them, or one file (``.dcm``) of one image or of many frames.
+def derived_sink(path: Path, spec: Spec, series: DicomSeries) -> Sink:
+    """Open a writer of a new series: a folder of files as the input has them, or one file (``.dcm``).
 
     A new series and instance UID, which follow from the values: the same values give the same bytes. Type DERIVED,
     the description appended, the source named. Kept: SOP class, study, frame of reference, patient, rescale, windows,
@@ -48,39 +48,54 @@ class DerivedSink(EncodedSink):
         DataError: for a file of several single-frame images, a volume of several multi-frame files, other axes, and
             more than 4 GiB in one file.
     """
+    first = series.first
+    if series.has_one_rescale:
+        rule = Intensity(*first.rescale, first.limits, padding=first.padding, quantity=first.quantity)
+        spec = replace(spec, dtype=first.dtype, intensity=rule)
+    else:
+        spec = replace(spec, dtype=np.dtype(np.float32), intensity=Intensity(quantity=first.quantity))
+    is_file, is_multi = path.suffix.lower() == _SUFFIX, first.n_in_file > 1
+    n_images = spec.size("t") * spec.size("z")
+    if "coil" in spec.axes:
+        raise DataError(f"{path}: DICOM has no axis for coils, got {spec}; choose another --output_suffix")
+    if is_multi and len({frame.file for frames in series.frames for frame in frames}) > 1:
+        raise DataError(f"{path}: not written of several multi-frame files; choose another --output_suffix")
+    if not is_multi and is_file and n_images > 1:
+        raise DataError(f"{path}: expected a folder, without a suffix, for {n_images} DICOM images")
+    if math.prod(spec.shape if is_multi else spec.shape[-2:]) * first.dtype.itemsize > _LARGEST:
+        raise DataError(f"{path}: {spec} needs more than 4 GiB in one DICOM file; choose another --output_suffix")
 
-    def __init__(self, path: Path, spec: Spec, series: DicomSeries) -> None:
-        first = series.first
-        if series.has_one_rescale:
-            slope, intercept = first.rescale
-            rule = Intensity(slope, intercept, first.limits, padding=first.padding, quantity=first.quantity)
-            spec = replace(spec, dtype=first.dtype, intensity=rule)
-        else:
-            spec = replace(spec, dtype=np.dtype(np.float32), intensity=Intensity(quantity=first.quantity))
-        is_file = path.suffix.lower() == _SUFFIX
-        super().__init__(path, spec, axis="" if is_file else "z")
-        self._series, self._digest = series, ""
-        self._is_multi = first.n_in_file > 1 and not (is_file and spec.axes == ("y", "x") and not series.frames)
-        self._shape = (spec.size("t"), spec.size("z"))
-        if "coil" in spec.axes:
-            raise DataError(f"{path}: DICOM has no axis for coils, got {spec}; choose another --output_suffix")
-        if self._is_multi and len({frame.file for frames in series.frames for frame in frames}) > 1:
-            raise DataError(f"{path}: not written of several multi-frame files; choose another --output_suffix")
-        if not self._is_multi and is_file and math.prod(self._shape) > 1:
-            raise DataError(f"{path}: expected a folder, without a suffix, for {math.prod(self._shape)} DICOM images")
-        if math.prod(spec.shape if self._is_multi else spec.shape[-2:]) * first.dtype.itemsize > _LARGEST:
-            raise DataError(f"{path}: {spec} needs more than 4 GiB in one DICOM file; choose another --output_suffix")
+    def encode(new: Path, sink: Sink) -> None:
+        writer = _Writer(sink, series, required("pydicom", "3.0", path, "DICOM"))
+        if is_file:
+            writer.write(0, new)
+            return
+        new.mkdir()
+        for index in range(1 if is_multi else n_images):
+            writer.write(index, new / writer.name(index))
 
-    def _n_entries(self) -> int:
-        return 1 if self._is_multi else math.prod(self._shape)
+    return Sink(path, spec, encode)
 
-    def _entry_name(self, index: int) -> str:
-        if self._is_multi:
-            return self._series.first.file.name
-        n_before = len(self._series.frames) * len(self._series.frames[0])
-        if math.prod(self._shape) == n_before:
+
+class _Writer:
+    """Writes the files of a derived series."""
+
+    def __init__(self, sink: Sink, series: DicomSeries, pydicom: Any) -> None:
+        self.sink, self.spec, self._series, self._pydicom = sink, sink.spec, series, pydicom
+        self._shape = (self.spec.size("t"), self.spec.size("z"))
+        self._is_multi = series.first.n_in_file > 1
+        self._n_before = len(series.frames) * len(series.frames[0])
+        digest = hashlib.sha256()
+        for index in range(math.prod(self._shape)):
+            digest.update(self._image(index).tobytes())
+        self._entropy = [series.first.series, str(self.spec.shape), digest.hexdigest()]
+
+    def name(self, index: int) -> str:
+        """File name of one image, or of the only file."""
+        count = math.prod(self._shape)
+        if self._is_multi or count == self._n_before:
             return self._origin(index).file.name
-        return f"{index:0{len(str(math.prod(self._shape) - 1))}}{_SUFFIX}"
+        return f"{index:0{len(str(count - 1))}}{_SUFFIX}"
 
     def _origin(self, index: int) -> DicomFrame:
         """The image of the input from which an output image takes its description."""
@@ -95,41 +110,36 @@ class DerivedSink(EncodedSink):
     def _image(self, index: int) -> np.ndarray:
         t, z = divmod(index, self._shape[1])
         parts = {axis: n for axis, n in (("t", t), ("z", z)) if axis in self.spec.axes}
-        return self._read(self.spec.region(**parts)).reshape(self.spec.shape[-2:])
+        return self.sink.read(self.spec.region(**parts)).reshape(self.spec.shape[-2:])
 
-    def _encode(self, index: int, path: Path) -> None:
-        pydicom = required("pydicom", "3.0", path, "DICOM")
-        if not self._digest:
-            state = hashlib.sha256()
-            for one in range(math.prod(self._shape)):
-                state.update(self._image(one).tobytes())
-            self._digest = state.hexdigest()
-        frame = self._origin(index)
+    def write(self, index: int, path: Path) -> None:
+        """Write one image, or all of a multi-frame file."""
+        pydicom, frame, count = self._pydicom, self._origin(index), math.prod(self._shape)
         with file_errors(frame.file, KIND):
             header = pydicom.dcmread(frame.file, stop_before_pixels=True)
-        entropy = [frame.series, str(self.spec.shape), self._digest]
+        entropy = [frame.series, *self._entropy[1:]]
         _describe(header, pydicom, entropy)
         header.SOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[*entropy, str(index)])
         header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
         header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         header.Rows, header.Columns = self.spec.shape[-2:]
         if self._is_multi:
-            octets = self._describe_frames(header, pydicom)
+            octets = self._describe_frames(header)
         else:
-            if self._n_entries() != len(self._series.frames) * len(self._series.frames[0]):
+            if count != self._n_before:
                 rising = [frames[0].times.get("InstanceNumber", 0) for frames in zip(*self._series.frames, strict=True)]
-                header.InstanceNumber = index + 1 if rising[0] <= rising[-1] else self._n_entries() - index
+                header.InstanceNumber = index + 1 if rising[0] <= rising[-1] else count - index
             if len(self._series.frames) != self._shape[0]:
                 _remove(header, _TIMES)
-            octets = self._fill(header, header, header, frame, index, pydicom)
+            octets = self._fill(header, header, header, frame, index)
         header.add_new("PixelData", "OB" if frame.dtype.itemsize == 1 else "OW", octets + b"\0" * (len(octets) % 2))
         encoded = BytesIO()  # pydicom makes another error of that of a full disk
         pydicom.dcmwrite(encoded, header, enforce_file_format=True)
         path.write_bytes(encoded.getbuffer())
 
-    def _describe_frames(self, header: Any, pydicom: Any) -> bytes:
+    def _describe_frames(self, header: Any) -> bytes:
         """Describe all frames of a multi-frame file; return their pixels."""
-        count = math.prod(self._shape)
+        pydicom, count = self._pydicom, math.prod(self._shape)
         before = header.get("PerFrameFunctionalGroupsSequence")
         shared = (header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
         header.NumberOfFrames = count
@@ -149,7 +159,7 @@ class DerivedSink(EncodedSink):
                 for tag in ("ImagePositionPatient", "PixelSpacing", "RescaleSlope")
             )
             if index == 0 or before:
-                octets.append(self._fill(position, measures, value, frame, index, pydicom))
+                octets.append(self._fill(position, measures, value, frame, index))
             else:
                 octets.append(self._stored(frame, index)[0].tobytes())
             for item in items:
@@ -163,11 +173,11 @@ class DerivedSink(EncodedSink):
             header.PerFrameFunctionalGroupsSequence = groups
         return b"".join(octets)
 
-    def _fill(self, position: Any, measures: Any, value: Any, frame: DicomFrame, index: int, pydicom: Any) -> bytes:
+    def _fill(self, position: Any, measures: Any, value: Any, frame: DicomFrame, index: int) -> bytes:
         """Set place, distances and rescale of one image in the data sets that have them; return its pixels."""
 
         def text(number: float) -> Any:
-            return pydicom.valuerep.DSfloat(float(number), auto_format=True)
+            return self._pydicom.valuerep.DSfloat(float(number), auto_format=True)
 
         geometry, before = self.spec.geometry, self._series.affine
         y, x = geometry.spacing_mm[-2:]

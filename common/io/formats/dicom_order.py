@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,7 +43,7 @@ class DicomSeries:
         """Its first image."""
         return self.frames[0][0]
 
-    @property
+    @cached_property
     def has_one_rescale(self) -> bool:
         """Whether one slope and intercept hold for all images."""
         return len({frame.rescale for frames in self.frames for frame in frames}) == 1

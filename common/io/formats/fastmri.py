@@ -11,24 +11,25 @@ from typing import Any
 
 import h5py
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError, source_option
+from common.io.choice import chosen
 from common.io.formats import hdf5
 from common.io.geometry import Geometry
 from common.io.hdf5_file import (
-    KIND,
     Hdf5Native,
-    Hdf5Source,
     attributes_of,
     contents_of,
+    described,
     dtype_of,
     find,
-    open_hdf5,
+    hdf5_source,
+    keep_open,
     positive_number,
     text_of,
 )
 from common.io.intensity import Intensity
 from common.io.ismrmrd_header import HEADER, Encoding, parse_encoding
-from common.io.kspace import KspaceSource, MeasuredColumns, known_companions
+from common.io.kspace import KspaceSource, MeasuredColumns
 from common.io.layout import Layout, layout_of
 from common.io.source import Companion, Source
 from common.io.spec import Spec
@@ -74,20 +75,15 @@ def open_source(
     """
     if dataset != KSPACE:
         return hdf5.open_source(path, dataset=dataset, axes=axes, kind=kind, dc=dc, channel=channel)
-    file = open_hdf5(path)
-    try:
-        with file_errors(path, KIND):
-            source, companions = _sources(path, file, axes, average, target)
-            source._keep(file)
-            return KspaceSource(source, dc, companions=companions)
-    except BaseException:
-        file.close()
-        raise
+    with described(path) as file:
+        source, companions = _sources(path, file, axes, average, target)
+        keep_open(source, file)
+        return KspaceSource(source, dc, companions=companions)
 
 
 def _sources(
     path: Path, file: h5py.File, axes: str | None, average: int | None, target: str | None
-) -> tuple[Source, dict[Companion, Source]]:
+) -> tuple[Source, dict[Companion, Source | None]]:
     stored: Any = find(file, KSPACE, path)
     shape, dtype, name = tuple(stored.shape or ()), dtype_of(stored), f"{path}:{KSPACE}"
     header = find(file, HEADER, path)
@@ -103,11 +99,9 @@ def _sources(
     height, width = layout.sizes[-2:]
     if encoding is not None:
         encoding.check_fit(height, width, name)
-    spec = Spec(
-        layout.axes,
-        layout.sizes,
+    spec = layout.spec(
         dtype,
-        Geometry.unknown(layout.axes) if encoding is None else encoding.geometry(layout.axes, height, width),
+        None if encoding is None else encoding.geometry(layout.axes, height, width),
         kind="kspace",
         intensity=Intensity(declared_max=positive_number(attributes.get("max"))),
         recon_shape=None if encoding is None else (encoding.wanted(0, height), encoding.wanted(1, width)),
@@ -117,11 +111,11 @@ def _sources(
     companion = None
     if reference is not None:
         companion, spec = _fitted(path, file, reference, spec)
-    source = Hdf5Source(path, spec, layout, file)
+    source = hdf5_source(path, spec, layout, file)
     mask = hdf5.mask_of(path, file, "mask", spec, name)
     if mask is None and "average" in layout.stored:
         mask = MeasuredColumns(source)
-    return source, known_companions({"mask": mask, "target": companion})
+    return source, {"mask": mask, "target": companion}
 
 
 def _layout(
@@ -142,20 +136,13 @@ def _layout(
         raise DataError(
             f"{name} and {reference.name}: expected as many references as slices, {slices}, got "
             f"{list(reference.shape or ())}; remove one of the data sets, or name the axes of k-space: "
-            "--source_options \"{'axes': 'coil,y,x'}\""
+            + source_option("axes", "coil,y,x")
         )
     if len(shape) == 3 and reference is None and encoding is not None and slices == encoding.n_channels != 1:
         return layout_of(shape, dtype, name)  # as many slices as receivers: either
     taken = {"coil": 0} if "coil" in stored and shape[stored.index("coil")] == 1 else {}
     if "average" in stored:
-        if average is None and shape[0] > 1:
-            raise DataError(
-                f"{name}: expected one average, got {shape[0]} in {list(shape)} [{', '.join(stored)}]; choose one: "
-                "--source_options \"{'average': 0}\""
-            )
-        if not 0 <= (average or 0) < shape[0]:
-            raise ValueError(f"{name}: no average {average}, it has {shape[0]}; choose one from 0 to {shape[0] - 1}")
-        taken["average"] = average or 0
+        taken["average"] = chosen(range(shape[0]), average, "average", "average", f"{name} {list(shape)}")
     elif average is not None:
         raise ValueError(f"{name}: average {average} was asked for, but {list(shape)} has no averages; leave it out")
     return Layout(stored, shape, taken)
@@ -178,12 +165,11 @@ def _fitted(path: Path, file: h5py.File, item: h5py.Dataset, spec: Spec) -> tupl
     if layout is None or layout.sizes[-2] > spec.size("y") or layout.sizes[-1] > spec.size("x"):
         raise DataError(
             f"{path}:{item.name}: expected a reconstruction [slices, height, width] within {spec}, got {list(shape)}; "
-            "remove it, or choose another: --source_options \"{'target': ...}\""
+            f"remove it, or choose another: {source_option('target', 'reconstruction_rss')}"
         )
     known = dict(zip(spec.geometry.axes, spec.geometry.spacing, strict=True))
     geometry = Geometry.of_spacing(layout.axes, known, spec.geometry.unit)
     name = str(item.name).strip("/")
-    own = Spec(layout.axes, layout.sizes, item.dtype, geometry, intensity=spec.intensity, dataset=name)
-    recon = (layout.sizes[-2], layout.sizes[-1])
-    kspace = replace(spec, recon_shape=recon)
-    return Hdf5Source(path, own, layout, file), kspace
+    own = layout.spec(item.dtype, geometry, intensity=spec.intensity, dataset=name)
+    kspace = replace(spec, recon_shape=(layout.sizes[-2], layout.sizes[-1]))
+    return hdf5_source(path, own, layout, file), kspace

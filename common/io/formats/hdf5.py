@@ -9,26 +9,27 @@ from typing import Any
 
 import h5py
 import numpy as np
-from common.errors import DataError, file_errors, source_option
-from common.io.flat import FlatArray
+from common.errors import DataError
+from common.io.choice import chosen, listed
 from common.io.geometry import Geometry
 from common.io.hdf5_file import (
-    KIND,
     Hdf5Native,
-    Hdf5Source,
     attributes_of,
     datasets,
+    described,
     dtype_of,
     find,
+    hdf5_source,
+    keep_open,
     open_hdf5,
     positive_number,
 )
 from common.io.intensity import Intensity
-from common.io.kspace import Mask, as_kspace, known_companions, listed
-from common.io.layout import CHANNEL, Layout, kind_of, layout_of
-from common.io.sink import OneArraySink, Sink
+from common.io.kspace import Mask, as_kspace
+from common.io.layout import CHANNEL, MASK_AXES, Layout, kind_of, layout_of
+from common.io.sink import Sink
 from common.io.source import Source
-from common.io.spec import AXES, Spec
+from common.io.spec import AXES, Spec, slabs
 
 ELEMENT_SIZE = "element_size_um"
 """Attribute of a data set as ilastik and Fiji keep it: micrometers, in the order of the spatial axes."""
@@ -67,38 +68,29 @@ def open_source(
     """
     if usual not in (None, "z,y,x", "t,y,x"):
         raise ValueError(f"{path}: usual must be 'z,y,x' or 't,y,x', got {usual!r}; others are named by axes")
-    file = open_hdf5(path)
-    try:
-        with file_errors(path, KIND):
-            name, stored = _chosen(file, path, dataset)
-            source = _source(path, file, name, stored, axes, kind, channel, usual)
-        source._keep(file)
-    except BaseException:
-        file.close()
-        raise
-    mask = _mask(path, file, source) if source.spec.kind == "kspace" else None
-    return as_kspace(source, dc, known_companions({"mask": mask}))
+    with described(path) as file:
+        name, stored = _chosen(file, path, dataset)
+        source = _source(path, file, name, stored, axes, kind, channel, usual)
+        keep_open(source, file)
+        mask = _mask(path, file, source) if source.spec.kind == "kspace" else None
+        return as_kspace(source, dc, {"mask": mask})
 
 
 def _chosen(file: h5py.File, path: Path, name: str | None) -> tuple[str, h5py.Dataset]:
     if name is not None:
         item = find(file, name, path)
         if not isinstance(item, h5py.Dataset) or item.shape is None:
-            raise DataError(f"{path}: no data set {name!r}, it holds {listed(list(datasets(file, path))) or 'nothing'}")
+            raise DataError(f"{path}: no data set {name!r}, it holds {listed(datasets(file, path))}")
         return name, item
     found = {key: item for key, item in datasets(file, path).items() if _is_image(key, item)}
     found = {key: item for key, item in found.items() if item.size > 1} or found  # numbers beside an image
     if len(found) != 1:
         for key in file:
             find(file, key, path)  # a link out of the file is the reason
-        sizes = [f"{key} {list(item.shape)}" for key, item in found.items()]
-        raise DataError(
-            f"{path}: expected one data set with rows and columns, found {listed(sizes) or 'none'}; choose one: "
-            f"{source_option('dataset', next(iter(found), 'name'))}"
-        )
-    ((key, item),) = found.items()
+    sizes = {key: list(item.shape) for key, item in found.items()}
+    key = chosen(sizes, None, "dataset", "data set with rows and columns", path)
     find(file, key, path)
-    return key, item
+    return key, found[key]
 
 
 def _is_image(key: str, item: h5py.Dataset) -> bool:
@@ -117,30 +109,23 @@ def _source(
     kind: str | None,
     channel: int | None,
     usual: str | None,
-) -> Hdf5Source:
+) -> Source:
     shape, dtype, title = tuple(dataset.shape), dtype_of(dataset), f"{path}:{name}"
     attributes = {**attributes_of(file), **attributes_of(dataset)}
     interval = positive_number(attributes.get(INTERVAL))
     if _is_matlab(path, dataset):
-        layout = layout_of(shape[::-1], dtype, title, axes, channel, usual="y,x,z")
-        layout = replace(layout, stored=layout.stored[::-1], shape=shape)
+        layout = layout_of(shape[::-1], dtype, title, axes, channel, usual="y,x,z").reversed
     else:
         usual = usual or ("z,y,x" if interval is None else "t,y,x")
         layout = layout_of(shape, dtype, title, axes or _labels(attributes), channel, usual)
     times = None
     if "t" in layout.axes and interval is not None:
         times = [n * interval for n in range(layout.sizes[layout.axes.index("t")])]
-    spec = Spec(
-        layout.axes,
-        layout.sizes,
-        dtype,
-        _geometry(attributes, layout, times),
-        kind=kind_of(dtype, kind, title, name),
-        dataset=name.strip("/"),
-    )
-    if spec.kind == "kspace":
-        spec = replace(spec, intensity=Intensity(declared_max=positive_number(attributes.get("max"))))
-    return Hdf5Source(path, spec, layout, file)
+    found = kind_of(dtype, kind, title, name)
+    rule = Intensity(declared_max=positive_number(attributes.get("max"))) if found == "kspace" else Intensity()
+    geometry = _geometry(attributes, layout, times)
+    spec = layout.spec(dtype, geometry, kind=found, intensity=rule, dataset=name.strip("/"))
+    return hdf5_source(path, spec, layout, file)
 
 
 def _is_matlab(path: Path, dataset: h5py.Dataset) -> bool:
@@ -166,15 +151,13 @@ def _geometry(attributes: dict[str, Any], layout: Layout, times: list[float] | N
 
 def _mask(path: Path, file: h5py.File, source: Source) -> Source | None:
     place = "/".join([*source.spec.dataset.split("/")[:-1], "mask"])
-    with file_errors(path, KIND):
-        item = find(file, place, path)
-        reversed_axes = None
-        if isinstance(item, h5py.Dataset) and _is_matlab(path, item):
-            reversed_axes = _MATLAB_MASK_AXES.get(item.ndim)
+    item = find(file, place, path)
+    reversed_axes = None
+    if isinstance(item, h5py.Dataset) and _is_matlab(path, item):
+        reversed_axes = _MATLAB_MASK_AXES.get(item.ndim)
     return mask_of(path, file, place, source.spec, source.name, reversed_axes)
 
 
-_MASK_AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 _MATLAB_MASK_AXES = {2: ("x", "y"), 3: ("z", "x", "y")}
 
 
@@ -194,66 +177,52 @@ def mask_of(
     Raises:
         DataError: for a mask of other axes, or that does not fit.
     """
-    with file_errors(path, KIND):
-        item = find(file, place, path)
-        if not isinstance(item, h5py.Dataset):
-            return None
-        shape = tuple(item.shape or ())
-        names = axes or _MASK_AXES.get(len(shape), ())
-        if len(names) != len(shape) or item.dtype.kind not in "buif":
-            wanted = f"[{', '.join(axes)}]" if axes else "[W], [H, W] or [slices, H, W]"
-            raise DataError(f"{path}:{place}: expected a mask {wanted}, got {list(shape)} {item.dtype}; reshape it")
-        layout = Layout(names, shape)
-        spec = Spec(layout.axes, layout.sizes, item.dtype, Geometry.unknown(layout.axes), dataset=place)
-        return Mask(Hdf5Source(path, spec, layout, file), data, name)
+    item = find(file, place, path)
+    if not isinstance(item, h5py.Dataset):
+        return None
+    shape = tuple(item.shape or ())
+    names = axes or MASK_AXES.get(len(shape), ())
+    if len(names) != len(shape) or item.dtype.kind not in "buif":
+        wanted = f"[{', '.join(axes)}]" if axes else "[W], [H, W] or [slices, H, W]"
+        raise DataError(f"{path}:{place}: expected a mask {wanted}, got {list(shape)} {item.dtype}; reshape it")
+    layout = Layout(names, shape)
+    return Mask(hdf5_source(path, layout.spec(item.dtype, dataset=place), layout, file), data, name)
 
 
-def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
-    """Open a writer of an HDF5 file; values with a slope are written as what they stand for.
+def open_sink(path: Path, spec: Spec) -> Sink:
+    """Open a writer of an HDF5 file with one data set, its axes in the attribute ``axes``.
 
-    An image of a file of k-space goes into the data set ``reconstruction``, ``[slices, height, width]``, as fastMRI's
+    The data set has the name it came with, else ``image``. Values with a slope are written as what they stand for. An
+    image of a file of k-space goes into the data set ``reconstruction``, ``[slices, height, width]``, as fastMRI's
     evaluation reads it, beside the attributes and the ISMRMRD header of the input.
     """
-    return Hdf5Sink(path, spec.as_meant())
+    if isinstance(spec.native, Hdf5Native) and spec.kind == "image":
+        spec = replace(spec, dataset=spec.native.dataset)
+    return Sink(path, spec.as_meant(), _encode)
 
 
-class Hdf5Sink(OneArraySink):
-    """A contiguous data set of the name it came with, else ``image``; its axes in the attribute ``axes``.
-
-    The HDF5 library only lays the file out. Values are written to where the data set lies, so that a process which is
-    killed leaves no open HDF5 file behind, whose tables might be lost.
-    """
-
-    def __init__(self, path: Path, spec: Spec) -> None:
-        self._native = spec.native if isinstance(spec.native, Hdf5Native) and spec.kind == "image" else None
-        super().__init__(path, spec if self._native is None else replace(spec, dataset=self._native.dataset))
-
-    def _begin(self, path: Path) -> None:
-        reserved = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        reserved.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        reserved.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        spec, native = self.spec, self._native
-        axes, shape = spec.axes, spec.shape
-        if native is not None and "z" not in axes:
-            axes, shape = (*axes[:-2], "z", *axes[-2:]), (*shape[:-2], 1, *shape[-2:])
-        options: dict[str, Any] = {"shape": shape, "dtype": spec.dtype, "dcpl": reserved}
-        steps = spec.geometry.in_unit("millimeter").in_unit("micrometer").spacing
-        with h5py.File(path, "w") as file:
-            dataset = file.create_dataset(spec.dataset, **options)
-            dataset.attrs[AXES_ATTRIBUTE] = np.bytes_(",".join(axes))
-            if spec.geometry.unit is not None and None not in steps:
-                known = steps if spec.geometry.affine is None else [1e3 * (n or 0.0) for n in spec.geometry.spacing_mm]
-                dataset.attrs[ELEMENT_SIZE] = known
-            times = spec.geometry.frame_times_s
-            if times is not None and len(times) > 1:
-                dataset.attrs[INTERVAL] = (times[-1] - times[0]) / (len(times) - 1)
-            if native is not None:
-                if native.path is not None:
-                    with open_hdf5(native.path) as given:
-                        file.attrs.update(attributes_of(given, texts=True))
-                if native.header is not None:
-                    file["ismrmrd_header"] = native.header
-
-    def _layout(self, path: Path) -> FlatArray:
-        with h5py.File(path, "r") as file:
-            return FlatArray.of(self.spec, file[self.spec.dataset].id.get_offset())
+def _encode(path: Path, sink: Sink) -> None:
+    spec = sink.spec
+    native = spec.native if isinstance(spec.native, Hdf5Native) and spec.kind == "image" else None
+    axes, shape = spec.axes, spec.shape
+    if native is not None and "z" not in axes:
+        axes, shape = (*axes[:-2], "z", *axes[-2:]), (*shape[:-2], 1, *shape[-2:])
+    steps = spec.geometry.in_unit("millimeter").in_unit("micrometer").spacing
+    with h5py.File(path, "w") as file:
+        dataset = file.create_dataset(spec.dataset, shape=shape, dtype=spec.dtype)
+        dataset.attrs[AXES_ATTRIBUTE] = np.bytes_(",".join(axes))
+        if spec.geometry.unit is not None and None not in steps:
+            known = steps if spec.geometry.affine is None else [1e3 * (n or 0.0) for n in spec.geometry.spacing_mm]
+            dataset.attrs[ELEMENT_SIZE] = known
+        times = spec.geometry.frame_times_s
+        if times is not None and len(times) > 1:
+            dataset.attrs[INTERVAL] = (times[-1] - times[0]) / (len(times) - 1)
+        if native is not None and native.path is not None:
+            with open_hdf5(native.path) as given:
+                file.attrs.update(attributes_of(given, texts=True))
+        if native is not None and native.header is not None:
+            file["ismrmrd_header"] = native.header
+        for region in slabs(spec.shape):
+            inside = region if axes == spec.axes else (*region[:-2], slice(0, 1), *region[-2:])
+            values = sink.read(region)
+            dataset[inside] = values.reshape([part.stop - part.start for part in inside])

@@ -9,18 +9,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from common.errors import DataError, file_errors, source_option
+from common.errors import DataError
 from common.io.bounded import n_bytes_of
+from common.io.choice import chosen, listed
 from common.io.geometry import Geometry
-from common.io.hdf5_file import Hdf5Native, check_dataset, check_heaps, contents_of, find, open_hdf5, text_of
+from common.io.hdf5_file import Hdf5Native, check_dataset, check_heaps, contents_of, described, find, text_of
 from common.io.ismrmrd_header import Encoding, parse_encoding
-from common.io.kspace import KspaceSource, crop_readout, known_companions, listed
-from common.io.source import RecentArrays, Source
+from common.io.kspace import KspaceSource, crop_readout
+from common.io.layout import Layout
+from common.io.source import DecodedSource, DerivedSource, Opened, Source
 from common.io.spec import AXES, Region, Spec
 
 logger = logging.getLogger("recon")
@@ -41,7 +44,7 @@ def recognises(path: Path) -> bool:
     groups = contents_of(path).groups
     if not groups:
         return False
-    with open_hdf5(path) as file, file_errors(path, _KIND):
+    with described(path, _KIND) as file, file:
         return bool(_measurements(file, path))
 
 
@@ -78,18 +81,12 @@ def open_source(
         DataError: for another trajectory, 3-D encoding, several images without a choice, lines of several sizes, or
             none.
     """
-    file = open_hdf5(path)
-    try:
-        with file_errors(path, _KIND):
-            group = _chosen_measurement(_measurements(file, path), measurement, path)
-            chosen = {"contrast": contrast, "repetition": repetition, "set": set}
-            main, calibration = _sources(file, path, group, chosen, average)
-            main._keep(file)
-            companions = known_companions({"mask": main.sampling(), "calibration": calibration})
-            return KspaceSource(main, dc, companions=companions)
-    except BaseException:
-        file.close()
-        raise
+    with described(path, _KIND) as file:
+        group = chosen(_measurements(file, path)[::-1], measurement, "measurement", "measurement", path)
+        counters = {"contrast": contrast, "repetition": repetition, "set": set}
+        source, mask, calibration = _sources(file, path, group, counters, average)
+        source.keep(_open_lines(path, group, file))
+        return KspaceSource(source, dc, companions={"mask": mask, "calibration": calibration})
 
 
 def _measurements(file: h5py.File, path: Path) -> list[str]:
@@ -99,18 +96,6 @@ def _measurements(file: h5py.File, path: Path) -> list[str]:
         for key in groups
         if all(isinstance(find(file, f"{key}/{name}", path), h5py.Dataset) for name in ("data", "xml"))
     ]
-
-
-def _chosen_measurement(found: list[str], wanted: str | None, path: Path) -> str:
-    if wanted is None and len(found) == 1:
-        return found[0]
-    if wanted is None or wanted not in found:
-        raise DataError(
-            f"{path}: expected one measurement, got {listed(found) or 'none'}"
-            + (f" and not {wanted!r}" if wanted else "")
-            + f"; choose one: {source_option('measurement', found[-1] if found else 'dataset')}"
-        )
-    return wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,59 +139,35 @@ class _Grid:
         return every and bool(self.row_mask().all())
 
 
-class _IsmrmrdSource(Source):
-    """Lines of a file on a grid."""
-
-    kind_of_file = _KIND
+class _Scan(DecodedSource):
+    """Lines of a file on a grid, a slice of a frame at a time."""
 
     def __init__(self, path: Path, spec: Spec, group: str, grid: _Grid) -> None:
-        super().__init__(path, spec, name=f"{path}:{group}")
-        self._group = group
+        stored = ("t", "z", "coil", "y", "x")
+        shape = tuple(grid.n_coils if axis == "coil" else spec.size(axis) for axis in stored)
+        layout = Layout(stored, shape, {axis: 0 for axis in ("t", "coil") if axis not in spec.axes})
+        super().__init__(
+            path,
+            spec,
+            None,
+            2,
+            open_file=partial(_open_lines, path, group),
+            layout=layout,
+            name=f"{path}:{group}",
+            kind_of_file=_KIND,
+        )
         self._grid = grid
-        self._recent = RecentArrays()
 
-    def sampling(self) -> Source | None:
-        """The mask of the measured samples; ``None`` if all are measured."""
-        return None if self._grid.is_full else _Sampling(self, self._grid)
-
-    def _open(self) -> h5py.File:
-        return h5py.File(self.path, "r")
-
-    def _read(self, region: Region) -> np.ndarray:
-        parts = dict(zip(self.spec.axes, region, strict=True))
-        coils, frames, slices = (parts.get(axis, slice(0, 1)) for axis in ("coil", "t", "z"))
-        sizes = [part.stop - part.start for part in (coils, frames, slices, parts["y"], parts["x"])]
-        values = np.empty(sizes, np.complex64)
-        for t in range(frames.start, frames.stop):
-            for z in range(slices.start, slices.stop):
-                whole = self._recent.get((t, z), lambda t=t, z=z: self._gridded(t, z))  # type: ignore[misc]
-                values[:, t - frames.start, z - slices.start] = whole[coils, parts["y"], parts["x"]]
-        dropped = tuple(n for n, axis in enumerate(AXES) if axis not in parts)
-        return values.squeeze(dropped)
-
-    def _gridded(self, t: int, z: int) -> np.ndarray:
+    def _piece(self, *index: int) -> np.ndarray:
         """All coils of one slice of one frame, complex64 ``[coils, height, width]``."""
         grid = self._grid
         rows, width = grid.encoding.encoded[:2]
         kspace = np.zeros((grid.n_coils, rows, width), np.complex64)
-        numbers = grid.numbers.get((t, z), np.zeros(0, int))
+        numbers = grid.numbers.get((index[0], index[1]), np.zeros(0, int))
         if not len(numbers):
             return kspace[:, : grid.height]
-        dataset = find(self._opened, f"{self._group}/data", self.path)
-        if not isinstance(dataset, h5py.Dataset) or int(numbers[-1]) >= len(dataset):
-            raise DataError(f"{self.name}: changed since it was opened; open it again")
-        expected = 2 * grid.n_coils * grid.n_samples
-        records = _heads(dataset, numbers)
-        lengths = np.unique(records["length"]).tolist()
-        if lengths != [expected]:
-            raise ValueError(f"expected {expected} numbers a line, got {listed(lengths)}")
-        if 4 * int(records["trajectory"].max()) > self.path.stat().st_size:
-            raise ValueError("its trajectories are longer than the file")
-        places = np.concatenate((records["place"], records["trajectory_place"])).tolist()
-        check_heaps(self.path, places, dataset.file.userblock_size)
-        stored = dataset.fields("data")[numbers]
-        samples = np.stack(stored).astype(np.float32).view(np.complex64).reshape(len(stored), grid.n_coils, -1)
-        columns = grid.columns[t, z]
+        samples = self.opened.read(numbers, grid.n_coils, grid.n_samples)
+        columns = grid.columns[index[0], index[1]]
         order = np.argsort(columns, kind="stable")
         filled, starts = np.unique(columns[order], return_index=True)
         counts = np.diff(starts, append=len(order)).astype(np.float32)
@@ -215,8 +176,29 @@ class _IsmrmrdSource(Source):
             kspace[:, grid.rows[:, None], filled[None]] = averaged.transpose(1, 2, 0)
             return crop_readout(kspace, grid.height)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_recent": RecentArrays()}
+
+def _open_lines(path: Path, group: str, file: h5py.File | None = None) -> Opened:
+    opened = h5py.File(path, "r") if file is None else file
+    return Opened(partial(_read_lines, path, opened, group), opened.close)
+
+
+def _read_lines(
+    path: Path, file: h5py.File, group: str, numbers: np.ndarray, n_coils: int, n_samples: int
+) -> np.ndarray:
+    """Samples of lines, complex64 ``[lines, coils, samples]``, after checks of where they lie in the file."""
+    dataset = find(file, f"{group}/data", path)
+    if not isinstance(dataset, h5py.Dataset) or int(numbers[-1]) >= len(dataset):
+        raise DataError(f"{path}:{group}: changed since it was opened; open it again")
+    records = _heads(dataset, numbers)
+    lengths = np.unique(records["length"]).tolist()
+    if lengths != [2 * n_coils * n_samples]:
+        raise ValueError(f"expected {2 * n_coils * n_samples} numbers a line, got {listed(lengths)}")
+    if 4 * int(records["trajectory"].max()) > path.stat().st_size:
+        raise ValueError("its trajectories are longer than the file")
+    places = np.concatenate((records["place"], records["trajectory_place"])).tolist()
+    check_heaps(path, places, file.userblock_size)
+    stored = dataset.fields("data")[numbers]
+    return np.stack(stored).astype(np.float32).view(np.complex64).reshape(len(stored), n_coils, -1)
 
 
 def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
@@ -253,24 +235,14 @@ def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-class _Sampling(Source):
+class _Sampling(DerivedSource):
     """Where a raw file has samples, bool ``[(t,) z, height, width]``; padding is not sampled."""
 
-    kind_of_file = _KIND
-
-    def __init__(self, source: _IsmrmrdSource, grid: _Grid) -> None:
-        spec = source.spec
-        kept = [n for n, axis in enumerate(spec.axes) if axis != "coil"]
-        own = replace(
-            spec,
-            axes=tuple(spec.axes[n] for n in kept),
-            shape=tuple(spec.shape[n] for n in kept),
-            dtype=np.dtype(bool),
-            kind="image",
-            native=None,
-            recon_shape=None,
-        )
-        super().__init__(source.path, own, name=f"{source.name} (sampling)")
+    def __init__(self, source: _Scan, grid: _Grid) -> None:
+        spec, axes = source.spec, tuple(axis for axis in source.spec.axes if axis != "coil")
+        sizes = tuple(spec.size(axis) for axis in axes)
+        own = replace(spec, axes=axes, shape=sizes, dtype=np.dtype(bool), kind="image", native=None, recon_shape=None)
+        super().__init__(source, own, name=f"{source.name} (sampling)", key="sampling")
         self._grid = grid
 
     def _read(self, region: Region) -> np.ndarray:
@@ -286,8 +258,8 @@ class _Sampling(Source):
 
 def _sources(
     file: h5py.File, path: Path, group: str, chosen: Mapping[str, int | None], average: int | None
-) -> tuple[_IsmrmrdSource, _IsmrmrdSource | None]:
-    """The scan, and its reference lines if they are a scan of their own."""
+) -> tuple[_Scan, Source | None, _Scan | None]:
+    """The scan, its mask unless all is measured, and its reference lines if they are a scan of their own."""
     name = f"{path}:{group}"
     data: Any = find(file, f"{group}/data", path)
     header: Any = find(file, f"{group}/xml", path)
@@ -332,8 +304,9 @@ def _sources(
     calibration = None
     if len(reference):
         own = _grid(heads, reference, encoding, order, name, frames=grid.shape[0])
-        calibration = _IsmrmrdSource(path, replace(spec, native=None), group, own)
-    return _IsmrmrdSource(path, spec, group, grid), calibration
+        calibration = _Scan(path, replace(spec, native=None), group, own)
+    scan = _Scan(path, spec, group, grid)
+    return scan, None if grid.is_full else _Sampling(scan, grid), calibration
 
 
 def _spec(grid: _Grid, distance: float | None, native: Hdf5Native, group: str) -> Spec:
@@ -362,15 +335,7 @@ def _has(heads: np.ndarray, *flags: int) -> np.ndarray:
 def _with_counter(heads: np.ndarray, lines: np.ndarray, counter: str, value: int | None, name: str) -> np.ndarray:
     """The lines of one value of a counter, which must be chosen if there are several."""
     values = heads["idx"][counter][lines]
-    found = np.unique(values)
-    if value is None and len(found) > 1:
-        raise DataError(
-            f"{name}: expected one {counter}, got {listed(found.tolist())}; choose one: "
-            f"{source_option(counter, int(found[0]))}"
-        )
-    if value is not None and value not in found:
-        raise DataError(f"{name}: no {counter} {value}, it has {listed(found.tolist())}; choose one of them")
-    return lines if value is None else lines[values == value]
+    return lines[values == chosen(np.unique(values).tolist(), value, counter, counter, name)]
 
 
 def _is_integrated(heads: np.ndarray, imaging: np.ndarray, reference: np.ndarray, encoding: Encoding) -> bool:

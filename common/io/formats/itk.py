@@ -9,16 +9,16 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError, file_errors, source_option
 from common.io.bounded import check_piece, n_bytes_of
-from common.io.flat import FlatArray
 from common.io.geometry import LPS_TO_RAS, MILLIMETERS, Geometry, unit_name
 from common.io.packages import itk_library
-from common.io.sink import OneArraySink, Sink
+from common.io.sink import Sink, write_flat
 from common.io.source import DecodedSource, Source
 from common.io.spec import Spec
 
@@ -64,55 +64,46 @@ def open_source(path: Path, *, axes: str | None = None) -> Source:
     Raises:
         DataError: for several components of a pixel, other axes, values in several files or outside of the folder.
     """
-    return ItkSource(path, axes)
+    with file_errors(path, _KIND):
+        fields, offset = _fields(path)
+        _check_count(path, fields)
+        data_file = _data_file(path, fields)
+        with _image_io(path) as (io, _):
+            io.SetFileName(str(path))
+            io.ReadImageInformation()
+            sizes = [int(io.GetDimensions(n)) for n in range(io.GetNumberOfDimensions())]
+            names = _named_axes(path, sizes, axes)
+            if io.GetNumberOfComponents() != 1:
+                raise DataError(
+                    f"{path}: expected one number for each pixel, got {io.GetNumberOfComponents()} components; "
+                    "save one by itself"
+                )
+            component = str(io.GetComponentTypeAsString(io.GetComponentType()))
+            kind = "f" if component in ("float", "double") else "u" if component.startswith("unsigned") else "i"
+            dtype = np.dtype(f"{kind}{io.GetComponentSize()}")
+            geometry = _geometry(path, fields, io, names)
+        n_bytes = n_bytes_of(sizes, dtype, str(path))
+        stored = data_file.stat().st_size if data_file else path.stat().st_size - offset
+        check_piece(n_bytes, stored, str(path))
+        encoding = _encoding(path, fields)
+        packed = (data_file or path, 0 if data_file else offset) if encoding == "gzip" else None
+        if encoding == "raw" and n_bytes > stored:
+            raise DataError(f"{data_file or path}: truncated, {stored} bytes of {n_bytes}; copy the file again")
+    spec = Spec(tuple(names[::-1]), tuple(sizes[: len(names)][::-1]), dtype, geometry)
+    files = [path] if data_file is None else [path, data_file]
+    decode = partial(_decoded, path, packed, tuple(sizes[::-1]), spec)
+    return DecodedSource(path, spec, decode, files=files, kind_of_file=_KIND)
 
 
-class ItkSource(DecodedSource):
-    """A MetaImage or NRRD file, which is read as a whole and kept."""
-
-    kind_of_file = _KIND
-
-    def __init__(self, path: Path, axes: str | None) -> None:
-        with file_errors(path, _KIND):
-            fields, offset = _fields(path)
-            _check_count(path, fields)
-            data_file = _data_file(path, fields)
-            with _image_io(path) as (io, _):
-                io.SetFileName(str(path))
-                io.ReadImageInformation()
-                n_axes = int(io.GetNumberOfDimensions())
-                sizes = [int(io.GetDimensions(n)) for n in range(n_axes)]
-                names = _named_axes(path, sizes, axes)
-                if io.GetNumberOfComponents() != 1:
-                    raise DataError(
-                        f"{path}: expected one number for each pixel, got {io.GetNumberOfComponents()} components; "
-                        "save one by itself"
-                    )
-                component = str(io.GetComponentTypeAsString(io.GetComponentType()))
-                kind = "f" if component in ("float", "double") else "u" if component.startswith("unsigned") else "i"
-                dtype = np.dtype(f"{kind}{io.GetComponentSize()}")
-                geometry = _geometry(path, fields, io, names)
-            n_bytes = n_bytes_of(sizes, dtype, str(path))
-            stored = data_file.stat().st_size if data_file else path.stat().st_size - offset
-            check_piece(n_bytes, stored, str(path))
-            encoding = _encoding(path, fields)
-            self._packed = (data_file or path, 0 if data_file else offset) if encoding == "gzip" else None
-            if encoding == "raw" and n_bytes > stored:
-                raise DataError(f"{data_file or path}: truncated, {stored} bytes of {n_bytes}; copy the file again")
-        self._sizes = tuple(sizes[::-1])
-        spec = Spec(tuple(names[::-1]), self._sizes[-len(names) :], dtype, geometry)
-        super().__init__(path, spec, files=[path] if data_file is None else [path, data_file])
-
-    def _decode(self, index: int) -> np.ndarray:
-        if self._packed is not None:
-            _check_packed(*self._packed, self.spec.n_bytes)
-        with _image_io(self.path) as (io, itk):
-            pixel = getattr(itk, _PIXELS[self.spec.dtype.str[1:]])
-            image = itk.imread(str(self.path), pixel_type=pixel, imageio=io)
-            values = np.array(itk.array_view_from_image(image))
-        if values.shape != self._sizes:
-            raise ValueError(f"expected the size {list(self._sizes)}, got {list(values.shape)}")
-        return values.view(self.spec.dtype).reshape(self.spec.shape)
+def _decoded(path: Path, packed: tuple[Path, int] | None, sizes: tuple[int, ...], spec: Spec) -> np.ndarray:
+    if packed is not None:
+        _check_packed(*packed, spec.n_bytes)
+    with _image_io(path) as (io, itk):
+        pixel = getattr(itk, _PIXELS[spec.dtype.str[1:]])
+        values = np.array(itk.array_view_from_image(itk.imread(str(path), pixel_type=pixel, imageio=io)))
+    if values.shape != sizes:
+        raise ValueError(f"expected the size {list(sizes)}, got {list(values.shape)}")
+    return values.view(spec.dtype).reshape(spec.shape)
 
 
 @contextmanager
@@ -199,7 +190,7 @@ def _named_axes(path: Path, sizes: list[int], axes: str | None) -> list[str]:
     if len(names) != count:
         raise DataError(
             f"{path}: expected {'the axes ' + axes if axes else 'two or three axes'}, got the size {sizes}; choose "
-            "them, the fastest first: --source_options \"{'axes': 'xyzt'}\" (t is time)"
+            f"them, the fastest first: {source_option('axes', 'xyzt')} (t is time)"
         )
     return list(names)
 
@@ -232,69 +223,62 @@ def _geometry(path: Path, fields: dict[str, str], io: Any, names: list[str]) -> 
     return Geometry.of_affine(axes, LPS_TO_RAS @ np.diag([*[MILLIMETERS[unit or "millimeter"]] * 3, 1.0]) @ affine)
 
 
-def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
-    """Open a writer of a ``.mha`` or ``.nrrd`` file; values with a slope are written as what they stand for."""
-    return ItkSink(path, spec.as_meant())
+def open_sink(path: Path, spec: Spec) -> Sink:
+    """Open a writer of a ``.mha`` or ``.nrrd`` file: a header, and the values, uncompressed and little-endian.
 
-
-class ItkSink(OneArraySink):
-    """One file: a header, and the values, uncompressed and little-endian. An image with an orientation has three axes.
+    Values with a slope are written as what they stand for. An image with an orientation has three axes.
 
     Raises:
         DataError: for images of other axes or types.
     """
+    spec = spec.as_meant()
+    if set(spec.axes) - {"z", "y", "x"} or spec.dtype.str[1:] not in _META_TYPES:
+        raise DataError(f"{path}: holds images and volumes of real numbers, got {spec}; choose another format")
+    header = (_meta_header if path.suffix.lower() in _META else _nrrd_header)(spec).encode("ascii")
+    little = spec.dtype.newbyteorder("<")
+    return Sink(path, spec, lambda new, sink: write_flat(new, header, sink, little))
 
-    def __init__(self, path: Path, spec: Spec) -> None:
-        super().__init__(path, spec)
-        self._is_meta = path.suffix.lower() in _META
-        if set(spec.axes) - {"z", "y", "x"} or spec.dtype.str[1:] not in _META_TYPES:
-            raise DataError(f"{path}: holds images and volumes of real numbers, got {spec}; choose another format")
-        self._header = self._meta_header() if self._is_meta else self._nrrd_header()
 
-    def _place(self) -> tuple[list[int], list[float | None], np.ndarray, np.ndarray | None]:
-        """Sizes and spacing in mm along x, y, z, origin, and unit vectors (columns) if there is an orientation."""
-        geometry, sizes = self.spec.geometry, list(self.spec.shape[::-1])
-        if geometry.affine is None:
-            in_mm = geometry.in_unit("millimeter")
-            return sizes, list(in_mm.spacing_mm[::-1]), np.array(in_mm.origin[::-1]), None
-        affine = LPS_TO_RAS @ geometry.affine
-        steps = np.linalg.norm(affine[:3, :3], axis=0)
-        return [*sizes, 1][:3], steps.tolist(), affine[:3, 3], affine[:3, :3] / steps
+def _place(spec: Spec) -> tuple[list[int], list[float | None], np.ndarray, np.ndarray | None]:
+    """Sizes and spacing in mm along x, y, z, origin, and unit vectors (columns) if there is an orientation."""
+    geometry, sizes = spec.geometry, list(spec.shape[::-1])
+    if geometry.affine is None:
+        in_mm = geometry.in_unit("millimeter")
+        return sizes, list(in_mm.spacing_mm[::-1]), np.array(in_mm.origin[::-1]), None
+    affine = LPS_TO_RAS @ geometry.affine
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    return [*sizes, 1][:3], steps.tolist(), affine[:3, 3], affine[:3, :3] / steps
 
-    def _meta_header(self) -> str:
-        sizes, spacing, origin, directions = self._place()
-        lines = ["ObjectType = Image", f"NDims = {len(sizes)}", "BinaryData = True", "BinaryDataByteOrderMSB = False"]
-        lines.append("CompressedData = False")
-        if directions is not None:
-            lines.append(f"TransformMatrix = {_text(directions.T.ravel())}")  # a direction after the other
-        if None not in spacing:
-            if directions is not None or origin.any():
-                lines.append(f"Offset = {_text(origin)}")
-            lines.append(f"ElementSpacing = {_text(spacing)}")
-        lines += [f"DimSize = {' '.join(map(str, sizes))}", f"ElementType = {_META_TYPES[self.spec.dtype.str[1:]]}"]
-        return "\n".join([*lines, "ElementDataFile = LOCAL\n"])
 
-    def _nrrd_header(self) -> str:
-        sizes, spacing, origin, directions = self._place()
-        dtype = self.spec.dtype.str[1:]
-        lines = ["NRRD0004", f"type: {_NRRD_TYPES.get(dtype, self.spec.dtype.name)}", f"dimension: {len(sizes)}"]
-        if directions is not None:
-            lines.append("space: left-posterior-superior")
-        lines.append(f"sizes: {' '.join(map(str, sizes))}")
-        if directions is not None:
-            vectors = [f"({_text(step * column, ',')})" for step, column in zip(spacing, directions.T, strict=True)]
-            lines += [f"space directions: {' '.join(vectors)}", f"space origin: ({_text(origin, ',')})"]
-            lines.append('space units: "mm" "mm" "mm"')
-        elif any(step is not None for step in spacing):
-            lines.append(f"spacings: {' '.join('NaN' if step is None else repr(step) for step in spacing)}")
-            lines.append("units: " + " ".join(['"mm"'] * len(sizes)))
-        return "\n".join([*lines, f"kinds: {' '.join(['domain'] * len(sizes))}", "endian: little", "encoding: raw\n\n"])
+def _meta_header(spec: Spec) -> str:
+    sizes, spacing, origin, directions = _place(spec)
+    lines = ["ObjectType = Image", f"NDims = {len(sizes)}", "BinaryData = True", "BinaryDataByteOrderMSB = False"]
+    lines.append("CompressedData = False")
+    if directions is not None:
+        lines.append(f"TransformMatrix = {_text(directions.T.ravel())}")  # a direction after the other
+    if None not in spacing:
+        if directions is not None or origin.any():
+            lines.append(f"Offset = {_text(origin)}")
+        lines.append(f"ElementSpacing = {_text(spacing)}")
+    lines += [f"DimSize = {' '.join(map(str, sizes))}", f"ElementType = {_META_TYPES[spec.dtype.str[1:]]}"]
+    return "\n".join([*lines, "ElementDataFile = LOCAL\n"])
 
-    def _begin(self, path: Path) -> None:
-        path.write_bytes(self._header.encode("ascii"))
 
-    def _layout(self, path: Path) -> FlatArray:
-        return FlatArray.of(self.spec, len(self._header), self.spec.dtype.newbyteorder("<"))
+def _nrrd_header(spec: Spec) -> str:
+    sizes, spacing, origin, directions = _place(spec)
+    dtype = spec.dtype.str[1:]
+    lines = ["NRRD0004", f"type: {_NRRD_TYPES.get(dtype, spec.dtype.name)}", f"dimension: {len(sizes)}"]
+    if directions is not None:
+        lines.append("space: left-posterior-superior")
+    lines.append(f"sizes: {' '.join(map(str, sizes))}")
+    if directions is not None:
+        vectors = [f"({_text(step * column, ',')})" for step, column in zip(spacing, directions.T, strict=True)]
+        lines += [f"space directions: {' '.join(vectors)}", f"space origin: ({_text(origin, ',')})"]
+        lines.append('space units: "mm" "mm" "mm"')
+    elif any(step is not None for step in spacing):
+        lines.append(f"spacings: {' '.join('NaN' if step is None else repr(step) for step in spacing)}")
+        lines.append("units: " + " ".join(['"mm"'] * len(sizes)))
+    return "\n".join([*lines, f"kinds: {' '.join(['domain'] * len(sizes))}", "endian: little", "encoding: raw\n\n"])
 
 
 def _text(numbers: Any, separator: str = " ") -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 
 import h5py
 import numpy as np
-from common.errors import DataError, file_errors, source_option
+from common.errors import file_errors
 from common.io.bounded import check_piece, n_bytes_of
+from common.io.choice import chosen
 from common.io.formats import hdf5
-from common.io.geometry import Geometry
-from common.io.kspace import as_kspace, listed
-from common.io.layout import Layout, kind_of, layout_of
+from common.io.kspace import as_kspace
+from common.io.layout import kind_of, layout_of
 from common.io.source import DecodedSource, Source
-from common.io.spec import Spec
 from scipy.io import loadmat
 
 _KIND = "a MATLAB file"
@@ -53,28 +53,15 @@ def open_source(
         return hdf5.open_source(path, dataset=dataset, axes=axes, kind=kind, dc=dc, channel=channel)
     with file_errors(path, _KIND):
         found = _arrays(path)
-    images = [name for name, one in found.items() if len(one.shape) > 1 and max(one.shape) > 1]
-    if dataset is None and len(images) != 1:
-        sizes = [f"{name} {list(found[name].shape)}" for name in images]
-        raise DataError(
-            f"{path}: expected one array of rows and columns, found {listed(sizes) or 'none'}; choose one: "
-            f"{source_option('dataset', images[0] if images else 'name')}"
-        )
-    name = images[0] if dataset is None else dataset
-    if name not in found:
-        raise DataError(f"{path}: no array of numbers {name!r}, it holds {listed(list(found)) or 'none'}")
+    sizes = {name: list(one.shape) for name, one in found.items()}
+    images = {name: size for name, size in sizes.items() if len(size) > 1 and max(size) > 1}
+    name = chosen(images if dataset is None else sizes, dataset, "dataset", "array of rows and columns", path)
     one, title = found[name], f"{path}:{name}"
     check_piece(n_bytes_of(one.shape, one.dtype, title), path.stat().st_size, title)
     layout = layout_of(one.shape, one.dtype, title, axes, channel, usual="y,x,z")
-    spec = Spec(
-        layout.axes,
-        layout.sizes,
-        one.dtype,
-        Geometry.unknown(layout.axes),
-        kind=kind_of(one.dtype, kind, title, name),
-        dataset=name,
-    )
-    return as_kspace(_MatlabSource(path, spec, layout), dc)
+    spec = layout.spec(one.dtype, kind=kind_of(one.dtype, kind, title, name), dataset=name)
+    decode = partial(_decoded, path, name, one)
+    return as_kspace(DecodedSource(path, spec, decode, name=title, layout=layout, kind_of_file=_KIND), dc)
 
 
 @dataclass(frozen=True)
@@ -130,22 +117,11 @@ def _parsed(data: bytes, order: str) -> tuple[str, _Array | None]:
     return name.decode("latin-1"), _Array(tuple(shape), dtype)
 
 
-class _MatlabSource(DecodedSource):
-    """An array of a file of version 5 to 7, read as a whole."""
-
-    kind_of_file = _KIND
-
-    def __init__(self, path: Path, spec: Spec, layout: Layout) -> None:
-        super().__init__(path, spec, name=f"{path}:{spec.dataset}")
-        self._layout = layout
-
-    def _decode(self, index: int) -> np.ndarray:
-        # mat_dtype: MATLAB stores numbers of small values in fewer bytes than their type has; SciPy drops imaginary
-        # parts with it
-        own_type = self.spec.dtype.kind != "c"
-        found = loadmat(self.path, variable_names=[self.spec.dataset], mat_dtype=own_type)
-        values = np.asarray(found[self.spec.dataset])
-        if values.shape != self._layout.shape or values.dtype.hasobject:
-            raise ValueError(f"expected an array {list(self._layout.shape)}, got {list(values.shape)} {values.dtype}")
-        everything = tuple(slice(0, n) for n in self.spec.shape)
-        return self._layout.shown(values[self._layout.inside(everything)], self.name).astype(self.spec.dtype)
+def _decoded(path: Path, name: str, expected: _Array) -> np.ndarray:
+    """An array of a file of version 5 to 7, in its type."""
+    # mat_dtype: MATLAB stores numbers of small values in fewer bytes than their type has; SciPy drops imaginary
+    # parts with it
+    values = np.asarray(loadmat(path, variable_names=[name], mat_dtype=expected.dtype.kind != "c")[name])
+    if values.shape != expected.shape or values.dtype.hasobject:
+        raise ValueError(f"expected an array {list(expected.shape)}, got {list(values.shape)} {values.dtype}")
+    return values.astype(expected.dtype)

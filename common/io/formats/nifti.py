@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-import os
-import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -21,11 +18,11 @@ import nibabel
 import numpy as np
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of, unpack_gzip
-from common.io.disk import removed_on_error
-from common.io.flat import FlatArray, FlatSource
+from common.io.flat import FlatArray, flat_source
 from common.io.geometry import MILLIMETERS, Geometry
 from common.io.intensity import Intensity
-from common.io.sink import OneArraySink, Sink
+from common.io.layout import Layout
+from common.io.sink import Sink, write_flat
 from common.io.source import Source
 from common.io.spec import Spec
 
@@ -85,35 +82,25 @@ def open_source(path: Path, *, axes: str | None = None, slice_axis: int | None =
     Raises:
         DataError: for colours, other axes, a matrix that is not invertible, and truncated files.
     """
-    return NiftiSource(path, axes, slice_axis)
-
-
-class NiftiSource(FlatSource):
-    """A NIfTI file. A gzipped one is unpacked to a temporary file at the first read, because it has no other access.
-
-    Raises:
-        DataError: see :func:`open_source`.
-    """
-
-    def __init__(self, path: Path, axes: str | None, slice_axis: int | None) -> None:
-        with file_errors(path, _KIND):
-            file = FileIO(path)
-            try:
-                is_packed = file.read(2) == _GZIP
-                file.seek(0)
-                header, extensions, offset = _read_header(gzip.GzipFile(fileobj=file) if is_packed else file)
-                spec, array = _describe(path, header, extensions, offset, axes, slice_axis)
-                if is_packed:
-                    check_piece(array.end, path.stat().st_size, str(path))
-                unpack = partial(unpack_gzip, path, array.end, _KIND) if is_packed else None
-                super().__init__(path, spec, array, unpack=unpack, kind_of_file=_KIND)
-                if is_packed:
-                    file.close()
-                else:
-                    self._keep(file)
-            except BaseException:
-                file.close()
-                raise
+    with file_errors(path, _KIND):
+        file = FileIO(path)
+        try:
+            is_packed = file.read(2) == _GZIP
+            file.seek(0)
+            header, extensions, offset = _read_header(gzip.GzipFile(fileobj=file) if is_packed else file)
+            spec, array, layout = _describe(path, header, extensions, offset, axes, slice_axis)
+            if not is_packed:
+                source = flat_source(path, spec, array, layout, kind_of_file=_KIND)
+                source.keep(array.opened(file))
+                return source
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+        check_piece(array.end, path.stat().st_size, str(path))
+        # unpacked to a temporary file at the first read, because it has no other access
+        unpack = partial(unpack_gzip, path, array.end, _KIND)
+        return flat_source(path, spec, array, layout, unpack=unpack, kind_of_file=_KIND)
 
 
 def _read_header(file: Any) -> tuple[Any, bytes, int]:
@@ -136,7 +123,7 @@ def _read_header(file: Any) -> tuple[Any, bytes, int]:
 
 def _describe(
     path: Path, header: Any, extensions: bytes, offset: int, axes: str | None, slice_axis: int | None
-) -> tuple[Spec, FlatArray]:
+) -> tuple[Spec, FlatArray, Layout]:
     names, sizes = _named_axes(path, header, axes)
     if slice_axis not in (None, 0, 1, 2) or (slice_axis is not None and "z" not in names):
         raise ValueError(f"{path}: slice_axis must be 0, 1 or 2, of a volume, got {slice_axis} for {' '.join(names)}")
@@ -145,13 +132,12 @@ def _describe(
         slice_axis = thin[0] if len(thin) == 1 else 2
     if "z" in names:
         names[:3] = [*"xy"[:slice_axis], "z", *"xy"[slice_axis:]]
-    ordered = tuple(name for name in "tzyx" if name in names)
-    shape = tuple(sizes[names.index(name)] for name in ordered)
+    layout = Layout(tuple(names), tuple(sizes)).reversed
     dtype = header.get_data_dtype()
     if dtype.names or dtype.kind not in "iufc":
         raise DataError(f"{path}: expected real or complex numbers, got colours or {dtype}; convert them to grey")
     forms = {name: form for name in ("sform", "qform") if (form := _form(path, header, name)) is not None}
-    geometry = _geometry(path, header, forms, ordered, _permutation(slice_axis), len(names))
+    geometry = _geometry(path, header, forms, layout.axes, _permutation(slice_axis), len(names))
     slope, intercept = header.get_slope_inter()
     low, high = float(header["cal_min"]), float(header["cal_max"])
     intensity = Intensity(
@@ -160,15 +146,9 @@ def _describe(
         window=(low, high) if -np.inf < low < high < np.inf else None,
     )
     native = NiftiNative(header, extensions, geometry.affine, forms, slice_axis, "t" in names and len(names) == 3)
-    spec = Spec(ordered, shape, dtype.newbyteorder("="), geometry, intensity=intensity, native=native)
-    n_bytes_of(shape, dtype, str(path))
-    return spec, _array(names, ordered, shape, offset, dtype)
-
-
-def _array(names: Sequence[str], axes: Sequence[str], shape: Sequence[int], offset: int, dtype: np.dtype) -> FlatArray:
-    """Place of the values, given the names of the array axes, the first one contiguous, and the axes of the spec."""
-    places = tuple(list(axes).index(name) for name in reversed(names))
-    return FlatArray(offset, tuple(shape[place] for place in places), dtype, places)
+    spec = layout.spec(dtype.newbyteorder("="), geometry, intensity=intensity, native=native)
+    n_bytes_of(layout.shape, dtype, str(path))
+    return spec, FlatArray(offset, layout.shape, dtype), layout
 
 
 def _named_axes(path: Path, header: Any, axes: str | None) -> tuple[list[str], list[int]]:
@@ -253,105 +233,83 @@ def _permutation(slice_axis: int) -> np.ndarray:
     return np.eye(4)[:, [*order, slice_axis, 3]]
 
 
-def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
-    """Open a writer of a NIfTI file, gzipped if the name ends so."""
-    return NiftiSink(path, spec)
+def open_sink(path: Path, spec: Spec) -> Sink:
+    """Open a writer of a NIfTI file, gzipped if the name ends so.
 
+    Header, matrices, codes, slope and order of axes are those of a NIfTI input. Without one an affine matrix becomes
+    the sform (code 1), and the qform too unless it has shear; without an affine matrix both codes are 0. NIfTI-2 where
+    an axis is longer than NIfTI-1 can count, 32767. Frame times are kept if they are even.
 
-class NiftiSink(OneArraySink):
-    """A NIfTI file with the header, matrices, codes, slope and order of axes that came with a NIfTI input.
-
-    Without a NIfTI input an affine matrix becomes the sform (code 1), and the qform too unless it has shear; without
-    an affine matrix both codes are 0. NIfTI-2 where an axis is longer than NIfTI-1 can count, 32767. Frame times are
-    kept if they are even. A ``.nii.gz`` is packed at the end and needs room for both.
+    Raises:
+        DataError: for an axis of coils, or what NIfTI cannot hold.
     """
+    if "coil" in spec.axes:
+        raise DataError(f"{path}: NIfTI has no axis for coils, got {spec}; choose another format")
+    native = spec.native if isinstance(spec.native, NiftiNative) else None
+    slice_axis = native.slice_axis if native and "z" in spec.axes else 2
+    names = [*"xy"[:slice_axis], "z", *"xy"[slice_axis:]] if "z" in spec.axes else ["x", "y"]
+    sizes = [spec.size(name) for name in names]
+    if "t" in spec.axes:
+        sizes += [spec.size("t")] if len(sizes) == 3 or (native and native.is_xyt) else [1, spec.size("t")]
+        names.append("t")
+    extensions = native.extensions if native else b""
+    try:
+        header = _new_header(path, spec, native, sizes, len(extensions))
+    except nibabel.spatialimages.HeaderDataError as error:
+        raise DataError(f"{path}: NIfTI cannot hold {spec} ({error}); choose another format") from error
+    octets = header.binaryblock + bytes([bool(extensions), 0, 0, 0]) + extensions
+    order = [spec.axes.index(name) for name in reversed(names)]
+    return Sink(path, spec, partial(_encode, octets, header.get_data_dtype(), order))
 
-    def __init__(self, path: Path, spec: Spec) -> None:
-        super().__init__(path, spec)
-        try:
-            self._header = self._new_header()
-        except nibabel.spatialimages.HeaderDataError as error:
-            raise DataError(f"{path}: NIfTI cannot hold {spec} ({error}); choose another format") from error
 
-    def _new_header(self) -> Any:
-        spec = self.spec
-        if "coil" in spec.axes:
-            raise DataError(f"{self.path}: NIfTI has no axis for coils, got {spec}; choose another format")
-        native = spec.native if isinstance(spec.native, NiftiNative) else None
-        slice_axis = native.slice_axis if native else 2
-        self._names = [*"xy"[:slice_axis], "z", *"xy"[slice_axis:]] if "z" in spec.axes else ["x", "y"]
-        sizes = [spec.size(name) for name in self._names]
-        if "t" in spec.axes:
-            sizes += [spec.size("t")] if len(sizes) == 3 or (native and native.is_xyt) else [1, spec.size("t")]
-            self._names.append("t")
-        given = native.header if native else None
-        is_long = max(sizes) > _NIFTI1_LONGEST or isinstance(given, nibabel.nifti2.Nifti2Header)
-        header = _copied(given, nibabel.nifti2.Nifti2Header if is_long else nibabel.nifti1.Nifti1Header)
-        if given is not None and given.get_data_shape() != tuple(sizes):
-            for name in ("slice_code", "slice_start", "slice_end", "slice_duration"):  # of the slices that were
-                header[name] = 0
-        header.set_data_dtype(spec.dtype)
-        header.set_data_shape(sizes)
-        header.set_slope_inter(spec.intensity.slope, spec.intensity.intercept)
-        self._extensions = native.extensions if native else b""
-        header["vox_offset"] = int(header["sizeof_hdr"]) + 4 + len(self._extensions)
-        header["magic"] = type(header)()["magic"]
-        self._set_place(header, native, len(sizes))
-        return header
+def _encode(header: bytes, dtype: np.dtype, order: list[int], path: Path, sink: Sink) -> None:
+    write_flat(path, header, sink, dtype, order, packed=sink.path.suffix.lower() == ".gz")
 
-    def _set_place(self, header: Any, native: NiftiNative | None, time_axis: int) -> None:
-        """Set matrices, voxel sizes, units and times of a header."""
-        geometry = self.spec.geometry
-        order = _permutation(native.slice_axis if native and "z" in self.spec.axes else 2)
-        length_unit, time_unit = _units(header)
-        header["sform_code"] = header["qform_code"] = 0
-        if geometry.affine is None:
-            geometry = geometry if geometry.unit in _UNITS else geometry.in_unit("millimeter")
-            length_unit = _UNITS.get(geometry.unit or "", "unknown")
-            unknown = 1.0 if geometry.unit is None else 0.0
-            steps = {axis: unknown if n is None else n for axis, n in zip(geometry.axes, geometry.spacing, strict=True)}
-            header["pixdim"][1:4] = order[:3, :3] @ [steps.get(axis, unknown) for axis in "xyz"]
-        else:
-            length_unit = length_unit if native and native.forms else "mm"
-            for name, (form, code) in _forms(geometry.affine, native, order).items():
-                header["pixdim"][1:4] = np.linalg.norm(form[:3, :3], axis=0)
-                (header.set_sform if name == "sform" else header.set_qform)(form, code)
-        times = geometry.frame_times_s
-        if times is None:
-            time_unit = "unknown"
-        elif len(times) > 1:
-            time_unit = time_unit if time_unit in _SECONDS else "sec"
-            intervals = np.diff(times) / _SECONDS[time_unit]
-            header["pixdim"][time_axis], header["toffset"] = np.mean(intervals), times[0] / _SECONDS[time_unit]
-            if np.ptp(intervals) > _UNEVEN * np.mean(intervals):
-                logger.warning(f"{self.path}: frame times are not kept, because NIfTI has even ones only")
-                header["pixdim"][time_axis], header["toffset"], time_unit = 0, 0, "unknown"
-        header.set_xyzt_units(length_unit, time_unit)
 
-    def _begin(self, path: Path) -> None:
-        with open(path, "wb") as file:
-            file.write(self._header.binaryblock)
-            file.write(bytes([bool(self._extensions), 0, 0, 0]) + self._extensions)
+def _new_header(path: Path, spec: Spec, native: NiftiNative | None, sizes: list[int], n_extension: int) -> Any:
+    given = native.header if native else None
+    is_long = max(sizes) > _NIFTI1_LONGEST or isinstance(given, nibabel.nifti2.Nifti2Header)
+    header = _copied(given, nibabel.nifti2.Nifti2Header if is_long else nibabel.nifti1.Nifti1Header)
+    if given is not None and given.get_data_shape() != tuple(sizes):
+        for name in ("slice_code", "slice_start", "slice_end", "slice_duration"):  # of the slices that were
+            header[name] = 0
+    header.set_data_dtype(spec.dtype)
+    header.set_data_shape(sizes)
+    header.set_slope_inter(spec.intensity.slope, spec.intensity.intercept)
+    header["vox_offset"] = int(header["sizeof_hdr"]) + 4 + n_extension
+    header["magic"] = type(header)()["magic"]
+    _set_place(path, spec, header, native, len(sizes))
+    return header
 
-    def _layout(self, path: Path) -> FlatArray:
-        header = self._header
-        return _array(self._names, self.spec.axes, self.spec.shape, int(header["vox_offset"]), header.get_data_dtype())
 
-    def _finish(self) -> None:
-        if self.path.suffix.lower() != ".gz":
-            super()._finish()
-            return
-        self._release()
-        with (
-            removed_on_error(self.partial.with_name(f"{self.partial.name}.gz")) as packed,
-            open(self.partial, "rb") as source,
-            open(packed, "wb") as target,
-            # without name and time, so that the same values give the same bytes
-            gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=1, mtime=0) as zipped,
-        ):
-            shutil.copyfileobj(source, zipped, 2**22)
-        os.replace(packed, self.path)
-        self.partial.unlink()
+def _set_place(path: Path, spec: Spec, header: Any, native: NiftiNative | None, time_axis: int) -> None:
+    """Set matrices, voxel sizes, units and times of a header."""
+    geometry = spec.geometry
+    order = _permutation(native.slice_axis if native and "z" in spec.axes else 2)
+    length_unit, time_unit = _units(header)
+    header["sform_code"] = header["qform_code"] = 0
+    if geometry.affine is None:
+        geometry = geometry if geometry.unit in _UNITS else geometry.in_unit("millimeter")
+        length_unit = _UNITS.get(geometry.unit or "", "unknown")
+        unknown = 1.0 if geometry.unit is None else 0.0
+        steps = {axis: unknown if n is None else n for axis, n in zip(geometry.axes, geometry.spacing, strict=True)}
+        header["pixdim"][1:4] = order[:3, :3] @ [steps.get(axis, unknown) for axis in "xyz"]
+    else:
+        length_unit = length_unit if native and native.forms else "mm"
+        for name, (form, code) in _forms(geometry.affine, native, order).items():
+            header["pixdim"][1:4] = np.linalg.norm(form[:3, :3], axis=0)
+            (header.set_sform if name == "sform" else header.set_qform)(form, code)
+    times = geometry.frame_times_s
+    if times is None:
+        time_unit = "unknown"
+    elif len(times) > 1:
+        time_unit = time_unit if time_unit in _SECONDS else "sec"
+        intervals = np.diff(times) / _SECONDS[time_unit]
+        header["pixdim"][time_axis], header["toffset"] = np.mean(intervals), times[0] / _SECONDS[time_unit]
+        if np.ptp(intervals) > _UNEVEN * np.mean(intervals):
+            logger.warning(f"{path}: frame times are not kept, because NIfTI has even ones only")
+            header["pixdim"][time_axis], header["toffset"], time_unit = 0, 0, "unknown"
+    header.set_xyzt_units(length_unit, time_unit)
 
 
 def _copied(given: Any, kind: Any) -> Any:

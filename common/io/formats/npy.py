@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from common.errors import DataError, file_errors, source_option
+from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
-from common.io.flat import FlatArray
-from common.io.geometry import Geometry
-from common.io.kspace import Mask, as_kspace, known_companions, listed
-from common.io.layout import FlatLayoutSource, Layout, kind_of, layout_of
+from common.io.choice import chosen
+from common.io.flat import FlatArray, flat_source
+from common.io.kspace import Mask, as_kspace
+from common.io.layout import MASK_AXES, Layout, kind_of, layout_of
 from common.io.naming import split_suffix
-from common.io.sink import OneArraySink, Sink
+from common.io.sink import Sink, write_flat
 from common.io.source import DecodedSource, Source
 from common.io.spec import Spec
 
 _KIND = "a NumPy array file"
-_MASK_AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
 def open_source(
@@ -47,12 +48,11 @@ def open_source(
     shape, fortran, dtype, offset, member = _header(path, dataset)
     name = f"{path}:{member}" if member else str(path)
     layout = layout_of(shape, dtype, name, axes, channel)
-    found = kind_of(dtype, kind, name, member, default="kspace")
-    spec = Spec(layout.axes, layout.sizes, dtype, Geometry.unknown(layout.axes), kind=found, dataset=member or "image")
+    spec = layout.spec(dtype, kind=kind_of(dtype, kind, name, member, default="kspace"), dataset=member or "image")
     source = _source(path, spec, layout, fortran, offset)
     beside = path.with_name(f"{split_suffix(path)[0]}_mask.npy")
-    mask = Mask(open_mask(beside), spec, name) if found == "kspace" and beside.is_file() else None
-    return as_kspace(source, dc, known_companions({"mask": mask}), is_certain=kind is not None)
+    mask = Mask(open_mask(beside), spec, name) if spec.kind == "kspace" and beside.is_file() else None
+    return as_kspace(source, dc, {"mask": mask}, is_certain=kind is not None)
 
 
 def open_mask(path: Path) -> Source:
@@ -62,20 +62,22 @@ def open_mask(path: Path) -> Source:
         DataError: for other numbers of axes, or complex values.
     """
     shape, fortran, dtype, offset, member = _header(path, None)
-    if len(shape) not in _MASK_AXES or dtype.kind not in "buif" or min(shape) < 1:
+    if len(shape) not in MASK_AXES or dtype.kind not in "buif" or min(shape) < 1:
         raise DataError(f"{path}: expected a mask [W], [H, W] or [slices, H, W], got {list(shape)} {dtype}; reshape it")
-    layout = Layout(_MASK_AXES[len(shape)], shape)
-    spec = Spec(layout.axes, layout.sizes, dtype, Geometry.unknown(layout.axes), dataset=member or "image")
-    return _source(path, spec, layout, fortran, offset)
+    layout = Layout(MASK_AXES[len(shape)], shape)
+    return _source(path, layout.spec(dtype, dataset=member or "image"), layout, fortran, offset)
 
 
 def _source(path: Path, spec: Spec, layout: Layout, fortran: bool, offset: int) -> Source:
     if offset < 0:
-        return _PackedSource(path, spec, layout)
-    array = FlatArray(offset, layout.shape, spec.dtype)
-    if fortran:
-        array = FlatArray(offset, layout.shape[::-1], spec.dtype, tuple(range(len(layout.shape)))[::-1])
-    return FlatLayoutSource(path, spec, array, layout, kind_of_file=_KIND)
+        name = f"{path}:{spec.dataset}"
+        with file_errors(path, _KIND), zipfile.ZipFile(path) as packed:
+            stored = packed.getinfo(f"{spec.dataset}.npy").compress_size
+        check_piece(n_bytes_of(layout.shape, spec.dtype, name), stored, name)
+        decode = partial(_unpacked, path, spec.dataset)
+        return DecodedSource(path, spec, decode, name=name, layout=layout, kind_of_file=_KIND)
+    layout = layout.reversed if fortran else layout
+    return flat_source(path, spec, FlatArray(offset, layout.shape, spec.dtype), layout, kind_of_file=_KIND)
 
 
 def _header(path: Path, dataset: str | None) -> tuple[tuple[int, ...], bool, np.dtype, int, str]:
@@ -88,14 +90,7 @@ def _header(path: Path, dataset: str | None) -> tuple[tuple[int, ...], bool, np.
                 return (*_array_header(file), file.tell(), "")
         with zipfile.ZipFile(path) as packed:
             names = [info.filename[:-4] for info in packed.infolist() if info.filename.endswith(".npy")]
-            if dataset is None and len(names) != 1:
-                raise DataError(
-                    f"{path}: expected one array, found {listed(names) or 'none'}; choose one: "
-                    f"{source_option('dataset', names[0] if names else 'name')}"
-                )
-            name = names[0] if dataset is None else dataset
-            if name not in names:
-                raise DataError(f"{path}: no array {name!r}, it holds {listed(names) or 'none'}")
+            name = chosen(names, dataset, "dataset", "array", path)
             with packed.open(f"{name}.npy") as member:
                 return (*_array_header(member), -1, name)
 
@@ -110,48 +105,23 @@ def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, fortran, dtype
 
 
-class _PackedSource(DecodedSource):
-    """The array of a ``.npz``, unpacked as a whole."""
-
-    kind_of_file = _KIND
-
-    def __init__(self, path: Path, spec: Spec, layout: Layout) -> None:
-        super().__init__(path, spec, name=f"{path}:{spec.dataset}")
-        self._layout = layout
-        with file_errors(path, _KIND), zipfile.ZipFile(path) as packed:
-            stored = packed.getinfo(f"{spec.dataset}.npy").compress_size
-        check_piece(n_bytes_of(layout.shape, spec.dtype, self.name), stored, self.name)
-
-    def _decode(self, index: int) -> np.ndarray:
-        with zipfile.ZipFile(self.path) as packed, packed.open(f"{self.spec.dataset}.npy") as file:
-            shape, fortran, dtype = _array_header(file)
-            n_bytes = n_bytes_of(shape, dtype, self.name)
-            data = file.read(n_bytes)
-        if len(data) < n_bytes:
-            raise EOFError(f"ends after {len(data)} bytes of {n_bytes}")
-        values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-        everything = tuple(slice(0, n) for n in self.spec.shape)
-        return self._layout.shown(values[self._layout.inside(everything)], self.name)
+def _unpacked(path: Path, dataset: str) -> np.ndarray:
+    """An array of a ``.npz``, of which no more is unpacked than its header declares."""
+    with zipfile.ZipFile(path) as packed, packed.open(f"{dataset}.npy") as file:
+        shape, fortran, dtype = _array_header(file)
+        data = file.read(n_bytes_of(shape, dtype, dataset))
+    if len(data) < n_bytes_of(shape, dtype, dataset):
+        raise EOFError(f"ends after {len(data)} bytes of {n_bytes_of(shape, dtype, dataset)}")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
+def open_sink(path: Path, spec: Spec) -> Sink:
     """Open a writer of a NumPy array, axes in the order of the spec; values with a slope as what they stand for."""
-    return NpySink(path, spec.as_meant())
+    return Sink(path, spec.as_meant(), _encode)
 
 
-class NpySink(OneArraySink):
-    """A NumPy array file."""
-
-    def _begin(self, path: Path) -> None:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self.spec.dtype),
-            "fortran_order": False,
-            "shape": self.spec.shape,
-        }
-        with open(path, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-
-    def _layout(self, path: Path) -> FlatArray:
-        with open(path, "rb") as file:
-            _array_header(file)
-            return FlatArray.of(self.spec, file.tell())
+def _encode(path: Path, sink: Sink) -> None:
+    header = io.BytesIO()
+    described = np.lib.format.dtype_to_descr(sink.spec.dtype)
+    np.lib.format.write_array_header_1_0(header, {"descr": described, "fortran_order": False, "shape": sink.spec.shape})
+    write_flat(path, header.getvalue(), sink)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from common.io.bounded import check_piece, n_bytes_of
 from common.io.geometry import Geometry
 from common.io.grey import grey_channel
 from common.io.orientation import is_transposed, known_orientation, shown
-from common.io.sink import EncodedSink, Sink
+from common.io.sink import Sink
 from common.io.source import DecodedSource, Source
 from common.io.spec import Spec
 from PIL import Image
@@ -26,6 +27,7 @@ from PIL import Image
 LARGEST = 2**27
 """Pixels of a written picture, which is encoded as a whole."""
 
+_KIND = "a PNG, JPEG or BMP picture"
 _READ = ("PNG", "JPEG", "BMP")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
@@ -45,51 +47,44 @@ class PictureNative:
 
 
 def open_source(path: Path) -> Source:
-    """Open a picture; its size and mode are read, not its pixels."""
-    return PictureSource(path)
-
-
-class PictureSource(DecodedSource):
-    """One picture, decoded as a whole at the first read.
+    """Open a picture; its size and mode are read, not its pixels. It is decoded as a whole at the first read.
 
     1, 2 and 4 bit come as 8 bit. Whether a colour picture is really grey is seen when it is read.
 
     Raises:
         DataError: for animations, colour of 16 bit, and (when read) colours or transparent pixels.
     """
+    with file_errors(path, _KIND), _any_size(), Image.open(path, formats=_READ) as image:
+        mode, (width, height) = image.mode, image.size
+        n_frames = getattr(image, "n_frames", 1)
+        orientation = known_orientation(image.getexif().get(_ORIENTATION))
+        dpi = image.info.get("dpi")
+        is_deep_colour = image.format == "PNG" and mode in ("RGB", "RGBA", "LA") and _png_bits(path) == 16
+    if n_frames != 1:
+        raise DataError(f"{path}: expected one picture, got an animation of {n_frames}; save them as one TIFF")
+    if is_deep_colour:
+        raise DataError(f"{path}: expected a grey image, got 16-bit colour; save it as 16-bit grey")
+    if mode not in (*_SIXTEEN_BITS, *_EIGHT_BITS):
+        raise DataError(f"{path}: expected grey pixels of 8 or 16 bits, got mode {mode}; save it as PNG of grey")
+    dtype = np.dtype(np.uint16 if mode in _SIXTEEN_BITS else np.uint8)
+    size = (width, height) if is_transposed(orientation) else (height, width)
+    check_piece(4 * n_bytes_of(size, dtype, str(path)), path.stat().st_size, str(path))
+    native = PictureNative(None if dpi is None else (float(dpi[0]), float(dpi[1])))
+    spec = Spec(("y", "x"), size, dtype, Geometry.unknown("yx"), native=native)
+    return DecodedSource(path, spec, partial(_decoded, path, dtype, orientation), kind_of_file=_KIND)
 
-    kind_of_file = "a PNG, JPEG or BMP picture"
 
-    def __init__(self, path: Path) -> None:
-        with file_errors(path, self.kind_of_file), _any_size(), Image.open(path, formats=_READ) as image:
-            mode, (width, height) = image.mode, image.size
-            n_frames = getattr(image, "n_frames", 1)
-            self._orientation = known_orientation(image.getexif().get(_ORIENTATION))
-            dpi = image.info.get("dpi")
-            is_deep_colour = image.format == "PNG" and mode in ("RGB", "RGBA", "LA") and _png_bits(path) == 16
-        if n_frames != 1:
-            raise DataError(f"{path}: expected one picture, got an animation of {n_frames}; save them as one TIFF")
-        if is_deep_colour:
-            raise DataError(f"{path}: expected a grey image, got 16-bit colour; save it as 16-bit grey")
-        if mode not in (*_SIXTEEN_BITS, *_EIGHT_BITS):
-            raise DataError(f"{path}: expected grey pixels of 8 or 16 bits, got mode {mode}; save it as PNG of grey")
-        dtype = np.dtype(np.uint16 if mode in _SIXTEEN_BITS else np.uint8)
-        size = (width, height) if is_transposed(self._orientation) else (height, width)
-        check_piece(4 * n_bytes_of(size, dtype, str(path)), path.stat().st_size, str(path))
-        native = PictureNative(None if dpi is None else (float(dpi[0]), float(dpi[1])))
-        super().__init__(path, Spec(("y", "x"), size, dtype, Geometry.unknown("yx"), native=native))
-
-    def _decode(self, index: int) -> np.ndarray:
-        with _any_size(), Image.open(self.path, formats=_READ) as image:
-            if image.mode in ("P", "PA") or "transparency" in image.info:
-                values = np.asarray(image.convert("RGBA"))
-            elif image.mode == "1":
-                values = np.asarray(image.convert("L"))
-            else:
-                values = np.asarray(image.convert("RGB") if image.mode == "YCbCr" else image)
-        if values.ndim == 3:
-            values = grey_channel(values, self.name)
-        return np.ascontiguousarray(shown(values.astype(self.spec.dtype), self._orientation))
+def _decoded(path: Path, dtype: np.dtype, orientation: int) -> np.ndarray:
+    with _any_size(), Image.open(path, formats=_READ) as image:
+        if image.mode in ("P", "PA") or "transparency" in image.info:
+            values = np.asarray(image.convert("RGBA"))
+        elif image.mode == "1":
+            values = np.asarray(image.convert("L"))
+        else:
+            values = np.asarray(image.convert("RGB") if image.mode == "YCbCr" else image)
+    if values.ndim == 3:
+        values = grey_channel(values, str(path))
+    return np.ascontiguousarray(shown(values.astype(dtype), orientation))
 
 
 def _png_bits(path: Path) -> int:
@@ -105,46 +100,31 @@ def _any_size() -> Iterator[None]:
         yield
 
 
-def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
-    """Open a writer of a PNG."""
-    return PictureSink(path, spec.as_meant())
-
-
-class PictureSink(EncodedSink):
-    """A PNG of 8 or 16 bits, encoded when all values are written.
+def open_sink(path: Path, spec: Spec) -> Sink:
+    """Open a writer of a PNG of 8 or 16 bits.
 
     Raises:
         DataError: for other types, more than one slice, or more than 2^27 pixels.
     """
-
-    suffix = ".png"
-
-    def __init__(self, path: Path, spec: Spec) -> None:
-        super().__init__(path, spec)
-        if len(spec.shape) != 2:
-            raise DataError(f"{path}: expected a folder, without a suffix, or a .tif for {spec}; choose one of them")
-        check_picture(path, spec)
-
-    def _encode(self, index: int, path: Path) -> None:
-        write_png(self._entry(0), path, self.spec.native)
-
-
-def check_picture(path: Path, spec: Spec) -> None:
-    """Check that slices of a spec can be PNGs.
-
-    Raises:
-        DataError: for other types than unsigned integers of 8 or 16 bits, or more than 2^27 pixels.
-    """
-    if spec.dtype.kind != "u" or spec.dtype.itemsize > 2:
+    sink = Sink(path, spec.as_meant(), _encode)
+    if len(spec.shape) != 2:
+        raise DataError(f"{path}: expected a folder, without a suffix, or a .tif for {spec}; choose one of them")
+    if not fits_png(sink.spec):
         raise DataError(
-            f"{path}: PNG holds integers of 8 or 16 bits, got {spec.dtype.name}; choose a TIFF: --output_suffix .tif"
+            f"{path}: PNG holds integers of 8 or 16 bits and at most 2^27 pixels, got {sink.spec}; choose a TIFF, "
+            "which is written in tiles: --output_suffix .tif"
         )
+    return sink
+
+
+def fits_png(spec: Spec) -> bool:
+    """Return True if slices of a spec can be PNGs."""
     height, width = spec.shape[-2:]
-    if height * width > LARGEST:
-        raise DataError(
-            f"{path}: {height} x {width} pixels are too many for a PNG; choose a TIFF, which is written in tiles: "
-            "--output_suffix .tif"
-        )
+    return spec.dtype.kind == "u" and spec.dtype.itemsize <= 2 and height * width <= LARGEST
+
+
+def _encode(path: Path, sink: Sink) -> None:
+    write_png(sink.read(sink.spec.region()), path, sink.spec.native)
 
 
 def write_png(values: np.ndarray, path: Path, native: object = None) -> None:

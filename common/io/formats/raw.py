@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from common.io.flat import FlatArray
-from common.io.geometry import Geometry
+from common.io.flat import FlatArray, flat_source
 from common.io.kspace import as_kspace
-from common.io.layout import FlatLayoutSource, kind_of, layout_of
-from common.io.sink import OneArraySink, Sink
+from common.io.layout import kind_of, layout_of
+from common.io.sink import Sink, write_flat
 from common.io.source import Source
 from common.io.spec import Spec
 
@@ -30,8 +29,8 @@ def open_source(
     Args:
         path: the file.
         shape: sizes of the axes, ``[height, width]`` or ``[slices, height, width]``, or as ``axes`` says.
-        dtype: of the values, with the byte order, such as "<u2" for little-endian 16 bits.
-        offset: bytes before the first value.
+        dtype: type of the values with the byte order, such as "<u2" for little-endian 16 bits.
+        offset: number of bytes before the first value.
         axes: names of the axes, see :func:`~common.io.layout.layout_of`.
         kind: "image" or "kspace", for complex values.
         dc: see :class:`~common.io.kspace.KspaceSource`.
@@ -52,22 +51,10 @@ def open_source(
     if offset < 0 or not sizes or min(sizes) < 1:
         raise ValueError(f"shape must be positive and offset 0 or more bytes, got {list(sizes)} and {offset}")
     layout = layout_of(sizes, stored, str(path), axes)
-    found = kind_of(stored, kind, str(path), "")
-    spec = Spec(layout.axes, layout.sizes, stored, Geometry.unknown(layout.axes), kind=found)
-    array = FlatArray(offset, sizes, stored)
-    return as_kspace(FlatLayoutSource(path, spec, array, layout, kind_of_file="raw values"), dc)
+    spec = layout.spec(stored, kind=kind_of(stored, kind, str(path), ""))
+    return as_kspace(flat_source(path, spec, FlatArray(offset, sizes, stored), layout, kind_of_file="raw values"), dc)
 
 
-def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
+def open_sink(path: Path, spec: Spec) -> Sink:
     """Open a writer of raw values, axes in the order of the spec, native byte order; no slope."""
-    return RawSink(path, spec.as_meant())
-
-
-class RawSink(OneArraySink):
-    """Values one after the other."""
-
-    def _begin(self, path: Path) -> None:
-        path.touch()
-
-    def _layout(self, path: Path) -> FlatArray:
-        return FlatArray.of(self.spec)
+    return Sink(path, spec.as_meant(), lambda new, sink: write_flat(new, b"", sink))

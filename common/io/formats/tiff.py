@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import struct
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,18 +18,18 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import tifffile
-from common.errors import DataError, file_errors
+from common.errors import DataError, file_errors, source_option
 from common.io.bounded import check_piece, n_bytes_of
+from common.io.choice import chosen
 from common.io.flat import FlatArray
 from common.io.geometry import Geometry, unit_name
 from common.io.grey import grey_channel
 from common.io.intensity import Intensity
 from common.io.orientation import is_transposed, known_orientation, shown, stored_region
-from common.io.sink import FlatSink, Sink, tiles_of
+from common.io.sink import Sink
 from common.io.source import RecentArrays, Source
 from common.io.spec import Region, Spec
 
@@ -50,12 +51,6 @@ _OME_UNITS = {
     "centimeter": "cm",
     "meter": "m",
     "inch": "in",
-}
-_OME_TYPES = {"u1": "uint8", "u2": "uint16", "u4": "uint32", "i1": "int8", "i2": "int16", "i4": "int32"} | {
-    "f4": "float",
-    "f8": "double",
-    "c8": "complex",
-    "c16": "double-complex",
 }
 
 
@@ -87,72 +82,51 @@ class TiffSource(Source):
             ImageJ calibrations other than a straight line, and damaged files.
     """
 
-    kind_of_file = _KIND
-
     def __init__(self, path: Path, channel: int | None, image: int | None) -> None:
-        opened = _OpenTiff(path, image)
+        opened: Any = _OpenTiff(path, image)
         try:
-            self._describe(opened, channel, image)
+            with file_errors(path, _KIND):
+                self._describe(opened, channel, image)
         except BaseException:
             opened.close()
             raise
-        self._keep(opened)
+        self.keep(opened)
 
     def _describe(self, opened: _OpenTiff, channel: int | None, image: int | None) -> None:
         path, series, page = opened.path, opened.series, opened.series.keyframe
-        with file_errors(path, _KIND):
-            axes, shape, self._pages = _axes_of(series, channel, path)
-            self._check_page(page, path)
-            self._samples = page.samplesperpixel if "S" in series.axes else 0
-            self._inverted = page.photometric == _WHITE_IS_ZERO
-            self._white = 255 if page.dtype.kind == "b" else 2**page.bitspersample - 1 if self._inverted else 0
-            self._orientation = known_orientation(page.tags.valueof(274))
-            self._stored_type = np.dtype(page.dtype).newbyteorder(opened.tiff.byteorder)
-            self._stored_size = (int(page.imagelength), int(page.imagewidth))
-            size = self._stored_size[::-1] if is_transposed(self._orientation) else self._stored_size
-            intensity, self._shift = _calibration(opened.tiff, page, path)
-            dtype = np.dtype("u1") if page.dtype.kind == "b" else np.dtype("i2") if self._shift else page.dtype
-            spec = Spec(
-                (*axes, "y", "x"),
-                (*shape, *size),
-                dtype,
-                _geometry(opened, axes, self._orientation),
-                intensity=intensity,
-                dataset=f"image {opened.index}, channel {channel or 0}",
-            )
-            self._image = opened.index
-            self._recent = RecentArrays()
-            super().__init__(path, spec, name=str(path) if image is None else f"{path}:{image}")
-            self._flat_offsets = opened.flat_offsets(self._pages)
-            if self._flat_offsets is None:
-                opened.check_pages(self._pages)
-
-    @staticmethod
-    def _check_page(page: Any, path: Path) -> None:
-        kind = getattr(page.photometric, "name", page.photometric)
-        if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
-            raise DataError(f"{path}: expected grey pixels, got {kind}; save it as grey")
-        if page.photometric == _WHITE_IS_ZERO and page.dtype.kind not in "bu":
-            raise DataError(f"{path}: expected unsigned pixels where white is 0, got {page.dtype}; save it as grey")
-        if page.samplesperpixel > 1 and page.planarconfig != 1:
-            raise DataError(f"{path}: expected the samples of a pixel side by side, got planes; save it as grey")
-        if page.imagedepth != 1:
-            raise DataError(f"{path}: expected flat pages, got pages of depth {page.imagedepth}; save slices as pages")
-
-    def _open(self) -> _OpenFlat | _OpenTiff:
-        return _OpenTiff(self.path, self._image) if self._flat_offsets is None else _OpenFlat(self.path)
+        axes, shape, self._pages = _axes_of(series, channel, path)
+        _check_page(page, path)
+        self._samples = (page.samplesperpixel,) if "S" in series.axes else ()
+        self._white = 0  # where white is 0: the value that becomes 0
+        if page.photometric == _WHITE_IS_ZERO:
+            self._white = 255 if page.dtype.kind == "b" else 2**page.bitspersample - 1
+        self._orientation = known_orientation(page.tags.valueof(274))
+        self._stored_type = np.dtype(page.dtype).newbyteorder(opened.tiff.byteorder)
+        self._stored_size = (int(page.imagelength), int(page.imagewidth))
+        size = self._stored_size[::-1] if is_transposed(self._orientation) else self._stored_size
+        intensity, self._shift = _calibration(opened.tiff, page, path)
+        dtype = np.dtype("u1") if page.dtype.kind == "b" else np.dtype("i2") if self._shift else page.dtype
+        geometry = _geometry(opened, axes, self._orientation)
+        dataset = f"image {opened.index}, channel {channel or 0}"
+        spec = Spec((*axes, "y", "x"), (*shape, *size), dtype, geometry, intensity=intensity, dataset=dataset)
+        self._recent = RecentArrays()
+        self._flat = opened.flat_offsets(self._pages)
+        if self._flat is None:
+            opened.check_pages(self._pages)
+        open_file: Any = partial(_OpenTiff, path, opened.index) if self._flat is None else partial(_OpenFlat, path)
+        name = str(path) if image is None else f"{path}:{image}"
+        super().__init__(path, spec, open_file, name=name, kind_of_file=_KIND)
 
     def _read(self, region: Region) -> np.ndarray:
         *leading, rows, columns = region
         inside = stored_region(rows, columns, self.spec.shape[-2:], self._orientation)  # type: ignore[arg-type]
         places = np.arange(len(self._pages)).reshape(self.spec.shape[:-2])[tuple(leading)]
         pages = np.stack([self._read_page(int(n), *inside) for n in places.ravel()])
-        values = shown(pages, self._orientation).reshape(
-            *places.shape, rows.stop - rows.start, columns.stop - columns.start
-        )
+        values = shown(pages, self._orientation)
+        values = values.reshape(*places.shape, *values.shape[-2:])
         if self._stored_type.kind == "b":
             values = values.astype(np.uint8) * 255
-        if self._inverted:
+        if self._white:
             values = values.dtype.type(self._white) - values
         if self._shift:  # uint16 of which ImageJ means int16
             values = (values.astype(np.int32) + self._shift).astype(np.int16)
@@ -160,30 +134,49 @@ class TiffSource(Source):
 
     def _read_page(self, place: int, rows: slice, columns: slice) -> np.ndarray:
         """Values of a part of one page, as stored: ``[rows, columns]``."""
-        samples = (self._samples,) if self._samples else ()
-        if self._flat_offsets is not None:
-            array = FlatArray(self._flat_offsets[place], (*self._stored_size, *samples), self._stored_type)
-            values = array.read(self._opened.file, (rows, columns, *(slice(0, n) for n in samples)))
+        if self._flat is not None:
+            array = FlatArray(self._flat[place], (*self._stored_size, *self._samples), self._stored_type)
+            opened: Any = self.opened
+            values = array.read(opened.file, (rows, columns, *(slice(0, n) for n in self._samples)))
         else:
-            values = np.empty((rows.stop - rows.start, columns.stop - columns.start, *samples), self._stored_type)
-            self._decode_into(values, self._opened.page(self._pages[place]), place, rows, columns)
-        return grey_channel(values, self.name) if samples else values
+            values = self._decoded(place, rows, columns)
+        return grey_channel(values, self.name) if self._samples else values
 
-    def _decode_into(self, values: np.ndarray, page: Any, place: int, rows: slice, columns: slice) -> None:
+    def _decoded(self, place: int, rows: slice, columns: slice) -> np.ndarray:
+        opened: Any = self.opened
+        page = opened.page(self._pages[place])
         segment = _segment_shape(page.keyframe)
         per_row = math.ceil(self._stored_size[1] / segment[1])
-        for (down, across), (tall, wide) in tiles_of(self._stored_size, (rows, columns), segment):
-            number = down * per_row + across
-            tile = self._recent.get((place, number), partial(_decoded, page, number, self._opened.file, self.name))
-            first, last = max(tall.start, rows.start), min(tall.stop, rows.stop)
-            start, stop = max(wide.start, columns.start), min(wide.stop, columns.stop)
-            part = tile[first - tall.start : last - tall.start, start - wide.start : stop - wide.start]
-            values[first - rows.start : last - rows.start, start - columns.start : stop - columns.start] = part.reshape(
-                part.shape[:2] + values.shape[2:]
-            )
+        values = np.empty((rows.stop - rows.start, columns.stop - columns.start, *self._samples), self._stored_type)
+        for down in range(rows.start // segment[0], -(-rows.stop // segment[0])):
+            for across in range(columns.start // segment[1], -(-columns.stop // segment[1])):
+                number = down * per_row + across
+                tile = self._recent.get((place, number), partial(_decoded, page, number, opened.file, self.name))
+                top, left = down * segment[0], across * segment[1]
+                first, last = max(top, rows.start), min(top + segment[0], rows.stop)
+                start, stop = max(left, columns.start), min(left + segment[1], columns.stop)
+                part = tile[first - top : last - top, start - left : stop - left]
+                inside = (
+                    slice(first - rows.start, last - rows.start),
+                    slice(start - columns.start, stop - columns.start),
+                )
+                values[inside] = part.reshape(part.shape[:2] + values.shape[2:])
+        return values
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_recent": RecentArrays()}
+
+
+def _check_page(page: Any, path: Path) -> None:
+    kind = getattr(page.photometric, "name", page.photometric)
+    if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
+        raise DataError(f"{path}: expected grey pixels, got {kind}; save it as grey")
+    if page.photometric == _WHITE_IS_ZERO and page.dtype.kind not in "bu":
+        raise DataError(f"{path}: expected unsigned pixels where white is 0, got {page.dtype}; save it as grey")
+    if page.samplesperpixel > 1 and page.planarconfig != 1:
+        raise DataError(f"{path}: expected the samples of a pixel side by side, got planes; save it as grey")
+    if page.imagedepth != 1:
+        raise DataError(f"{path}: expected flat pages, got pages of depth {page.imagedepth}; save slices as pages")
 
 
 class _OpenFlat:
@@ -191,9 +184,7 @@ class _OpenFlat:
 
     def __init__(self, path: Path) -> None:
         self.file = FileIO(path)
-
-    def close(self) -> None:
-        self.file.close()
+        self.close = self.file.close
 
 
 class _OpenTiff:
@@ -204,21 +195,13 @@ class _OpenTiff:
         with file_errors(path, _KIND):
             self.file = FileIO(path)
         try:
-            with file_errors(path, _KIND):
-                _check_chain(self.file)
             with file_errors(path, _KIND), _reported_damage(path):
+                _check_chain(self.file)
                 # OME-XML may name other files as the place of pixels: those are not opened
                 self.tiff = tifffile.TiffFile(path, _multifile=False)
                 full = [one for one in self.tiff.series if not (one.keyframe.is_reduced or one.keyframe.is_mask)]
-            if image is None and len(full) != 1:
-                listed = "; ".join(f"{n}: {' x '.join(map(str, one.shape))} {one.dtype}" for n, one in enumerate(full))
-                raise DataError(
-                    f"{path}: expected one image, found {len(full)} ({listed}); choose one: --source_options "
-                    "\"{'image': 0}\", or save the pages in files of their own"
-                )
-            self.index = image or 0
-            if not 0 <= self.index < len(full):
-                raise DataError(f"{path}: no image {image}, it holds {len(full)}; choose one from 0 to {len(full) - 1}")
+            sizes = {n: f"({' x '.join(map(str, one.shape))} {one.dtype})" for n, one in enumerate(full)}
+            self.index = chosen(sizes, image, "image", "image", path)
             self.series: Any = full[self.index]
             self._check_declared()
         except BaseException:
@@ -335,18 +318,11 @@ def _axes_of(series: Any, channel: int | None, path: Path) -> tuple[tuple[str, .
         raise DataError(
             f"{path}: expected axes for slices (Z) and time (T), got {described}; save one of them by itself"
         )
-    n_channels = sizes.get("C", 1)
-    if n_channels > 1 and channel is None:
-        raise DataError(
-            f"{path}: expected one channel, got {n_channels}: {described}; choose one: --source_options "
-            "\"{'channel': 0}\", or save one channel by itself"
-        )
-    if channel is not None and not 0 <= channel < n_channels:
-        raise DataError(f"{path}: no channel {channel}, it has {n_channels}; choose one from 0 to {n_channels - 1}")
+    channel = chosen(range(sizes.get("C", 1)), channel, "channel", "channel", f"{path} ({described})")
     numbers = np.arange(math.prod(sizes[axis] for axis in leading)).reshape([sizes[axis] for axis in leading])
     if "C" in leading:
         place = leading.index("C")
-        numbers, leading = numbers.take(channel or 0, axis=place), leading[:place] + leading[place + 1 :]
+        numbers, leading = numbers.take(channel, axis=place), leading[:place] + leading[place + 1 :]
     names = ["z" if axis in _UNNAMED else _NAMES.get(axis, "") for axis in leading]
     kept = [n for n in range(len(leading)) if numbers.shape[n] > 1]  # OME names all five axes of any image
     kept.sort(key=lambda n: "tz".index(names[n]))
@@ -386,7 +362,7 @@ def _geometry(opened: _OpenTiff, leading: tuple[str, ...], orientation: int) -> 
         except (ElementTree.ParseError, ValueError) as error:
             logger.warning(
                 f"{tiff.filehandle.path}: pixel sizes are unknown, as its OME-XML cannot be read ({error}); pass them: "
-                "--source_options \"{'spacing': [...]}\""
+                + source_option("spacing", [1.0, 1.0])
             )
     else:
         page: Any = opened.series.keyframe
@@ -473,56 +449,55 @@ def _reported_damage(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: damaged or truncated TIFF ({collector.messages[0]}); copy the file again")
 
 
-def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
-    """Open a writer of a TIFF; values with a slope are written as what they stand for."""
-    return TiffSink(path, spec.as_meant())
+def open_sink(path: Path, spec: Spec) -> Sink:
+    """Open a writer of a TIFF; values with a slope are written as what they stand for.
 
-
-class TiffSink(FlatSink):
-    """BigTIFF of uncompressed tiles of 256 x 256 (smaller for smaller images), a page for each slice and frame.
-
-    Uncompressed, because only then the place of each value is known before and tiles can be written in any order and
-    again after a kill. tifffile lays the file out; the values are then written where they belong. Pixel sizes and
-    axes go into OME-XML (and the resolution tags, per centimetre), of types that OME knows. An orientation in space
-    has no place in TIFF.
+    BigTIFF of uncompressed tiles of 256 x 256 (smaller for smaller images), a page for each slice and frame. Pixel
+    sizes and axes go into OME-XML, of types that OME knows, and into the resolution tags, per centimetre. An
+    orientation in space has no place in TIFF.
     """
+    if "coil" in spec.axes or spec.dtype.kind == "b":
+        raise DataError(f"{path}: TIFF is written of images of numbers, got {spec}; choose another format")
+    return Sink(path, spec.as_meant(), _encode)
 
-    def __init__(self, path: Path, spec: Spec) -> None:
-        super().__init__(path, spec)
-        self._offsets = np.zeros((0, 0), np.int64)
-        if "coil" in spec.axes or spec.dtype.kind == "b":
-            raise DataError(f"{path}: TIFF is written of images of numbers, got {spec}; choose another format")
-        self._type = spec.dtype.newbyteorder("<")
-        self._tile = tuple(min(_SIDE, -(-n // 16) * 16) for n in spec.shape[-2:])  # TIFF wants multiples of 16
 
-    def _begin(self, path: Path) -> None:
-        shape = self.spec.shape
-        description = _ome_xml(self.spec).encode() if _ome_type(self.spec) else None
-        options: dict[str, Any] = {
-            "shape": shape[-2:],
-            "dtype": self._type,
-            "tile": self._tile,
-            "photometric": "minisblack",
-            "metadata": None,
-            **_resolution(self.spec.geometry),
-        }
-        with tifffile.TiffWriter(path, bigtiff=True, byteorder="<") as tiff:
-            for index in range(math.prod(shape[:-2])):
-                tiff.write(None, description=description if index == 0 else None, **options)
+def _encode(path: Path, sink: Sink) -> None:
+    spec = sink.spec
+    tile = tuple(min(_SIDE, -(-n // 16) * 16) for n in spec.shape[-2:])  # TIFF wants multiples of 16
+    is_ome = spec.dtype.itemsize < 8 or spec.dtype.kind in "fc"
+    with tifffile.TiffWriter(path, bigtiff=True, byteorder="<", ome=is_ome) as tiff:
+        tiff.write(
+            _tiles(sink, tile),
+            shape=spec.shape,
+            dtype=spec.dtype.newbyteorder("<"),
+            tile=tile,
+            photometric="minisblack",
+            metadata=_ome_metadata(sink) if is_ome else None,
+            **_resolution(spec.geometry),
+        )
 
-    def _locate(self, path: Path) -> int:
-        with tifffile.TiffFile(path) as tiff:
-            self._offsets = np.array([page.dataoffsets for page in tiff.pages], np.int64)
-        return int(self._offsets.max()) + self._tile[0] * self._tile[1] * self._type.itemsize
 
-    def _arrays(self, region: Region) -> Iterator[tuple[Region, FlatArray]]:
-        leading = self.spec.shape[:-2]
-        per_row = -(-self.spec.shape[-1] // self._tile[1])
-        ones = (1,) * len(leading)
-        for index, place in tiles_of(self.spec.shape, region, (*ones, *self._tile)):
-            page = int(np.ravel_multi_index(index[:-2], leading)) if leading else 0
-            offset = int(self._offsets[page, index[-2] * per_row + index[-1]])
-            yield place, FlatArray(offset, (*ones, *self._tile), self._type)
+def _tiles(sink: Sink, tile: tuple[int, ...]) -> Iterator[np.ndarray]:
+    *leading, height, width = sink.spec.shape
+    for index in np.ndindex(*leading):
+        for top in range(0, height, tile[0]):
+            outer = [slice(n, n + 1) for n in index]
+            band = sink.read((*outer, slice(top, min(top + tile[0], height)), slice(0, width)))
+            for left in range(0, width, tile[1]):
+                yield band.reshape(band.shape[-2:])[:, left : left + tile[1]]
+
+
+def _ome_metadata(sink: Sink) -> dict[str, Any]:
+    """Axes, pixel sizes and the interval of frames; the identifier follows from these and the name."""
+    geometry, spec = sink.spec.geometry, sink.spec
+    found: dict[str, Any] = {"axes": "".join(spec.axes).upper()}
+    for axis, step in zip(geometry.axes, geometry.spacing, strict=True):
+        if step is not None and geometry.unit is not None:
+            found |= {f"PhysicalSize{axis.upper()}": step, f"PhysicalSize{axis.upper()}Unit": _OME_UNITS[geometry.unit]}
+    times = geometry.frame_times_s
+    if times is not None and len(times) > 1:
+        found |= {"TimeIncrement": (times[-1] - times[0]) / (len(times) - 1), "TimeIncrementUnit": "s"}
+    return {"UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{sink.path.name} {spec} {found}")), **found}
 
 
 def _resolution(geometry: Geometry) -> dict[str, Any]:
@@ -530,29 +505,3 @@ def _resolution(geometry: Geometry) -> dict[str, Any]:
     if height is None or width is None:
         return {}
     return {"resolution": (10 / width, 10 / height), "resolutionunit": "CENTIMETER"}
-
-
-def _ome_type(spec: Spec) -> str | None:
-    return _OME_TYPES.get(spec.dtype.str[1:])
-
-
-def _ome_xml(spec: Spec) -> str:
-    """The least that OME asks for; without a random identifier, so that the same values give the same bytes."""
-    geometry = spec.geometry
-    sizes = "".join(f" Size{axis.upper()}={quoteattr(str(spec.size(axis)))}" for axis in "xyzt")
-    if geometry.unit is not None:
-        unit = _OME_UNITS[geometry.unit]
-        for axis, step in zip(geometry.axes, geometry.spacing, strict=True):
-            if step is not None:
-                sizes += f' PhysicalSize{axis.upper()}="{step!r}" PhysicalSize{axis.upper()}Unit={quoteattr(unit)}'
-    times = geometry.frame_times_s
-    if times is not None and len(times) > 1:
-        sizes += f' TimeIncrement="{(times[-1] - times[0]) / (len(times) - 1)!r}" TimeIncrementUnit="s"'
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>'
-        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
-        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation='
-        '"http://www.openmicroscopy.org/Schemas/OME/2016-06 http://www.openmicroscopy.org/Schemas/OME/2016-06/ome.xsd">'
-        f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZTC" Type={quoteattr(str(_ome_type(spec)))} '
-        f'SizeC="1"{sizes}><Channel ID="Channel:0:0" SamplesPerPixel="1"/><TiffData/></Pixels></Image></OME>'
-    )

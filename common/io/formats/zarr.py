@@ -9,21 +9,23 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from common.errors import DataError, file_errors, source_option
 from common.io.bounded import UNCHECKED, check_piece, n_bytes_of
+from common.io.choice import chosen, listed
 from common.io.geometry import Geometry, unit_name
 from common.io.intensity import to_dtype
-from common.io.kspace import as_kspace, listed
+from common.io.kspace import as_kspace
 from common.io.layout import CHANNEL, Layout, kind_of, layout_of
 from common.io.packages import required
 from common.io.sink import Sink
-from common.io.source import Source
+from common.io.source import Opened, Source
 from common.io.spec import Region, Spec
 
 _KIND = "a Zarr array"
@@ -67,41 +69,20 @@ def open_source(
         dtype, shape = np.dtype(array.dtype), tuple(int(n) for n in array.shape)
         given = _ome_axes(metadata, shape, name) if metadata else axes or _dimension_names(array)
         layout = layout_of(shape, dtype, name, given, channel)
-        if CHANNEL in layout.stored and CHANNEL not in layout.taken and shape[layout.stored.index(CHANNEL)] > 1:
-            raise DataError(
-                f"{name}: expected one channel, got {shape[layout.stored.index(CHANNEL)]}; choose one: "
-                "--source_options \"{'channel': 0}\""
-            )
+        if CHANNEL in layout.stored and CHANNEL not in layout.taken:
+            chosen(range(shape[layout.stored.index(CHANNEL)]), None, "channel", "channel", name)
         layout = _without_ones(layout, bool(metadata))
         geometry = _geometry(metadata, layout) if metadata else Geometry.unknown(layout.axes)
         found = kind_of(dtype, kind, name, inside, default="image" if metadata else None)
-        spec = Spec(layout.axes, layout.sizes, dtype, geometry, kind=found, dataset=inside or "image")
-    return as_kspace(ZarrSource(path, spec, layout, inside), dc)
+        spec = layout.spec(dtype, geometry, kind=found, dataset=inside or "image")
+    open_file = partial(_open, path, inside)
+    return as_kspace(Source(path, spec, open_file, layout=layout, name=name, kind_of_file=_KIND), dc)
 
 
-class ZarrSource(Source):
-    """A Zarr array; ``inside`` is its place in the folder."""
-
-    kind_of_file = _KIND
-
-    def __init__(self, path: Path, spec: Spec, layout: Layout, inside: str) -> None:
-        super().__init__(path, spec, name=f"{path}:{inside}" if inside else "")
-        self._layout = layout
-        self._inside = inside
-
-    def _open(self) -> _OpenArray:
-        return _OpenArray(required("zarr", "3.0", self.path, "Zarr").open(str(self.path), mode="r"), self._inside)
-
-    def _read(self, region: Region) -> np.ndarray:
-        return self._layout.shown(np.asarray(self._opened.array[self._layout.inside(region)]), self.name)
-
-
-class _OpenArray:
-    def __init__(self, opened: Any, inside: str) -> None:
-        self.array = opened[inside] if inside else opened
-
-    def close(self) -> None:
-        """Nothing is open between reads."""
+def _open(path: Path, inside: str) -> Opened:
+    opened: Any = required("zarr", "3.0", path, "Zarr").open(str(path), mode="r")
+    array = opened[inside] if inside else opened
+    return Opened(lambda region: np.asarray(array[region]))
 
 
 def _find(zarr: Any, path: Path, image: str | None) -> tuple[str, Any, dict[str, Any]]:
@@ -125,8 +106,8 @@ def _find(zarr: Any, path: Path, image: str | None) -> tuple[str, Any, dict[str,
                 return _find(zarr, path, images[0])
             names = images
         raise DataError(
-            f"{path}: expected an image (multiscales) or an array, got a group of {listed(names) or 'nothing'}; choose "
-            f"one: {source_option('image', names[0] if names else '0')}"
+            f"{path}: expected an image (multiscales) or an array, got a group of {listed(names)}; choose one: "
+            + source_option("image", names[0] if names else "0")
         )
     if len(metadata["multiscales"]) != 1:
         raise DataError(f"{path}: expected one image in the group, got {len(metadata['multiscales'])}; give its array")
@@ -215,139 +196,93 @@ def _geometry(image: Mapping[str, Any], layout: Layout) -> Geometry:
     return Geometry.of_spacing(layout.axes, steps, common, starts, times)
 
 
-def open_sink(path: Path, spec: Spec, block: tuple[int, ...] | None = None) -> Sink:
-    """Open a writer of an OME-Zarr image; values with a slope are written as what they stand for."""
-    return ZarrSink(path, spec.as_meant(), block or spec.shape)
+def open_sink(path: Path, spec: Spec) -> Sink:
+    """Open a writer of an OME-Zarr 0.5 image; values with a slope are written as what they stand for.
 
-
-class ZarrSink(Sink):
-    """OME-Zarr 0.5, chunks compressed by Zarr's default (Zstandard), and a pyramid of halved levels.
-
-    Chunks are such that each lies in one block of ``block``: then no two writers share one, and a kill costs nothing
-    that was written before. The levels are means over 2 pixels along each spatial axis longer than 256, made when the
-    full resolution is whole. An orientation in space has no place in OME-Zarr 0.5.
-
-    Args:
-        path: the folder.
-        spec: see :class:`~common.io.Spec`.
-        block: shape of the regions that are written, counted from the corner of the image.
+    Chunks are compressed by Zarr's default (Zstandard). The levels of a pyramid are means over 2 pixels along each
+    spatial axis longer than 256. An orientation in space has no place in OME-Zarr 0.5.
     """
+    if "coil" in spec.axes:
+        raise DataError(f"{path}: OME-Zarr is written of images, got {spec}; choose .h5 or .npy")
+    required("zarr", "3.0", path, "Zarr")
+    return Sink(path, spec.as_meant(), _encode)
 
-    def __init__(self, path: Path, spec: Spec, block: Sequence[int]) -> None:
-        if "coil" in spec.axes:
-            raise DataError(f"{path}: OME-Zarr is written of images, got {spec}; choose .h5 or .npy")
-        self._zarr = required("zarr", "3.0", path, "Zarr")
-        super().__init__(path, spec)
-        side = _CHUNK_SIDE[len(spec.spatial_axes)]
-        self._chunks = tuple(
-            1 if axis == "t" else _chunk(n, part, side)
-            for axis, n, part in zip(spec.axes, spec.shape, block, strict=True)
+
+def _encode(path: Path, sink: Sink) -> None:
+    zarr, spec = required("zarr", "3.0", path, "Zarr"), sink.spec
+    shapes, factors = _pyramid(spec)
+    times = spec.geometry.frame_times_s
+    interval = (times[-1] - times[0]) / (len(times) - 1) if times is not None and len(times) > 1 else None
+    image: dict[str, Any] = {
+        "name": sink.path.name,
+        "axes": _described_axes(spec, interval),
+        "datasets": [_described(spec, interval, level, factor) for level, factor in enumerate(factors)],
+        "type": "mean",
+    }
+    metadata = {"ome": {"version": "0.5", "multiscales": [image]}}
+    group = zarr.create_group(str(path), zarr_format=3, attributes=metadata)
+    side = _CHUNK_SIDE[len(spec.spatial_axes)]
+    levels = []
+    for level, shape in enumerate(shapes):
+        chunks = tuple(1 if axis == "t" else min(side, n) for axis, n in zip(spec.axes, shape, strict=True))
+        names = list(spec.axes)
+        levels.append(
+            group.create_array(str(level), shape=shape, chunks=chunks, dtype=spec.dtype, dimension_names=names)
         )
-        self._levels: list[Any] = []
-
-    def _create(self) -> None:
-        shapes, factors = self._pyramid()
-        image: dict[str, Any] = {
-            "name": self.path.name,
-            "axes": self._axes(),
-            "datasets": [self._described(level, factor) for level, factor in enumerate(factors)],
-            "type": "mean",
-        }
-        metadata = {"ome": {"version": "0.5", "multiscales": [image]}}
-        group = self._zarr.create_group(str(self.partial), zarr_format=3, attributes=metadata)
-        for level, shape in enumerate(shapes):
-            group.create_array(
-                str(level),
-                shape=shape,
-                chunks=tuple(min(pair) for pair in zip(self._chunks, shape, strict=True)),
-                dtype=self.spec.dtype,
-                dimension_names=list(self.spec.axes),
-            )
-        self._resume()
-
-    def _resume(self) -> None:
-        group = self._zarr.open_group(str(self.partial), mode="r+")
-        self._levels = [group[str(level)] for level in range(len(self._pyramid()[0]))]
-
-    def _write(self, region: Region, values: np.ndarray) -> None:
-        self._levels[0][region] = np.ascontiguousarray(values)
-
-    def _read(self, region: Region) -> np.ndarray:
-        return np.asarray(self._levels[0][region])
-
-    def _release(self) -> None:
-        """Nothing is open between writes."""
-
-    def _finish(self) -> None:
-        for fine, coarse in zip(self._levels, self._levels[1:], strict=False):
-            _halve(fine, coarse)
-        for left in self.partial.rglob("*.partial"):  # of a chunk that was being written when the process was killed
-            left.unlink()
-        super()._finish()
-
-    def _axes(self) -> list[dict[str, str]]:
-        geometry = self.spec.geometry
-        known = dict(zip(geometry.axes, geometry.spacing, strict=True))
-        axes = []
-        for axis in self.spec.axes:
-            unit = geometry.unit if known.get(axis) is not None else None
-            if axis == "t":
-                unit = "second" if self._interval() else None
-            kind = "time" if axis == "t" else "space"
-            axes.append({"name": axis, "type": kind, **({"unit": unit} if unit else {})})
-        return axes
-
-    def _interval(self) -> float | None:
-        times = self.spec.geometry.frame_times_s
-        return (times[-1] - times[0]) / (len(times) - 1) if times is not None and len(times) > 1 else None
-
-    def _described(self, level: int, factor: Sequence[int]) -> dict[str, Any]:
-        """Path, pixel size and first centre of a level; its outer edges are those of the full resolution."""
-        geometry = self.spec.geometry
-        known = dict(zip(geometry.axes, geometry.spacing, strict=True))
-        first = dict(zip(geometry.axes, geometry.origin, strict=True))
-        first["t"] = geometry.frame_times_s[0] if geometry.frame_times_s else 0.0
-        known["t"] = self._interval()
-        steps = [known[axis] or 1.0 for axis in self.spec.axes]
-        starts = [first[axis] + step * (n - 1) / 2 for axis, step, n in zip(self.spec.axes, steps, factor, strict=True)]
-        scale = {"type": "scale", "scale": [step * n for step, n in zip(steps, factor, strict=True)]}
-        return {
-            "path": str(level),
-            "coordinateTransformations": [scale, {"type": "translation", "translation": starts}],
-        }
-
-    def _pyramid(self) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-        """Sizes of the levels, and how many pixels of the first one of each is."""
-        is_space = [axis != "t" for axis in self.spec.axes]
-        shapes, factors = [self.spec.shape], [(1,) * len(self.spec.shape)]
-        while max(n for n, space in zip(shapes[-1], is_space, strict=True) if space) > _COARSE_ENOUGH:
-            halved = [n > _COARSE_ENOUGH and space for n, space in zip(shapes[-1], is_space, strict=True)]
-            shapes.append(tuple(n // 2 if half else n for n, half in zip(shapes[-1], halved, strict=True)))
-            factors.append(tuple(n * 2 if half else n for n, half in zip(factors[-1], halved, strict=True)))
-        return shapes, factors
+    for region in _chunk_regions(levels[0]):
+        levels[0][region] = np.ascontiguousarray(sink.read(region))
+    for fine, coarse in pairwise(levels):
+        _halve(fine, coarse)
 
 
-def _chunk(size: int, block: int, side: int) -> int:
-    """Side of the chunks along an axis: at most ``side`` if the block can be cut so, whole chunks in each block."""
-    if block >= size:
-        return min(size, side)
-    parts = [n for n in range(1, 17) if block % n == 0]
-    return block // next((n for n in parts if block // n <= side), parts[-1])
+def _chunk_regions(array: Any) -> Iterator[Region]:
+    starts = [range(0, n, chunk) for n, chunk in zip(array.shape, array.chunks, strict=True)]
+    for corner in product(*starts):
+        yield tuple(slice(a, min(a + chunk, n)) for a, chunk, n in zip(corner, array.chunks, array.shape, strict=True))
+
+
+def _described_axes(spec: Spec, interval: float | None) -> list[dict[str, str]]:
+    geometry = spec.geometry
+    known = dict(zip(geometry.axes, geometry.spacing, strict=True))
+    axes = []
+    for axis in spec.axes:
+        unit = geometry.unit if known.get(axis) is not None else None
+        if axis == "t":
+            unit = "second" if interval else None
+        axes.append({"name": axis, "type": "time" if axis == "t" else "space", **({"unit": unit} if unit else {})})
+    return axes
+
+
+def _described(spec: Spec, interval: float | None, level: int, factor: Sequence[int]) -> dict[str, Any]:
+    """Path, pixel size and first centre of a level; its outer edges are those of the full resolution."""
+    geometry = spec.geometry
+    known = {**dict(zip(geometry.axes, geometry.spacing, strict=True)), "t": interval}
+    first = dict(zip(geometry.axes, geometry.origin, strict=True))
+    first["t"] = geometry.frame_times_s[0] if geometry.frame_times_s else 0.0
+    steps = [known[axis] or 1.0 for axis in spec.axes]
+    starts = [first[axis] + step * (n - 1) / 2 for axis, step, n in zip(spec.axes, steps, factor, strict=True)]
+    scale = {"type": "scale", "scale": [step * n for step, n in zip(steps, factor, strict=True)]}
+    return {"path": str(level), "coordinateTransformations": [scale, {"type": "translation", "translation": starts}]}
+
+
+def _pyramid(spec: Spec) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Sizes of the levels, and how many pixels of the first one of each is."""
+    shapes, factors = [spec.shape], [(1,) * len(spec.shape)]
+    while True:
+        halved = [n > _COARSE_ENOUGH and axis != "t" for axis, n in zip(spec.axes, shapes[-1], strict=True)]
+        if not any(halved):
+            return shapes, factors
+        shapes.append(tuple(n // 2 if half else n for n, half in zip(shapes[-1], halved, strict=True)))
+        factors.append(tuple(n * 2 if half else n for n, half in zip(factors[-1], halved, strict=True)))
 
 
 def _halve(fine: Any, coarse: Any) -> None:
     """Means of neighbours, chunk by chunk; the last pixel of an odd axis is left out."""
     factors = [a // b for a, b in zip(fine.shape, coarse.shape, strict=True)]
-    starts = [range(0, n, chunk) for n, chunk in zip(coarse.shape, coarse.chunks, strict=True)]
-    for corner in product(*starts):
-        target = [slice(a, min(a + chunk, n)) for a, chunk, n in zip(corner, coarse.chunks, coarse.shape, strict=True)]
+    for target in _chunk_regions(coarse):
         source = tuple(slice(part.start * n, part.stop * n) for part, n in zip(target, factors, strict=True))
         values = np.asarray(fine[source])
         split = [n for part, factor in zip(target, factors, strict=True) for n in (part.stop - part.start, factor)]
-        if values.dtype.kind == "c":
-            mean = values.reshape(split).mean(axis=tuple(range(1, len(split), 2)), dtype=np.complex128)
-            coarse[tuple(target)] = mean.astype(values.dtype)
-            continue
-        kind = np.float64 if values.dtype.itemsize > 2 else np.float32
-        mean = values.reshape(split).mean(axis=tuple(range(1, len(split), 2)), dtype=kind)
-        coarse[tuple(target)] = to_dtype(mean, values.dtype)
+        wide = np.complex128 if values.dtype.kind == "c" else np.float64 if values.dtype.itemsize > 2 else np.float32
+        mean = values.reshape(split).mean(axis=tuple(range(1, len(split), 2)), dtype=wide)
+        coarse[target] = mean.astype(values.dtype) if values.dtype.kind == "c" else to_dtype(mean, values.dtype)
