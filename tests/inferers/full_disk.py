@@ -19,7 +19,7 @@ from common.networks import EdsrGenerator
 UPSCALE = 2
 VOLUME = (30, 40, 44)  # [slices, height, width]
 N_BYTES = int(np.prod(VOLUME)) * UPSCALE**3 * 2
-ROOM = {"out.tif": 0.5, "out.zarr": 0.25, "out.nii.gz": 1.3, "pictures": 1.3, "series": 1.3}
+ROOM = {"out.tif": 0.5, "out.zarr": 1.3, "out.nii.gz": 1.3, "pictures": 1.3, "series": 1.3}
 """Outputs, and the room for each as a part of its values, uncompressed."""
 
 
@@ -42,8 +42,7 @@ def fill(source: Path, name: str, folder: Path, network: EdsrGenerator) -> dict[
     except DataError as error:
         said, kind = str(error), type(error).__name__
     left = sorted(path.name for path in folder.iterdir())
-    journal = folder / f"{name}.journal"
-    done = len(journal.read_text().splitlines()) - 1 if journal.exists() else 0
+    done = len(list((folder / f"{name}.partial").glob("*-*.npy")))
     mount(folder, f"remount,size={4 * N_BYTES}")
     run(source, network, folder / name)
     once = folder.with_name(f"{folder.name}_once") / name

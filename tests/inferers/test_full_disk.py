@@ -40,7 +40,7 @@ def test_a_disk_that_is_too_small(results: dict[str, Any], name: str) -> None:
     result = results[name]
     assert result["kind"] == "DiskFullError"
     assert "\n" not in result["said"]
-    assert f"{name}: the disk is full (No space left on device), the output needs up to 0.8 MiB and" in result["said"]
+    assert f"{name}: the disk is full (No space left on device), the output needs up to" in result["said"]
     assert "make room and run the same command again" in result["said"]
     assert result["same"]
     assert result["at_the_end"] == [name]
@@ -49,8 +49,5 @@ def test_a_disk_that_is_too_small(results: dict[str, Any], name: str) -> None:
 def test_what_is_left_for_the_next_run(results: dict[str, Any]) -> None:
     n_tiles = 12
     kept = {name: (result["left"], result["done"]) for name, result in results.items()}
-    assert kept["out.tif"] == ([], 0)  # its space is taken before the work
-    assert kept["out.zarr"][0] == ["out.zarr.journal", "out.zarr.partial"]  # it grows with the work
-    assert 0 < kept["out.zarr"][1] < n_tiles
-    for name in ("out.nii.gz", "pictures", "series"):  # encoded at the end, when all tiles are done
-        assert kept[name] == ([f"{name}.journal", f"{name}.partial"], n_tiles)
+    assert kept.pop("out.tif") == ([], 0)  # no room for the values
+    assert kept == {name: ([f"{name}.partial"], n_tiles) for name in kept}  # encoded when all tiles are done

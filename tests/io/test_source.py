@@ -90,6 +90,7 @@ def test_a_file_that_changes_is_noticed(movie: Path) -> None:
 def test_few_files_stay_open(tmp_path: Path) -> None:
     for n in range(70):
         tifffile.imwrite(tmp_path / f"{n}.tif", VALUES[0, 0], photometric="minisblack", metadata=None)
+    gc.collect()
     open_before = len(os.listdir("/proc/self/fd"))
     sources = [open_source(tmp_path / f"{n}.tif") for n in range(70)]
     for one in sources:

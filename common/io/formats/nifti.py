@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -82,25 +83,19 @@ def open_source(path: Path, *, axes: str | None = None, slice_axis: int | None =
     Raises:
         DataError: for colours, other axes, a matrix that is not invertible, and truncated files.
     """
-    with file_errors(path, _KIND):
-        file = FileIO(path)
-        try:
-            is_packed = file.read(2) == _GZIP
-            file.seek(0)
-            header, extensions, offset = _read_header(gzip.GzipFile(fileobj=file) if is_packed else file)
-            spec, array, layout = _describe(path, header, extensions, offset, axes, slice_axis)
-            if not is_packed:
-                source = flat_source(path, spec, array, layout, kind_of_file=_KIND)
-                source.keep(array.opened(file))
-                return source
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-        check_piece(array.end, path.stat().st_size, str(path))
+    with file_errors(path, _KIND), FileIO(path) as file:
+        is_packed = file.read(2) == _GZIP
+        file.seek(0)
+        header, extensions, offset = _read_header(gzip.GzipFile(fileobj=file) if is_packed else file)
+        spec, array, layout = _describe(path, header, extensions, offset, axes, slice_axis)
+        if is_packed:
+            check_piece(array.end, path.stat().st_size, str(path))
         # unpacked to a temporary file at the first read, because it has no other access
-        unpack = partial(unpack_gzip, path, array.end, _KIND)
-        return flat_source(path, spec, array, layout, unpack=unpack, kind_of_file=_KIND)
+        unpack = partial(unpack_gzip, path, array.end, _KIND) if is_packed else None
+        source = flat_source(path, spec, array, layout, unpack=unpack, kind_of_file=_KIND)
+        if not is_packed:
+            source.keep(array.opened(FileIO(os.dup(file.fileno()))))
+        return source
 
 
 def _read_header(file: Any) -> tuple[Any, bytes, int]:
