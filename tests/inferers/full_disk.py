@@ -63,7 +63,7 @@ def main(directory: Path) -> None:
     network = EdsrGenerator(upscale=UPSCALE, n_blocks=1, width=2, spatial_dims=3)
     with torch.no_grad():
         for value in network.parameters():
-            value.copy_(torch.randn(value.shape) * 0.3)  # so that the output is noise, which does not compress
+            value.copy_(torch.randn(value.shape) * 0.08)  # so that the output is noise, which does not compress
         network.tail.conv.bias.fill_(0.5)
     volume = np.random.default_rng(0).integers(0, 60000, VOLUME).astype(np.uint16)
     np.save(directory / "in.npy", volume)

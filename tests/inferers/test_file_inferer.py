@@ -144,11 +144,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     network = Stopping(2)
     with pytest.raises(KeyboardInterrupt):
         enlarge_files(source, FileInferer(out, tile_size=20), network)  # four tiles a file
-    assert sorted(path.name for path in out.iterdir()) == [
-        "a_x2.npy",
-        "a_x2.npy.json",
-        "b_x2.npy.partial",
-    ]
+    assert sorted(path.name for path in out.iterdir()) == ["a_x2.npy", "a_x2.npy.json", "b_x2.npy.partial"]
     Stopping.calls = 100
     outputs = enlarge_files(source, FileInferer(out, tile_size=20), network)
     assert Stopping.calls == 100 + 2 + 4
