@@ -26,7 +26,7 @@ ADDRESSES = {"sender": "gpu@example.org", "recipients": ["me@example.org"]}
 
 
 class Inbox:
-    """What a server has received."""
+    """Messages that a server has received."""
 
     def __init__(self):
         self.messages = []

@@ -69,7 +69,7 @@ def run_list(job: TaskList, mailer: Mailer | None = None, hours: float = math.in
         job: the list.
         mailer: mailer for notices; None for none.
         hours: time limit.
-        install: whether packed weights of finished trainings are copied into the bundle.
+        install: True to copy packed weights of finished trainings into the bundle.
 
     Raises:
         ValueError: a task failed; or, before anything runs, another process works in the folder, or a training was done

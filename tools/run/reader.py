@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,9 @@ def read_task_list(
         out: folder for the results, instead of the list's `output_dir`.
         data: folder of data sets by name.
         only: names of the tasks to do; all if empty.
-        shipped: whether trainings are left out, and predictions take the bundle's shipped weights instead; results go
-            to the subfolder `shipped`.
-        mail_by_default: whether notices are sent where the file does not say.
+        shipped: True to leave trainings out and predict with the bundle's shipped weights; results go to the subfolder
+            `shipped`.
+        mail_by_default: True to send notices where the file does not say.
 
     Raises:
         ValueError: something in the file cannot be run; the message names the file, the task and what to do.
@@ -89,22 +90,19 @@ def read_task_list(
     )
 
 
+@dataclass
 class _Reader:
     """Reader of tasks from their entries, each with those before it known."""
 
-    def __init__(
-        self, path: Path, out: Path, sets: Mapping[str, DataSet], defaults: Mapping[str, Any], shipped: bool
-    ) -> None:
-        self.path = path
-        self.out = out
-        self.sets = sets
-        self.defaults = defaults
-        self.shipped = shipped
-        self.names: list[str] = []
-        self.tasks: list[Task] = []
-        self.left_out: dict[str, str] = {}
-        self._given: dict[str, dict[str, str]] = {}  # task to file to shipped file
-        self._used: dict[str, set[str]] = {part: set() for part in OVERRIDES}
+    path: Path
+    out: Path
+    sets: Mapping[str, DataSet]
+    defaults: Mapping[str, Any]
+    shipped: bool
+    names: list[str] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    given: dict[str, dict[str, str]] = field(default_factory=dict)  # training to file to shipped file
 
     def read(self, entry: Mapping[str, Any]) -> None:
         """Read the next task."""
@@ -126,7 +124,7 @@ class _Reader:
         if isinstance(weights, str):
             weights = {WEIGHTS_KEY[kinds[0]]: weights}
         if self.shipped and TRAIN in kinds:
-            self._given[name] = {file: target for target, file in yields.items()}
+            self.given[name] = {file: target for target, file in yields.items()}
             if PREDICT not in kinds or not yields:
                 return
             kinds, weights, yields = (PREDICT,), {WEIGHTS_KEY[PREDICT]: next(iter(yields))}, {}
@@ -182,8 +180,6 @@ class _Reader:
             parts = [(one, part) for one in (self.defaults, entry) for part in ("overrides", kind)]
             own = {key: value for one, part in parts for key, value in one.get(part, {}).items()}
             own = {key: value for key, value in own.items() if top_key(key) in known[kind]}
-            for part in ("overrides", kind):
-                self._used[part] |= {key for key in self.defaults.get(part, {}) if key in own}
             if twice := [key for key in further if key in own]:
                 raise ValueError(f"{where}: {twice[0]} follows from `weights` or `data` too; remove it from overrides")
             whole = {"bundle": bundle.name, "config": names[kind], "overrides": own, **definition}
@@ -193,8 +189,10 @@ class _Reader:
 
     def check_defaults_used(self) -> None:
         """Refuse a default that no task's configuration knows: it is misspelt."""
-        for part, used in self._used.items():
-            if unused := [key for key in self.defaults.get(part, {}) if key not in used and not self.shipped]:
+        runs = [run for task in self.tasks for run in task.runs]
+        for part in OVERRIDES if not self.shipped else ():
+            used = {key for run in runs if part in ("overrides", run.kind) for key in run.overrides}
+            if unused := [key for key in self.defaults.get(part, {}) if key not in used]:
                 raise ValueError(
                     f"{self.path}: defaults: {part}: unknown key {unused[0]!r}, no task has it in its configuration; "
                     "correct it"
@@ -203,10 +201,10 @@ class _Reader:
     def _file(self, text: str, bundle: Path, where: str) -> tuple[Path, Task | None]:
         """Return the file that a text under `weights` means, and the earlier training that writes it."""
         first, _, file = text.partition("/")
-        if first in self._given:
-            if file not in self._given[first]:
+        if first in self.given:
+            if file not in self.given[first]:
                 raise ValueError(f"{where}: {text} is not among the `yields` of {first}, so it is not shipped; add it")
-            return bundle / self._given[first][file], None
+            return bundle / self.given[first][file], None
         trainings = {task.name: task for task in self.tasks if task.trains}
         if first in trainings and file:
             return trainings[first].folder / "models" / file, trainings[first]

@@ -80,7 +80,7 @@ def check_structure(content: dict[str, Any], part: str = "") -> None:
     """Check the structure of a list, or of a mapping that a definition of `schema.json` describes.
 
     Raises:
-        ValueError: where it differs, what was expected, and what was found.
+        ValueError: the content differs; the message has the place, what was expected, and what was found.
     """
     schema = read_json(SCHEMA)
     if part:

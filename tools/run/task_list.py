@@ -43,7 +43,7 @@ class Task:
         bundle: root of the bundle.
         runs: training, prediction or both.
         folder: folder for weights, results and log.
-        mail: whether notices are sent.
+        mail: True if notices are sent.
         data: data set of the list; None if the task names none.
         weights: configuration keys and the files given for them, as the list has them.
         needs: names of the earlier tasks whose weights are taken.
@@ -62,7 +62,7 @@ class Task:
 
     @property
     def trains(self) -> bool:
-        """Whether the task begins with a training."""
+        """True if the task begins with a training."""
         return self.runs[0].kind == TRAIN
 
     def places(self, run: Run) -> dict[str, str]:
@@ -91,7 +91,7 @@ class TaskList:
         content: the file as it was read.
         output_dir: absolute folder for the folders of the tasks.
         rank_by: metric that ranks the tasks.
-        mail: whether notices of start and end of the whole list are sent.
+        mail: True if notices of start and end of the whole list are sent.
         data: data sets by name.
         tasks: all tasks in their order.
         selected: tasks to do.
@@ -112,7 +112,7 @@ class TaskList:
 
     @property
     def packs(self) -> bool:
-        """Whether the list says which weights are shipped."""
+        """True if the list says which weights are shipped."""
         return any(task.yields for task in self.tasks)
 
 
