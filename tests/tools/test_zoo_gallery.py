@@ -169,11 +169,11 @@ def test_card_says_what_the_bundle_is_and_how_to_use_it(tmp_path: Path) -> None:
     assert page.texts["th"][:2] == ["image", "PSNR (dB)"]
     assert page.texts["td"][:4] == ["zero-filled", "20.1", "SmallNet", "30.2"]
     versions = page.texts["td"][4:]
-    assert versions[:4] == ["0.10.0", f"zip, {package.size / 1e3:.1f} kB", package.sha256, "more layers"]
+    assert versions[:4] == ["0.10.0", f"zip, {package.size / 1e6:.1f} MB", package.sha256, "more layers"]
     assert (versions[4], versions[7]) == ("0.9.0", "the first, told anew")
     links = [href for href in page.values("href") if href.startswith("https://")]
     assert links == ["https://example.org/none", "https://doi.org/10.1000/1", "https://example.org/licence"]
-    run = f"python -m monai.bundle run --config_file {NAME}/configs/{{}} --bundle_root {NAME} --dataset_dir DATA"
+    run = f"python -m monai.bundle run --config_file {NAME}/configs/{{}} --dataset_dir DATA"
     install, download, check, infer, load, train, _licence = page.texts["pre"]
     assert install.split()[:5] == ["pip", "install", "monai==1.6.1", "torch==2.13.0", "numpy==2.4.6"]
     assert download == (f"python -m monai.bundle download --name {NAME} --url {URL}/{NAME}_v0.10.0.zip --bundle_dir .")

@@ -1,10 +1,11 @@
-"""The gallery: one static page that shows packaged bundles, with their figures beside it."""
+"""Gallery of packaged bundles: one static page, with the figures beside it."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from PIL import Image
 from common.io.atomic import atomic_path
 from tools.zoo.readme import ResultsTable, figure_caption, results_table
 from tools.zoo.release import Release
-from tools.zoo.usage import usage_steps
 
 _LINK = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:)\]])")
+_LOAD = """from monai.bundle import load
+network = load("{name}", bundle_dir=".", workflow_type="inference")"""
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -36,7 +38,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Card:
-    """What the page says of one bundle; texts come from the newest release."""
+    """Content of the page for one bundle; texts come from the newest release."""
 
     newest: Release
     releases: Sequence[Release]
@@ -52,12 +54,12 @@ class Card:
         return self.text("name") or self.newest.name
 
     def text(self, key: str) -> str:
-        """A text of the metadata; empty if there is none."""
+        """Return a text of the metadata; empty if there is none."""
         value = self.newest.metadata.get(key, "")
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def change(self, release: Release) -> str:
-        """What the newest changelog, or else the release's own, says of a release."""
+        """Return the entry of the newest changelog for a release, or else that of its own."""
         logs = [read.metadata.get("changelog") for read in (self.newest, release)]
         return next((str(log[release.version]) for log in logs if isinstance(log, dict) and release.version in log), "")
 
@@ -66,9 +68,9 @@ def write_gallery(folder: Path, releases: Mapping[str, Sequence[Release]], url: 
     """Write index.html and the figures that it shows, NAME.png.
 
     Args:
-        folder: where the zips are.
-        releases: by bundle, the newest first.
-        url: where the folder will be found.
+        folder: folder of the zips.
+        releases: releases by bundle, the newest first.
+        url: address where the folder will be found.
 
     Returns:
         The path of the page.
@@ -105,7 +107,7 @@ def _card(releases: Sequence[Release], url: str) -> Card:
         results=results_table(newest.texts.get("docs/README.md", "")),
         metrics={str(key): str(value) for key, value in metrics.items()} if isinstance(metrics, dict) else {},
         facts={label: text for label, text in _facts(newest).items() if text},
-        steps=usage_steps(newest, url),
+        steps=_steps(newest, url),
     )
 
 
@@ -138,7 +140,7 @@ def _facts(release: Release) -> dict[str, str]:
 
 
 def _channels(formats: Any, side: str, name: str) -> str:
-    """One line on the network's door, such as `3 channels (real, imaginary, mask), any x any, float32`."""
+    """Describe the network's input or output, such as `3 channels (real, imaginary, mask), any x any, float32`."""
     try:
         door = formats[side][name]
         sizes = ["any" if size == "*" else str(size) for size in door["spatial_shape"]]
@@ -150,9 +152,39 @@ def _channels(formats: Any, side: str, name: str) -> str:
 
 
 def _first_lines(license_text: str) -> str:
-    """The first two lines of a licence, which name it."""
+    """Return the first two lines of a licence, which name it."""
     lines = [line.strip() for line in license_text.splitlines() if line.strip()]
     return ", ".join(lines[:2])
+
+
+def _steps(release: Release, url: str) -> list[tuple[str, str]]:
+    """Return the way from an empty folder to results, (purpose, command line or Python); `url` is the zip's folder."""
+    name, has, metadata = release.name, release.members.__contains__, release.metadata
+    keys = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
+    wanted = {package: metadata.get(key) for package, key in keys.items()}
+    wanted |= {**metadata.get("required_packages_version", {}), **metadata.get("optional_packages_version", {})}
+    packages = [f"{package}=={version}" for package, version in wanted.items() if version]
+    checksum = shlex.quote(f"{release.sha256}  {name}.zip")
+    steps = [
+        ("Install what it was tested with", shlex.join(["pip", "install", *packages])),
+        ("Download", _monai("download", name=name, url=f"{url}/{release.file}", bundle_dir=".")),
+        ("Check that it is whole", f"echo {checksum} | sha256sum --check"),
+    ]
+    if has("large_files.yml"):
+        steps.append(("Fetch its large files", _monai("download_large_files", bundle_path=name)))
+    if release.has_weights and has("configs/inference.json"):
+        inference = _monai("run", config_file=f"{name}/configs/inference.json", dataset_dir="DATA")
+        steps.append(("Run it on the data in the folder DATA", inference))
+        steps.append(("Or take the network into Python", _LOAD.format(name=name)))
+    if has("configs/train.json"):
+        training = _monai("run", config_file=f"{name}/configs/train.json", dataset_dir="DATA")
+        steps.append(("Train it on DATA, laid out as its docs/README.md says", training))
+    return steps
+
+
+def _monai(command: str, **options: str) -> str:
+    words = [word for option, value in options.items() for word in (f"--{option}", value)]
+    return shlex.join(["python", "-m", "monai.bundle", command, *words])
 
 
 def _readable_size(size: int) -> str:
@@ -160,20 +192,20 @@ def _readable_size(size: int) -> str:
 
 
 def _linked(text: str) -> Markup:
-    """Escaped, with web addresses as links."""
+    """Escape a text, with web addresses as links."""
     return _marked(_LINK.split(text), '<a href="{0}">{0}</a>')
 
 
 def _inline(text: str) -> Markup:
-    """Escaped, with `code` of Markdown as code."""
+    """Escape a text, with `code` of Markdown as code."""
     return _marked(_CODE.split(text), "<code>{}</code>")
 
 
 def _marked(parts: Sequence[str], element: str) -> Markup:
-    """Every other part in an element."""
+    """Put every other part into an element."""
     return Markup("").join(Markup(element).format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
 
 
 def _unbroken(line: str) -> Markup:
-    """Escaped, to be broken between words only, never at the hyphens of an option."""
+    """Escape a line that is broken between words only, never at the hyphens of an option."""
     return Markup(" ").join(Markup('<span class="keep">{}</span>').format(word) for word in line.split(" "))

@@ -1,4 +1,4 @@
-"""An index of packaged bundles: `model_info.json` as the MONAI Model Zoo has it, and a page to look at."""
+"""`python -m tools zoo index`: `model_info.json` of packaged bundles as the MONAI Model Zoo has it, and a page."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def index(*names: str, out: str = "dist", url: str = "") -> str:
 
     Args:
         names: bundles to package; none names all of this repository.
-        out: the folder.
-        url: where the folder will be found; by default where `python -m tools zoo serve` shares it.
+        out: folder of the zips.
+        url: address where the folder will be found; default is that of `python -m tools zoo serve`.
     """
     folder, base = Path(str(out)), _checked_url(url)
     bundles = [find_bundle(str(name)) for name in names or bundle_names()]
@@ -46,8 +46,8 @@ def write_index(folder: Path, url: str = ADDRESS) -> dict[str, list[Release]]:
     """Write model_info.json and index.html for the zips that a folder holds.
 
     Args:
-        folder: of the zips.
-        url: where the folder will be found.
+        folder: folder of the zips.
+        url: address where the folder will be found.
 
     Returns:
         The releases by bundle, the newest first.
@@ -66,7 +66,7 @@ def write_index(folder: Path, url: str = ADDRESS) -> dict[str, list[Release]]:
 
 
 def model_info(releases: Mapping[str, Sequence[Release]], url: str) -> dict[str, dict[str, str | int]]:
-    """What `monai.bundle` and the model zoo's own checks read: `NAME_v<version>` to checksum (SHA-1) and source.
+    """Return what `monai.bundle` and the model zoo's checks read: `NAME_v<version>` to checksum (SHA-1) and source.
 
     Added to it: `sha256` and `size` in bytes. Older versions come first, as in the zoo.
 
@@ -91,7 +91,7 @@ def model_info(releases: Mapping[str, Sequence[Release]], url: str) -> dict[str,
 
 
 def _package(bundle: Path, folder: Path, url: str) -> None:
-    """Package a bundle, and say if its zip was there before with other bytes: published versions should not change."""
+    """Package a bundle, and print if its zip was there with other bytes: published versions should not change."""
     stem = f"{bundle.name}_v{bundle_version(bundle)}"
     zipped = folder / f"{stem}.zip"
     before = sha256_of(zipped) if zipped.is_file() else ""

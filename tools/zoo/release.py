@@ -1,4 +1,4 @@
-"""A packaged bundle as it lies in a folder to share: what its zip holds, read from the zip itself."""
+"""A packaged bundle as it lies in a folder to share."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from tools.zoo.layout import bundle_version, read_json
 _FILE = re.compile(r"(?P<name>[\w-]+?)_v(?P<version>\d[\w.+-]*)\.zip")
 _TEXTS = ("LICENSE", "docs/README.md", "docs/data_license.txt")
 _FIGURE = "docs/example.png"
-LARGE_FILES = "large_files.yml"
 
 
 @dataclass(frozen=True)
 class Release:
-    """One version of a bundle, packaged.
+    """One version of a packaged bundle.
 
     Args:
         file: name of the zip.
-        name: of the bundle, which is the zip's top folder.
-        version: as its metadata say.
-        size: of the zip in bytes.
-        sha1: of the zip; the checksum that the MONAI Model Zoo's index holds.
-        sha256: of the zip.
-        metadata: `configs/metadata.json`.
-        texts: LICENSE, docs/README.md and docs/data_license.txt by path; those that are there.
+        name: name of the bundle, which is the zip's top folder.
+        version: version that its metadata state.
+        size: size of the zip in bytes.
+        sha1: checksum of the zip that the index of the MONAI Model Zoo holds.
+        sha256: checksum of the zip.
+        metadata: contents of `configs/metadata.json`.
+        texts: LICENSE, docs/README.md and docs/data_license.txt by path, those that are there.
         figure: docs/example.png; empty if there is none.
         members: paths of all files, relative to the bundle's folder.
     """
@@ -50,8 +49,8 @@ class Release:
 
     @property
     def has_weights(self) -> bool:
-        """Whether it is trained; its weights may be downloaded apart."""
-        return "models/model.pt" in self.members or LARGE_FILES in self.members
+        """True if it is trained; its weights may be downloaded apart."""
+        return "models/model.pt" in self.members or "large_files.yml" in self.members
 
     @classmethod
     def read(cls, path: Path) -> Release:
@@ -68,26 +67,27 @@ class Release:
             version = bundle_version(folder)
             if (folder.name, version) != match.group("name", "version"):
                 raise ValueError(
-                    f"{path}: expected {match['name']} {match['version']} as the file's name says, "
-                    f"got {folder.name} {version}; package the bundle again, or move the file away"
+                    f"{path}: expected {match['name']} {match['version']} as the file's name says, got {folder.name} "
+                    f"{version}; package the bundle again, or move the file away"
                 )
-            figure = folder / _FIGURE
+            members = frozenset(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+            texts = {name: (folder / name).read_text("utf-8", "replace") for name in _TEXTS if name in members}
             return cls(
                 file=path.name,
                 name=folder.name,
                 version=version,
                 size=path.stat().st_size,
-                sha1=_sha1_of(path),
+                sha1=hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest(),
                 sha256=sha256_of(path),
                 metadata=read_json(folder / "configs" / "metadata.json"),
-                texts={name: _read_text(folder / name) for name in _TEXTS if (folder / name).is_file()},
-                figure=figure.read_bytes() if figure.is_file() else b"",
-                members=frozenset(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()),
+                texts=texts,
+                figure=(folder / _FIGURE).read_bytes() if _FIGURE in members else b"",
+                members=members,
             )
 
 
 def find_releases(folder: Path) -> dict[str, list[Release]]:
-    """All packaged bundles of a folder: releases by the bundle's name, the newest first.
+    """Return all packaged bundles of a folder by the bundle's name, the newest first.
 
     Raises:
         ValueError: a zip is not as it should be, see `Release.read`, or its version is none that can be compared.
@@ -107,15 +107,3 @@ def _order(release: Release) -> Version:
         raise ValueError(
             f"{release.file}: expected a version such as 0.1.0, got {release.version}; change it in metadata.json"
         ) from None
-
-
-def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _sha1_of(path: Path) -> str:
-    digest = hashlib.sha1(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Sharing packaged bundles over HTTP, for a lab: the files of one folder, and nothing else."""
+"""`python -m tools zoo serve`: share the files of one folder over HTTP, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,30 +17,43 @@ from tools.command import command
 from tools.zoo.layout import read_json
 
 HOST, PORT = "127.0.0.1", 8000
-ADDRESS = f"http://{HOST}:{PORT}"  # what an index names unless told otherwise
+ADDRESS = f"http://{HOST}:{PORT}"  # what an index names if no other address is given
 _PAGES = {"index.html": "text/html", "model_info.json": "application/json"}
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 class SharedFolder(SimpleHTTPRequestHandler):
     """Serves the files of a folder: no listings, no hidden files, no link that leads out of it.
 
-    Addresses in the gallery and in model_info.json that an index without `--url` holds become those under which the
-    page was asked for, so that a command copied from the page works from any machine.
+    A request for one range of bytes is answered with this part, so that a download can be resumed. Addresses that an
+    index without `--url` holds become those under which the page was asked for.
     """
 
+    timeout = 30.0  # seconds until a client that sends nothing is cut off
+
     def send_head(self) -> io.BytesIO | BinaryIO | None:
-        """Answer with the headers; return the file to send, None if there is none to send."""
+        """Answer with the headers; return the content to send, None if there is none to send."""
         path = self._shared_file()
         if path is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
         if path.parent == Path(self.directory) and path.name in _PAGES:
-            return self._send_page(path)
-        return super().send_head()
+            content, host = path.read_bytes(), self.headers.get("Host", "")
+            if _HOST.fullmatch(host):
+                content = content.replace(ADDRESS.encode(), f"http://{host}".encode())
+            headers = {"Content-Type": f"{_PAGES[path.name]}; charset=utf-8", "Cache-Control": "no-cache"}
+            return self._send(HTTPStatus.OK, content, headers)
+        part = _RANGE.fullmatch(self.headers.get("Range", "").strip())
+        return self._send_part(path, *part.groups()) if part and any(part.groups()) else super().send_head()
+
+    def end_headers(self) -> None:
+        """Say that ranges are served, and end the headers."""
+        self.send_header("Accept-Ranges", "bytes")
+        super().end_headers()
 
     def _shared_file(self) -> Path | None:
-        """The file that was asked for, if it is one to share."""
+        """Return the file that was asked for, if it is one to share."""
         root = Path(self.directory)
         try:
             asked = Path(self.translate_path(self.path))
@@ -50,14 +63,22 @@ class SharedFolder(SimpleHTTPRequestHandler):
         except (OSError, RuntimeError, ValueError):  # a name too long, a loop of links, a null byte, a place outside
             return None
 
-    def _send_page(self, path: Path) -> io.BytesIO:
-        content, host = path.read_bytes(), self.headers.get("Host", "")
-        if _HOST.fullmatch(host):
-            content = content.replace(ADDRESS.encode(), f"http://{host}".encode())
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", f"{_PAGES[path.name]}; charset=utf-8")
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "no-cache")  # an index is written again when a version is added
+    def _send_part(self, path: Path, first: str, last: str) -> io.BytesIO:
+        size = path.stat().st_size
+        start = int(first) if first else max(0, size - int(last))
+        stop = min(int(last) + 1, size) if first and last else size
+        if start >= stop:
+            return self._send(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", {"Content-Range": f"bytes */{size}"})
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read(stop - start)
+        headers = {"Content-Range": f"bytes {start}-{stop - 1}/{size}", "Content-Type": self.guess_type(str(path))}
+        return self._send(HTTPStatus.PARTIAL_CONTENT, content, headers)
+
+    def _send(self, status: HTTPStatus, content: bytes, headers: dict[str, str]) -> io.BytesIO:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
         self.end_headers()
         return io.BytesIO(content)
 
@@ -70,17 +91,19 @@ def serve(folder: str = "dist", host: str = HOST, port: int = PORT) -> None:
     from this machine only; `--host 0.0.0.0` opens it to the network.
 
     Args:
-        folder: what `python -m tools zoo index` has written.
+        folder: folder that `python -m tools zoo index` has written.
         host: address to listen on.
-        port: to listen on; 0 takes a free one.
+        port: port to listen on; 0 takes a free one.
     """
     files = Path(str(folder)).resolve()
-    newest = {key.rpartition("_v")[0]: key for key in _released(files)}
+    if not (files / "model_info.json").is_file():
+        raise ValueError(
+            f"{files}: expected a folder with model_info.json; `python -m tools zoo index --out {files}` writes it"
+        )
+    newest = {key.rpartition("_v")[0]: key for key in read_json(files / "model_info.json")}
     with _listen(files, str(host), port) as server:
-        shown = socket.gethostname() if host == "0.0.0.0" else host
-        url = f"http://{shown}:{server.server_port}"
-        stopping = signal.SIGINT, signal.SIGTERM
-        before = [signal.signal(number, signal.default_int_handler) for number in stopping]
+        url = f"http://{socket.gethostname() if host == '0.0.0.0' else host}:{server.server_port}"
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             sys.stdout.write(f"{url}/ shares {files}; Ctrl-C stops\n")
             for name, key in newest.items():
@@ -91,19 +114,6 @@ def serve(folder: str = "dist", host: str = HOST, port: int = PORT) -> None:
             server.serve_forever()
         except KeyboardInterrupt:
             sys.stdout.write("stopped\n")
-        finally:
-            for number, handler in zip(stopping, before, strict=True):
-                signal.signal(number, handler)
-
-
-def _released(folder: Path) -> list[str]:
-    """`NAME_v<version>` of all that is shared, older versions first."""
-    path = folder / "model_info.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{folder}: expected a folder with model_info.json; `python -m tools zoo index --out {folder}` writes it"
-        )
-    return list(read_json(path))
 
 
 def _listen(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
