@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from common.io.atomic import atomic_path
 from tools.command import command
 from tools.zoo.archive import unpack
 from tools.zoo.export_formats import FORMATS
-from tools.zoo.export_worker import RUNS, Report
-from tools.zoo.layout import ROOT, bundle_version, find_bundle
+from tools.zoo.export_worker import RUNS, Report, export_network, prepare_process
+from tools.zoo.layout import bundle_version, find_bundle
 from tools.zoo.triton import model_config, server_for, write_model
 
 LIMIT, HALF_LIMIT = 1e-3, 1e-2
@@ -67,7 +68,7 @@ def export(
         sys.stdout.write(f"exporting {title}; large networks take a minute with --dynamic\n")
         sys.stdout.flush()
         weights = Path(str(checkpoint)) if checkpoint else bundle / "models" / "model.pt"
-        options = {"half": fp16, "dynamic": dynamic, "compare": compare}
+        options: dict[str, Any] = {"half": fp16, "dynamic": dynamic, "compare": compare}
         report = export_bundle(bundle, file, weights, file_format, size=sizes, **options)
         places = []
         if triton:
@@ -111,22 +112,20 @@ def export_bundle(
     """
     if not weights.is_file():
         raise ValueError(f"{weights}: no such weights; train the bundle first, or give --checkpoint FILE")
-    paths = {"bundle": str(bundle.resolve()), "path": str(file.resolve()), "weights": str(weights.resolve())}
-    request = {**paths, "file_format": file_format, "half": half, "dynamic": dynamic, "size": size, "compare": compare}
-    places = [paths["bundle"], str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tools.zoo.export_worker", json.dumps(request)],
-        cwd=bundle,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or done.stderr.splitlines()
-        told = errors[-1].removeprefix("error: ") if errors else f"its process ended with status {done.returncode}"
-        raise ValueError(f"{bundle.name}: {told}")
-    report = Report.from_json(done.stdout.splitlines()[-1])
+    places = (bundle.resolve(), file.resolve(), weights.resolve(), file_format)
+    options: dict[str, Any] = {"half": half, "dynamic": dynamic, "size": size, "compare": compare}
+    process: dict[str, Any] = {
+        "mp_context": get_context("spawn"),
+        "initializer": prepare_process,
+        "initargs": (str(places[0]),),
+    }
+    try:
+        with ProcessPoolExecutor(1, **process) as executor:
+            report = executor.submit(export_network, *places, **options).result()
+    except BrokenProcessPool:
+        raise ValueError(f"{bundle.name}: the process of the export ended before it was done") from None
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{bundle.name}: {' '.join(str(error).split())}") from None
     limit = HALF_LIMIT if half else LIMIT
     for parity in report.parity:
         if not parity.difference <= limit:  # nor if it is no number
@@ -196,7 +195,7 @@ def _described(report: Report) -> Iterator[str]:
     yield "largest difference from the network in float32, relative to its largest output:"
     for parity in report.parity:
         yield f"  {parity.difference:.1e} at {_by(parity.input_shape)}"
-    yield f"median of {RUNS} runs at {_by(report.parity[0].input_shape)}:"
+    yield f"time at the first of these sizes, median of {RUNS} runs:"
     for timing in report.timings:
         wrong = "" if timing.difference <= (HALF_LIMIT if report.half else LIMIT) else ": wrong, do not use it"
         yield f"  {timing.runtime:<20} {timing.milliseconds:8.1f} ms, differs by {timing.difference:.1e}{wrong}"

@@ -1,17 +1,16 @@
 """Exports a bundle's network and compares the file with it, in a process whose `common` is the bundle's own.
 
-`python -m tools.zoo.export_worker REQUEST`, with the arguments of `export_network` as JSON; the last line it writes is
-its report, or on stderr the error. Nothing here imports `common`: a packaged bundle brings the version that it was
-built with.
+Nothing here imports `common` of this repository: a packaged bundle brings the version that it was built with.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
+import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -74,13 +73,15 @@ class Report:
     parity: Sequence[Parity]
     timings: Sequence[Timing] = ()
 
-    @classmethod
-    def from_json(cls, text: str) -> Report:
-        """Read what `json.dumps(asdict(report))` has written."""
-        entry = json.loads(text)
-        parity = [Parity(**one) for one in entry["parity"]]
-        timings = [Timing(**one) for one in entry["timings"]]
-        return cls(Door(**entry["image"]), Door(**entry["pred"]), entry["half"], parity, timings)
+
+def prepare_process(bundle: str) -> None:
+    """Let a new process import the bundle's packages first, and print nothing."""
+    sys.path.insert(0, bundle)
+    os.chdir(bundle)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    warnings.simplefilter("ignore")
 
 
 def export_network(
@@ -257,20 +258,3 @@ def _parity(run: Any, example: Tensor, expected: Tensor) -> Parity:
 def _one_line(error: Exception) -> str:
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) < 300 else f"{text[:300]} ..."
-
-
-def main() -> int:
-    """Do what the request on the command line asks for, and return the exit status."""
-    request = json.loads(sys.argv[1])
-    bundle, path, weights = (Path(request.pop(name)) for name in ("bundle", "path", "weights"))
-    try:
-        report = export_network(bundle, path, weights, **request)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 1
-    sys.stdout.write(f"{json.dumps(asdict(report))}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -69,9 +69,15 @@ def _push(name: str, version: str, folder: Path, repo: str, token: str | None, p
     tags = {tag.name for tag in api.list_repo_refs(repo).tags} if api.repo_exists(repo) else set()
     if version in tags:
         raise FileExistsError(f"{repo} has version {version} of {name} already; raise `version` in metadata.json")
-    options = {"commit_message": f"{name} {version}", "delete_patterns": [f"{part}/*" for part in _FOLDERS]}
     url = push_to_hf_hub(
-        repo=repo, name=name, bundle_dir=str(folder), token=token, private=private, version=version, **options
+        repo=repo,
+        name=name,
+        bundle_dir=str(folder),
+        token=token,
+        private=private,
+        version=version,
+        commit_message=f"{name} {version}",
+        delete_patterns=[f"{part}/*" for part in _FOLDERS],
     )
     if _LATEST in tags:  # MONAI leaves a tag where it is
         api.delete_tag(repo, tag=_LATEST)
