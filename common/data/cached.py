@@ -15,7 +15,7 @@ class CachedDataset(Dataset):
     Args:
         data: one entry for each item, with its ``path``.
         transform: applied to an item after reading.
-        cache: whether to keep items in memory once read, before the transform.
+        cache: True to keep items in memory once read, before the transform.
     """
 
     def __init__(self, data: Sequence[dict[str, Any]], transform: Callable | None = None, cache: bool = False) -> None:

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from common.errors import DataError, file_errors
-from common.io import natural_key
+from common.errors import DataError
+from common.io import natural_key, open_source
 from monai.data import Dataset
 from PIL import Image
 
 CLASS_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "TIFF")
 HELD_BACK = 5
 """Of undivided folders every so many-th image is for validation."""
 
@@ -29,7 +28,7 @@ def find_classes(dataset_dir: Path | str | None, split: str = "train", *, hint: 
     Args:
         dataset_dir: the folder.
         split: "train" or "valid".
-        hint: the way out, appended to the errors: the command that makes synthetic data.
+        hint: text appended to the errors: the command that makes synthetic data.
 
     Returns:
         items with ``path`` and ``label``, the number of the class: 0, 1, ...
@@ -80,7 +79,7 @@ class ClassDataset(Dataset):
     Colours become grey (ITU-R 601 luma). 8 bit only. What was read is kept in memory, as 8 bit.
 
     Args:
-        data: see :func:`find_classes`.
+        data: data list, as :func:`find_classes` gives it.
         size: height and width of all images, in pixels.
 
     Raises:
@@ -114,13 +113,14 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _read_grey(path: Path, size: int) -> np.ndarray:
-    with file_errors(path, "a PNG, JPEG or TIFF image"), Image.open(path, formats=FORMATS) as image:
-        if image.mode.startswith(("I", "F")):
-            raise DataError(f"{path}: expected 8 bit, got pixels of mode {image.mode}; save it as 8-bit grey")
-        side = min(image.size)
+    with open_source(path, luma=True) as source:
+        spec = source.spec
+        if spec.dtype != np.uint8 or len(spec.shape) != 2:
+            raise DataError(f"{path}: expected one image of 8 bit, got {spec}; save it as 8-bit grey")
+        side = min(spec.shape)
         if side < size:
-            got = " x ".join(map(str, image.size))
+            got = " x ".join(map(str, spec.shape))
             raise DataError(f"{path}: expected at least {size} x {size} pixels, got {got}; lower image_size")
-        left, top = ((n - side) // 2 for n in image.size)
-        square = image.convert("L").crop((left, top, left + side, top + side))
-        return np.array(square if side == size else square.resize((size, size), Image.Resampling.LANCZOS))
+        top, left = ((n - side) // 2 for n in spec.shape)
+        square = source.read(spec.region(y=slice(top, top + side), x=slice(left, left + side)))
+    return square if side == size else np.array(Image.fromarray(square).resize((size, size), Image.Resampling.LANCZOS))

@@ -1,4 +1,4 @@
-"""Which files and folders of a folder are data."""
+"""Search of folders for data files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEADERS = (".mhd", ".nhdr")  # of values in a file of their own, such as scan.r
 
 
 def mask_path(path: Path | str) -> Path:
-    """Where a sampling mask kept beside a data file lies: ``folder/<stem>_mask.npy``."""
+    """Return the path of a sampling mask kept beside a data file: ``folder/<stem>_mask.npy``."""
     return Path(path).parent / f"{split_suffix(path)[0]}{MASK_ENDING}"
 
 

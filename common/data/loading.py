@@ -19,7 +19,7 @@ class ResumableSampler(Sampler[int]):
 
     Args:
         sizes: size of each slice, any hashable value: slices of equal sizes share batches.
-        shuffle: whether each pass has an order of its own.
+        shuffle: True if each pass has an order of its own.
         seed: seed of the order.
         repeats: how often an epoch goes through the data, each time in another order.
         batch_size: slices per batch and process.
@@ -112,8 +112,8 @@ def training_loader(
             ``width``, or none.
         batch_size: slices per batch and process.
         num_workers: reading processes; 0 is best where all is kept in memory.
-        shuffle: whether each epoch has an order of its own.
-        seed: of the order.
+        shuffle: True if each epoch has an order of its own.
+        seed: seed of the order.
         repeats: how often an epoch sees each slice: for patches, of which a slice has many.
 
     Raises:

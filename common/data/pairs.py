@@ -35,7 +35,7 @@ def find_pairs(
         split: "train", "valid" or "test".
         upscale: ratio of the resolutions.
         hint: what to do, appended to errors about missing folders.
-        kind: of DeepRockSR's low-resolution images: "default" (bicubic) or "unknown" (random kernels).
+        kind: kind of DeepRockSR's low-resolution images: "default" (bicubic) or "unknown" (random kernels).
 
     Returns:
         ``[{"path": <high resolution>, "lr_path": ..., "upscale": ..., "slice": 0, "n_slices": 1}, ...]``.
@@ -118,12 +118,12 @@ class PairDataset(CachedDataset):
     Both float32, ``(1, h, w)`` and ``(1, h * upscale, w * upscale)``, or with a third axis, depth, of volumes.
 
     Args:
-        data: see :func:`find_pairs`.
+        data: data list, as :func:`find_pairs` gives it.
         transform: applied to an item after reading.
-        cache: whether to keep pairs in memory once read, before the transform.
+        cache: True to keep pairs in memory once read, before the transform.
         intensity_range: what becomes [0, 1], see :func:`~common.io.find_range`: the same for both,
             found in the high-resolution one; with "auto", in each if their types differ.
-        options: of :func:`~common.io.open_source`.
+        options: options of :func:`~common.io.open_source`.
 
     Raises:
         DataError: at an item, naming both files, if their sizes do not match the scale.

@@ -32,11 +32,11 @@ class SliceReader:
 
     Args:
         source: images or k-space with the axes ([coil,] [t,] [z,] y, x); one frame of t.
-        intensity_range: see above.
+        intensity_range: the values that become [0, 1].
         mask: sampling mask of k-space; ``None``: the source's companion.
-        coils: of several coils, "single" refuses them, "emulated" combines them to one, see
+        coils: treatment of several coils: "single" refuses them, "emulated" combines them to one, see
             :class:`~common.data.kspace_slices.KspaceSlices`, and "multi" keeps them.
-        remove_oversampling: whether the rows of k-space are reduced to those of the image of ``recon_height`` rows.
+        remove_oversampling: True to reduce the rows of k-space to those of the image of ``recon_height`` rows.
             Exact for masks of whole columns, others are refused. ISMRMRD raw data come without oversampling anyway.
 
     Attributes:
@@ -155,11 +155,11 @@ def open_slices(
 
     Args:
         path: a file or folder of any format.
-        intensity_range: see :class:`SliceReader`, as the others.
+        intensity_range: the values that become [0, 1]; this and the next options are those of :class:`SliceReader`.
         mask_file: a mask ``[W]``, ``[H, W]`` or ``[slices, H, W]``, see :func:`~common.io.masks.open_mask`.
-        coils: see there.
-        remove_oversampling: see there.
-        source_options: of :func:`~common.io.open_source`.
+        coils: treatment of several coils.
+        remove_oversampling: True to remove readout oversampling.
+        source_options: options of :func:`~common.io.open_source`.
 
     Raises:
         FileNotFoundError: no such file.

@@ -45,13 +45,13 @@ def find_cine(
     passed over: they have no axis of time.
 
     Args:
-        dataset_dir: see above; not needed where two files are named.
+        dataset_dir: folder or file, as above; not needed where two files are named.
         split: "train", "valid" or "test".
         hint: what to do, appended to errors: the command that makes synthetic data and the real data that fit.
         intensity_range: as :class:`CineDataset` will have it.
         input_file: a file of inputs, in place of all that.
         truth_file: that of its truths; may be left out.
-        source_options: of :func:`~common.io.open_source`.
+        source_options: options of :func:`~common.io.open_source`.
 
     Returns:
         one entry a series: ``path`` (of pairs the input's), ``slice``, ``n_slices``, ``height``, ``width``,
@@ -124,11 +124,11 @@ class CineDataset(CachedDataset):
     and ``intensity_range``, float64 ``(2,)``: the values of the file that became 0 and 1.
 
     Args:
-        data: see :func:`find_cine`.
+        data: data list, as :func:`find_cine` gives it.
         transform: applied to an item after reading.
-        cache: whether to keep series in memory once read, before the transform.
+        cache: True to keep series in memory once read, before the transform.
         intensity_range: what becomes [0, 1], see :class:`~common.data.series_reader.CineReader`.
-        source_options: of :func:`~common.io.open_source`; the same as `find_cine` got.
+        source_options: options of :func:`~common.io.open_source`; the same as `find_cine` got.
 
     Raises:
         DataError: at an item, naming the file, for what cannot be read; at a batch, for series of different sizes.

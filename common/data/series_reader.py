@@ -57,7 +57,7 @@ class CineReader:
         path: the file or folder.
         parts: sources of equal size along z, y, x and t: "truth", its "phase" in radians, "recon" (the aliased input),
             "kspace" and its "mask".
-        intensity_range: see :func:`~common.io.find_range`.
+        intensity_range: the values that become [0, 1], as :func:`~common.io.find_range` takes them.
 
     Attributes:
         path: as given.
@@ -301,8 +301,8 @@ def open_cine(
     Args:
         path: a file or folder of any format that has an axis of time.
         truth_path: the truths of a pair of files.
-        intensity_range: see :class:`CineReader`.
-        source_options: of :func:`~common.io.open_source`, such as ``axes`` or ``series``.
+        intensity_range: the values that become [0, 1], as :class:`CineReader` takes them.
+        source_options: options of :func:`~common.io.open_source`, such as ``axes`` or ``series``.
 
     Raises:
         FileNotFoundError: no such file.

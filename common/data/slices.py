@@ -32,11 +32,11 @@ class SliceDataset(CachedDataset):
     ``(n_coils, height, width)``, 0 where there are none.
 
     Args:
-        data: see :func:`find_slices`.
+        data: data list, as :func:`find_slices` gives it.
         transform: applied to an item after reading.
-        cache: whether to keep slices in memory once read, before the transform.
-        fully_sampled: whether undersampled k-space is refused, as training must: it has no truth.
-        options: of :func:`~common.data.reader.open_slices`, e.g. ``intensity_range`` or ``coils``; the same as
+        cache: True to keep slices in memory once read, before the transform.
+        fully_sampled: True to refuse undersampled k-space, as training must: it has no truth.
+        options: options of :func:`~common.data.reader.open_slices`, e.g. ``intensity_range`` or ``coils``; the same as
             `find_slices` got.
 
     Raises:
@@ -109,7 +109,7 @@ def list_slices(files: Iterable[Path | str], **options: Any) -> list[dict[str, s
 
     Args:
         files: data files, for example from :func:`~common.data.finding.find_files`.
-        options: of :func:`~common.data.reader.open_slices`.
+        options: options of :func:`~common.data.reader.open_slices`.
     """
     entries: list[dict[str, str | int]] = []
     for file in files:
@@ -129,7 +129,7 @@ def find_slices(
         dataset_dir: the folder.
         split: a subfolder of it to look into.
         hint: what to do, appended to errors.
-        options: of :func:`~common.data.reader.open_slices`.
+        options: options of :func:`~common.data.reader.open_slices`.
 
     Raises:
         FileNotFoundError: the folder is missing or holds no data.

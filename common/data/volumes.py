@@ -83,9 +83,9 @@ class VolumeDataset(CachedDataset):
     """Whole volumes as dictionaries: ``image``, float32 ``(1, height, width, depth)``, and the entry of the data list.
 
     Args:
-        data: see :func:`find_volumes`.
+        data: data list, as :func:`find_volumes` gives it.
         transform: applied to an item after reading.
-        cache: whether to keep volumes in memory once read, before the transform.
+        cache: True to keep volumes in memory once read, before the transform.
         intensity_range: what becomes [0, 1], see :func:`~common.io.find_range`.
         source_options: options of :func:`~common.io.open_source`, by name.
     """

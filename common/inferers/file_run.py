@@ -33,7 +33,7 @@ class FileRun:
         on_tile: the network, run for a tile.
         sink: output.
         plan: tiles, with the axes of the network: (y, x), or (y, x, z) of a volume.
-        by_slice: whether a 2-D network enlarges the slices of a volume.
+        by_slice: True if a 2-D network enlarges the slices of a volume.
         to_unit: scale from stored values of the source to [0, 1].
         to_stored: scale from [0, 1] to stored values of the sink.
         clipped: count of the values beyond the range.

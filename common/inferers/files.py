@@ -56,12 +56,12 @@ class FileInferer(Inferer):
         output_dir: made if missing; not where the inputs are.
         suffix: format of the outputs, one of ``common.io.SUFFIXES`` that is written; "" is a folder of slices;
             ``None``: the format of the input.
-        source_options: of :func:`~common.io.open_source`, such as ``shape`` and ``dtype`` of raw files.
-        tile_size: see :class:`~common.inferers.StreamingInferer`, as the others.
-        intensity_range: see there.
-        halo: see there.
-        upscale: see there.
-        spatial_dims: see there.
+        source_options: options of :func:`~common.io.open_source`, such as ``shape`` and ``dtype`` of raw files.
+        tile_size: option of :class:`~common.inferers.StreamingInferer`, as are the next four.
+        intensity_range: the values that become [0, 1].
+        halo: input pixels on which an output pixel depends.
+        upscale: enlargement.
+        spatial_dims: 2 or 3.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class FileInferer(Inferer):
 
         Args:
             inputs: its path, or that of a folder that is one volume.
-            network: see :class:`~common.inferers.StreamingInferer`.
+            network: network that enlarges.
             args: none are known.
             kwargs: none are known.
 

@@ -1,4 +1,4 @@
-"""What a whole output was made of."""
+"""Record of the input, weights and options that made an output."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class OutputRecord:
         self.path = output.with_name(f"{output.name}.json")
 
     def holds(self, identity: dict[str, str]) -> bool:
-        """Whether the output is there, as it was made, and by a run like this one; the log says which.
+        """Return True if the output is there, as it was made, and by a run like this one; the log says which.
 
         Args:
-            identity: of this run.
+            identity: input, weights and options of this run.
         """
         if not self.output.exists() or not self.path.exists():
             return False
@@ -44,7 +44,7 @@ class OutputRecord:
         return not differ
 
     def write(self, identity: dict[str, str]) -> None:
-        """Of the output that is there now."""
+        """Write the record of the output that is there now."""
         said = {**identity, "output": files_digest([self.output])}
         with atomic_path(self.path) as temporary:
             temporary.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")

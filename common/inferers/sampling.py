@@ -23,7 +23,7 @@ class SamplingInferer(Inferer):
 
     Args:
         n_samples: how many; with 1 the mean is the sample and the standard deviation 0.
-        seed: of the noise.
+        seed: seed of the noise.
     """
 
     def __init__(self, n_samples: int = 8, seed: int = 0) -> None:

@@ -44,11 +44,11 @@ class StreamingInferer:
     Args:
         tile_size: longest side of a tile in input pixels, halo included; one number, or one for each spatial axis of
             the network; ``None``: see :meth:`~common.inferers.TileNetwork.default_tile_size`.
-        intensity_range: see :func:`~common.io.find_range`.
-        halo: see :class:`~common.inferers.TilePlan`; ``None`` asks the network (``network.halo()``).
+        intensity_range: the values that become [0, 1], as :func:`~common.io.find_range` takes them.
+        halo: input pixels on which an output pixel depends; ``None`` asks the network (``network.halo()``).
         upscale: enlargement; ``None`` asks the network (``network.upscale``).
         spatial_dims: 2 or 3; ``None`` asks the network (``network.spatial_dims``).
-        record: whether ``<output>.json`` keeps what a whole output was made of. The same run again then leaves the
+        record: True to keep in ``<output>.json`` of what a whole output was made. The same run again then leaves the
             output as it is; with another input, other weights or options, or an output that was changed, it logs that
             and makes a file anew, while a folder is not replaced.
     """
@@ -77,7 +77,7 @@ class StreamingInferer:
             network: maps ``(batch, 1, *spatial)`` in [0, 1] to images ``upscale`` times as large; run where its
                 weights are, in evaluation mode.
             output: the file or folder to be; its suffix chooses the format. A file of that name is replaced at the end.
-            options: of :func:`~common.io.open_source`.
+            options: options of :func:`~common.io.open_source`.
 
         Returns:
             ``output``.

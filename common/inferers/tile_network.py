@@ -118,7 +118,7 @@ def _all_channels(region: Any) -> tuple[slice, ...]:
 
 
 def _enlarged_within(outer: list[slice], inner: list[slice], upscale: int) -> list[slice]:
-    """Where an input region is in the enlargement of another that contains it."""
+    """Return the place of an input region in the enlargement of another that contains it."""
     return [
         slice((b.start - a.start) * upscale, (b.stop - a.start) * upscale) for a, b in zip(outer, inner, strict=True)
     ]

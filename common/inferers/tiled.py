@@ -35,10 +35,10 @@ class TiledInferer(Inferer):
     Args:
         tile_size: longest side of a tile in input pixels, halo included; one number, or one for each spatial axis;
             ``None``: see :meth:`~common.inferers.TileNetwork.default_tile_size`.
-        halo: see :class:`~common.inferers.tiles.TilePlan`; ``None`` asks the network (``network.halo()``).
+        halo: input pixels on which an output pixel depends; ``None`` asks the network (``network.halo()``).
         upscale: enlargement; ``None`` asks the network (``network.upscale``).
-        sw_device: where the network is; ``None``: where the input is.
-        device: where the output is put together; ``None``: where the input is.
+        sw_device: device of the network; ``None``: where the input is.
+        device: device on which the output is put together; ``None``: where the input is.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which parts of an image a network is run on one after the other, and which output pixels each run gives."""
+"""Tiles of an image: parts on which a network is run one after the other, and the output pixels that each gives."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class TilePlan(Sequence[Tile]):
     depth) here.
 
     Args:
-        size: of the input, one number for each spatial axis.
+        size: size of the input, one number for each spatial axis.
         tile_size: longest side of what is read, halo included; one number, or one for each axis.
         halo: input pixels on which an output pixel depends to each side; one number, or one for each axis.
         upscale: enlargement; one number, or one for each axis.
 
     Attributes:
-        tile_shape: of the region each tile reads.
-        block: of the region each tile writes; the last ones along an axis may be smaller.
-        output_size: of the output.
+        tile_shape: shape of the region each tile reads.
+        block: shape of the region each tile writes; the last ones along an axis may be smaller.
+        output_size: size of the output.
 
     Raises:
         ValueError: for sizes below 1, or a tile that has no room inside its halo.

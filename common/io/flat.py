@@ -89,7 +89,7 @@ def flat_source(
         array: place of the values.
         layout: axes of the stored array.
         unpack: opens the file with the values, for formats that pack it; ``None``: ``path`` holds them.
-        options: see :class:`~common.io.Source`.
+        options: options of :class:`~common.io.Source`.
 
     Raises:
         DataError: if the file is too short.

@@ -15,7 +15,7 @@ import numpy as np
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.layout import Layout
-from common.io.source import Companion, Opened, Source
+from common.io.source import Opened, Source
 from common.io.spec import Region, Spec
 
 KIND = "an HDF5 file"
@@ -28,7 +28,7 @@ _COMPLEX_FIELDS = (("real", "imag"), ("r", "i"), ("re", "im"))  # MATLAB 7.3, h5
 
 @dataclass(frozen=True, eq=False)
 class Hdf5Native:
-    """What an HDF5 file of k-space hands over to the file of its reconstruction.
+    """Contents of an HDF5 file of k-space that pass to the file of its reconstruction.
 
     Attributes:
         dataset: name of the image in the output.
@@ -116,7 +116,7 @@ class Contents:
 
 
 def contents_of(path: Path) -> Contents:
-    """What stands at the top of a file, for the choice of its format; read once as long as the file is the same.
+    """Return the names at the top of a file, for the choice of its format; read once as long as the file is the same.
 
     Raises:
         DataError: if it is no HDF5 file.
@@ -191,7 +191,7 @@ def check_heaps(path: Path, addresses: Iterable[int], base: int = 0) -> None:
 
     Args:
         path: the file.
-        addresses: of the collections; 0 is none.
+        addresses: places of the collections; 0 is none.
         base: first byte of the HDF5 part of the file.
 
     Raises:
@@ -241,7 +241,7 @@ def attributes_of(item: h5py.File | h5py.Dataset, *, texts: bool = False) -> dic
 
     Args:
         item: a file or a data set.
-        texts: whether to read values of variable length too, for which the HDF5 library may search a damaged file for
+        texts: True to read values of variable length too, for which the HDF5 library may search a damaged file for
             ever; a name whose value was left out is ``None``.
     """
     found: dict[str, Any] = {}
@@ -267,28 +267,21 @@ def positive_number(value: Any) -> float | None:
 
 
 def check_dataset(dataset: h5py.Dataset, name: str) -> None:
-    """Check the type of a data set, and that it is not larger than its stored bytes can be.
-
-    Raises:
-        DataError: see :func:`check_type` and :func:`~common.io.bounded.check_piece`.
-    """
+    """Check the type of a data set, and that it is not larger than its stored bytes can be, else raise DataError."""
     check_type(dataset.id.get_type(), name)
     stored = dataset.id.get_storage_size()
     for shape in (dataset.shape, dataset.chunks or ()):
         check_piece(n_bytes_of(shape, dataset.dtype, name), stored, name)
 
 
-def hdf5_source(
-    path: Path, spec: Spec, layout: Layout, file: h5py.File, companions: Mapping[Companion, Source | None] | None = None
-) -> Source:
+def hdf5_source(path: Path, spec: Spec, layout: Layout, file: h5py.File) -> Source:
     """Return a data set of an HDF5 file, chunked and compressed or not, as a source.
 
     Args:
         path: the file.
-        spec: see :class:`~common.io.Source`; ``spec.dataset`` is the name of the data set.
+        spec: description of the image; ``spec.dataset`` is the name of the data set.
         layout: axes of the data set.
         file: the open file.
-        companions: see :class:`~common.io.Source`.
 
     Raises:
         DataError: if the data set cannot be as large as it says.
@@ -299,7 +292,7 @@ def hdf5_source(
         raise DataError(f"{name}: no such data set")
     check_dataset(dataset, name)
     open_file = partial(_open_dataset, path, spec.dataset, layout.shape)
-    return Source(path, spec, open_file, layout=layout, name=name, companions=companions, kind_of_file=KIND)
+    return Source(path, spec, open_file, layout=layout, name=name, kind_of_file=KIND)
 
 
 def _open_dataset(path: Path, name: str, shape: tuple[int, ...]) -> Opened:

@@ -78,10 +78,10 @@ class Encoding:
         """Geometry of the image of k-space of ``height`` rows and ``width`` columns.
 
         Args:
-            axes: of the image.
+            axes: axes of the image.
             height: rows; those of the recon matrix and not of the encoded one had their oversampling removed.
             width: columns.
-            distance: of the slices, mm; ``None``: the thickness of the image's slices.
+            distance: distance of the slices, mm; ``None``: the thickness of the image's slices.
         """
         rows_mm = self.encoded_fov[0]
         if height != self.encoded[0] and self.recon is not None and height == self.recon[0]:

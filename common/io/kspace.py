@@ -23,8 +23,8 @@ class KspaceSource(DerivedSource):
         source: k-space as stored.
         dc: "centre": DC is at (H//2, W//2). "corner": the values are ``numpy.fft.fft2(image)``, DC at (0, 0); they
             become ``fftshift(fft2(ifftshift(image)))``.
-        companions: see :class:`~common.io.Source`; those whose axes are those of k-space are moved with it.
-        is_certain: whether the values are known to be k-space, and not just complex.
+        companions: sources of the same pixels; those whose axes are those of k-space are moved with it.
+        is_certain: True if the values are known to be k-space, and not just complex.
 
     Raises:
         ValueError: for another ``dc``.

@@ -98,10 +98,10 @@ def layout_of(
     ==================  ===============================================================
 
     Args:
-        shape: of the stored array.
-        dtype: of its values.
-        name: for errors.
-        axes: what the user says, such as "coil,y,x": some of `AXES` and "channel", in the order of the array.
+        shape: shape of the stored array.
+        dtype: type of its values.
+        name: name for errors.
+        axes: names that the user gives, such as "coil,y,x": some of `AXES` and "channel", in the order of the array.
         channel: the entry of an axis "channel" to take; ``None``: one, or all equal.
         usual: order of three axes of real values: "y,x,z" for MATLAB.
 
@@ -172,12 +172,12 @@ def _ambiguous(sizes: tuple[int, ...], is_complex: bool, name: str, usual: str) 
 
 
 def kind_of(dtype: np.dtype, kind: str | None, name: str, text: str, *, default: Kind | None = None) -> Kind:
-    """Return what the values of an array are.
+    """Return "image" or "kspace" for the values of an array.
 
     Args:
-        dtype: of the values; real ones are an image.
-        kind: what the user says: "image" or "kspace".
-        name: for errors.
+        dtype: type of the values; real ones are an image.
+        kind: kind that the user gives.
+        name: name for errors.
         text: name of the array; one with "ksp" in it is k-space, "image" and "reconstruction" are images.
         default: kind of other complex arrays; ``None``: refused.
 

@@ -22,7 +22,7 @@ def open_mask(path: Path, data: Spec, name: str) -> Source:
     Args:
         path: the file.
         data: the k-space to which it belongs.
-        name: of that, for errors.
+        name: name of the k-space, for errors.
 
     Raises:
         FileNotFoundError: no such file.

@@ -74,6 +74,11 @@ def open_source(
 ) -> Source:
     """Open an image or k-space of any format, by the suffix of its name or by its contents; headers only.
 
+    Options that several formats have, see docs/DATA.md: ``axes``, names of the axes of the stored array, such as
+    "coil,y,x" (:func:`~common.io.layout.layout_of`); ``kind``, "image" or "kspace", of complex values; ``dc``, "centre"
+    or "corner" (:class:`~common.io.kspace.KspaceSource`); ``channel``, the entry of an axis "channel"; ``dataset``, the
+    name of an array in a file of several.
+
     Args:
         path: the file or folder.
         spacing: pixel size along the axes of the source, (y, x) or (z, y, x), or by axis, in place of what the file

@@ -217,15 +217,15 @@ class Source:
 class DecodedSource(Source):
     """Source of a format whose pieces (a picture, a slice, a whole file) can only be decoded as a whole.
 
-    Pieces last used are kept, see :class:`RecentArrays`.
+    Pieces last used are kept, see :class:`RecentArrays`. Other options are those of :class:`Source`.
 
     Args:
-        path: see :class:`Source`, as the other options.
-        spec: see :class:`Source`.
+        path: the file or folder.
+        spec: axes, shape, type, geometry and intensity.
         decode: returns the stored values of one piece, given its index along each of the counted axes; can be pickled;
             ``None``: a class derived from this one does it in `_piece`.
         n_counted: number of leading stored axes along which pieces are counted; 0: the whole is one piece.
-        options: see :class:`Source`.
+        options: options of :class:`Source`.
     """
 
     def __init__(
@@ -255,12 +255,12 @@ class DecodedSource(Source):
 
 
 class DerivedSource(Source):
-    """Values that are computed from those of another source, which it closes too.
+    """Values that are computed from those of another source, which is closed with it.
 
     Args:
         source: the other one.
         spec: description of the values.
-        options: see :class:`Source`.
+        options: options of :class:`Source`.
     """
 
     def __init__(self, source: Source, spec: Spec, **options: Any) -> None:

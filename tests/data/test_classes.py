@@ -125,8 +125,8 @@ def test_unusable_images_are_told(tmp_path):
     data = ClassDataset([{"path": str(path), "label": 0} for path in (deep, small, broken)], size=8)
     for index, match in enumerate(
         [
-            "deep.png: expected 8 bit, got pixels of mode I;16",
-            "small.png: expected at least 8 x 8 pixels, got 7 x 8; lower image_size",
+            "deep.png: expected one image of 8 bit, got 8 x 8 .* uint16",
+            "small.png: expected at least 8 x 8 pixels, got 8 x 7; lower image_size",
             "broken.png: cannot be read as a PNG, JPEG or TIFF image",
         ]
     ):

@@ -31,13 +31,8 @@ def open_source(
 ) -> Source:
     """Open a BART array: readout is y, the first phase encoding x; the pixel size is unknown.
 
-    Slices (or, of an image, partitions) are z, time is t. An axis "maps", "te" or another one longer than 1 is chosen.
-
-    Args:
-        path: the file with the values, ``.cfl``.
-        kind: "image" or "kspace"; needed unless the name has "ksp" in it: the file does not say.
-        take: entry of other axes, such as ``{"maps": 0}``.
-        dc: see :class:`~common.io.kspace.KspaceSource`.
+    Slices (or, of an image, partitions) are z, time is t. An axis "maps", "te" or another one longer than 1 is chosen
+    by ``take``, such as ``{"maps": 0}``. ``kind`` is needed unless the name has "ksp" in it: the file does not say.
     """
     header = path.with_suffix(".hdr")
     if not header.is_file():

@@ -63,14 +63,8 @@ def open_source(path: Path, *, dataset: str | None = None, axes: str | None = No
 
     The source is ``kspace`` where there is one, else ``imagesTrue``, else ``imagesRecon`` (``spec.dataset`` says
     which); the others are its companions "target", "aliased", "phase" and "mask". Pixel size and frame times are the
-    attributes ``pixel_size_mm`` (rows, columns), ``slice_distance_mm`` and ``frame_interval_s``. One series
-    ``image [T, H, W]`` is a plain data set: ``axes="t,y,x"``, see :func:`common.io.formats.hdf5.open_source`.
-
-    Args:
-        path: the file.
-        dataset: a data set to read alone, as a plain one.
-        axes: its axes.
-        dc: see :class:`~common.io.kspace.KspaceSource`.
+    attributes ``pixel_size_mm`` (rows, columns), ``slice_distance_mm`` and ``frame_interval_s``. Another ``dataset`` is
+    read as :func:`common.io.formats.hdf5.open_source` does.
     """
     if dataset is not None and dataset not in (RECON, TRUTH, KSPACE):
         return hdf5.open_source(path, dataset=dataset, axes=axes, dc=dc)
@@ -147,10 +141,10 @@ def _geometry(attributes: Mapping[str, Any], layout: Layout) -> Geometry:
 
 
 def series_attributes(files: Sequence[Path], geometry: Geometry) -> dict[str, Any]:
-    """What is known of the series of some files, under the names that their own results have.
+    """Return the attributes of series, under the names that their own results have.
 
     Args:
-        files: the files, of which HDF5 files give their attributes.
+        files: their files, of which HDF5 files give their attributes.
         geometry: place of the pixels and frames, for other files.
 
     Returns:

@@ -42,11 +42,11 @@ def open_source(
 ) -> Source:
     """Open a DICOM file, or the one series in a folder.
 
-    A file of one image has the axes (y, x), a series (z, y, x), and a series with several images at each place, such
-    as a beating heart, (t, z, y, x). Slices are ordered by their places. Frames are ordered by trigger time, temporal
-    position, acquisition time, content time or instance number, the first of these that tells them apart; where
-    trusted ones contradict each other one must be chosen. Where each image has a slope of its own (PET), values are
-    float32 after slope and intercept.
+    A file of one image has the axes (y, x), a series (z, y, x), and a series with several images at each place, such as
+    a beating heart, (t, z, y, x). Slices are ordered by their places. Frames are ordered by trigger time, temporal
+    position, acquisition time, content time or instance number, the first of these that tells them apart; where trusted
+    ones contradict each other one must be chosen. Where each image has a slope of its own (PET), values are float32
+    after slope and intercept.
 
     Args:
         path: the file or folder.
@@ -56,8 +56,7 @@ def open_source(
         axis: "t" or "z": the axis along which images without place and time are counted.
 
     Raises:
-        DataError: see :func:`~common.io.formats.dicom_header.read_frames` and
-            :func:`~common.io.formats.dicom_order.arrange`.
+        DataError: for images that cannot be read or belong to no one series, :mod:`~common.io.formats.dicom_order`.
     """
     files = _files(path) if path.is_dir() else [path]
     frames = [frame for file in files for frame in read_frames(file)]

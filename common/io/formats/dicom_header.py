@@ -63,14 +63,14 @@ class DicomFrame:
     """One image.
 
     Attributes:
-        file: where it is.
+        file: the file that holds it.
         number: its place in the file, from 0.
         n_in_file: number of images in the file.
         offset: place of the first pixel of the file; ``None`` if they need a decoder.
         series: ``SeriesInstanceUID``.
-        description: of the series.
+        description: description of the series.
         size: (height, width).
-        dtype: of the stored values, native byte order.
+        dtype: type of the stored values, native byte order.
         limits: smallest and largest value that may be stored (12 bits in 16, for one).
         rescale: slope and intercept from stored values to what they mean. With MONOCHROME1, where the smallest is
             white, the values are mirrored in their range, so that more is brighter.
@@ -81,7 +81,7 @@ class DicomFrame:
         depth: distance of slices in mm, or their thickness; ``None`` if unknown.
         directions: ``(2, 3)`` unit vectors along a row and along a column, left, posterior, superior; ``None`` if
             unknown.
-        position: of the centre of the first pixel in mm, in the same coordinates; ``None`` if unknown.
+        position: place of the centre of the first pixel in mm, in the same coordinates; ``None`` if unknown.
         part: "magnitude", "phase", "real" or "imaginary" of MR images.
         times: values that may order frames in time, by name of the tag; TriggerTime in ms, times of day in seconds.
         echoes: values of `ECHOES`.

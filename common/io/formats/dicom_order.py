@@ -30,7 +30,7 @@ class DicomSeries:
     Attributes:
         frames: for each time the slices along the normal of their plane.
         affine: from index (x, y, z, 1) to mm, right, anterior, superior; ``None`` if the files do not give it.
-        times: of the frames in seconds; ``None`` if unknown.
+        times: times of the frames in seconds; ``None`` if unknown.
     """
 
     folder_format: ClassVar[str] = "dicom"
@@ -45,7 +45,7 @@ class DicomSeries:
 
     @cached_property
     def has_one_rescale(self) -> bool:
-        """Whether one slope and intercept hold for all images."""
+        """True if one slope and intercept hold for all images."""
         return len({frame.rescale for frames in self.frames for frame in frames}) == 1
 
 
@@ -109,7 +109,7 @@ def _one_series(path: Path, frames: list[DicomFrame], series: str | None) -> lis
 
 
 def _are_slices_of_a_cine(groups: Sequence[list[DicomFrame]]) -> bool:
-    """Whether each series has the frames of one place of its own, as some scanners store a beating heart."""
+    """Return True if each series has the frames of one place, as some scanners store a beating heart."""
     if any(frame.position is None or frame.directions is None for group in groups for frame in group):
         return False
     if any(len(group) < 2 or len(_by_place(group)) > 1 for group in groups):

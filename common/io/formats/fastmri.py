@@ -59,19 +59,9 @@ def open_source(
     Height is the readout. The order of three axes and more is what a header, a reconstruction or the attribute
     ``acquisition`` confirm; a file without those needs ``axes``. Pixels have the size that the header's encoded space
     gives; ``spec.recon_shape`` is the size of the target, else of the header's image. Companions are "mask" (data set
-    ``mask``; of averages their measured columns) and "target".
-
-    Args:
-        path: the file.
-        dataset: another data set to read, as an image or k-space of its own, see
-            :func:`common.io.formats.hdf5.open_source`.
-        axes: names of the axes, see :func:`~common.io.layout.layout_of`.
-        average: the average to take of several.
-        target: data set of the target; ``None``: ``reconstruction_rss`` of several coils, ``reconstruction_esc`` of
-            one, or the one that is there.
-        kind: for another ``dataset``.
-        dc: see :class:`~common.io.kspace.KspaceSource`.
-        channel: for another ``dataset``.
+    ``mask``; of averages their measured columns) and "target": data set ``target``, by default ``reconstruction_rss``
+    of several coils, ``reconstruction_esc`` of one, or the one that is there. ``average`` is the one to take of
+    several. Another ``dataset`` is read as :func:`common.io.formats.hdf5.open_source` does.
     """
     if dataset != KSPACE:
         return hdf5.open_source(path, dataset=dataset, axes=axes, kind=kind, dc=dc, channel=channel)

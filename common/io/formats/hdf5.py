@@ -51,20 +51,11 @@ def open_source(
     channel: int | None = None,
     usual: str | None = None,
 ) -> Source:
-    """Open a data set of an HDF5 file.
+    """Open a data set of an HDF5 file, by default the only one of two axes or more.
 
-    Axes are those of its attribute ``axes``; else two are y, x and three of real values those of ``usual``, by default
-    z, y, x (t, y, x if a frame interval is given); others must be named. The pixel size is that of the attribute
-    ``element_size_um``. A data set ``mask`` beside k-space is its mask.
-
-    Args:
-        path: the file.
-        dataset: its name, with its groups; ``None``: the only one of two axes or more.
-        axes: names of its axes, see :func:`~common.io.layout.layout_of`; for MATLAB files in MATLAB's order.
-        kind: "image" or "kspace", for complex values.
-        dc: see :class:`~common.io.kspace.KspaceSource`.
-        channel: the entry of an axis "channel" to take.
-        usual: "z,y,x" or "t,y,x", for three axes of real values that the file does not name.
+    Axes are those of its attribute ``axes``; else two are y, x and three of real values those of ``usual``, "z,y,x" or
+    "t,y,x", by default z, y, x (t, y, x if a frame interval is given); others must be named, for MATLAB in its order.
+    The pixel size is that of the attribute ``element_size_um``. A data set ``mask`` beside k-space is its mask.
     """
     if usual not in (None, "z,y,x", "t,y,x"):
         raise ValueError(f"{path}: usual must be 'z,y,x' or 't,y,x', got {usual!r}; others are named by axes")
@@ -129,7 +120,7 @@ def _source(
 
 
 def _is_matlab(path: Path, dataset: h5py.Dataset) -> bool:
-    """Whether MATLAB wrote a data set: it stores its axes in the opposite order, the first one fastest."""
+    """Return True if MATLAB wrote a data set: it stores its axes in the opposite order, the first one fastest."""
     return path.suffix.lower() == ".mat" or "MATLAB_class" in dataset.attrs
 
 
@@ -171,7 +162,7 @@ def mask_of(
         file: the same, open.
         place: name of the data set.
         data: the k-space.
-        name: of that, for errors.
+        name: name of the k-space, for errors.
         axes: those of the mask; ``None``: ``[W]``, ``[H, W]`` or ``[slices, H, W]``.
 
     Raises:

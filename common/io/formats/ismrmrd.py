@@ -60,26 +60,21 @@ def open_source(
 ) -> Source:
     """Open Cartesian 2-D k-space; headers of the lines only.
 
-    - A line goes to the column that puts ``encodingLimits``' centre at ``width // 2`` of the encoded matrix, as
-      fastMRI pads. The lines of several averages are averaged. Noise, navigators and the like are left out.
+    - A line goes to the column that puts ``encodingLimits``' centre at ``width // 2`` of the encoded matrix, as fastMRI
+      pads. The lines of several averages are averaged, unless ``average`` names one. Noise, navigators and the like are
+      left out.
     - Rows are the readout. Its oversampling is removed: rows are cropped to the image's field of view. An asymmetric
       echo is placed by its ``center_sample``; the missing samples are 0.
     - Slices are in the order of their positions, and as far apart; the counter ``phase`` is t.
     - GRAPPA's reference lines fill k-space where they lie between the imaging lines; those of a scan of their own are
       the companion "calibration". Companion "mask", unless fully sampled.
 
-    Args:
-        path: the file.
-        measurement: the group to read of several, such as "dataset_2".
-        contrast: the echo to take of several.
-        repetition: the repetition to take of several.
-        set: the set to take of several.
-        average: one average of several; ``None``: their mean.
-        dc: see :class:`~common.io.kspace.KspaceSource`.
+    Of several echoes, repetitions or sets one is chosen by ``contrast``, ``repetition``, ``set``, and of several groups
+    one by ``measurement``, such as "dataset_2".
 
     Raises:
         DataError: for another trajectory, 3-D encoding, several images without a choice, lines of several sizes, or
-            none.
+        none.
     """
     with described(path, _KIND) as file:
         group = chosen(_measurements(file, path)[::-1], measurement, "measurement", "measurement", path)
@@ -100,11 +95,11 @@ def _measurements(file: h5py.File, path: Path) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """Where samples go.
+    """Places of the samples of a scan.
 
     Attributes:
-        encoding: of the header, with the readout as it was sampled.
-        n_coils: of all lines.
+        encoding: first encoding of the header, with the readout as it was sampled.
+        n_coils: receiver coils.
         n_samples: samples of a line.
         used: those that are used.
         rows: rows of the encoded matrix to which they go.
@@ -134,7 +129,7 @@ class _Grid:
 
     @property
     def is_full(self) -> bool:
-        """Whether every slice has all its samples."""
+        """Return True if every slice has all its samples."""
         every = all(self.full <= {int(n) for n in columns} for columns in self.columns.values())
         return every and bool(self.row_mask().all())
 
@@ -236,7 +231,7 @@ def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
 
 
 class _Sampling(DerivedSource):
-    """Where a raw file has samples, bool ``[(t,) z, height, width]``; padding is not sampled."""
+    """Sampling mask of a raw file, bool ``[(t,) z, height, width]``; padding is not sampled."""
 
     def __init__(self, source: _Scan, grid: _Grid) -> None:
         spec, axes = source.spec, tuple(axis for axis in source.spec.axes if axis != "coil")
@@ -339,7 +334,7 @@ def _with_counter(heads: np.ndarray, lines: np.ndarray, counter: str, value: int
 
 
 def _is_integrated(heads: np.ndarray, imaging: np.ndarray, reference: np.ndarray, encoding: Encoding) -> bool:
-    """Whether reference lines are those that the accelerated scan left out, and not a scan of their own."""
+    """Return True for reference lines that the accelerated scan left out; else they are a scan of their own."""
     if encoding.calibration in ("embedded", "interleaved"):
         return True
     counters = heads["idx"]

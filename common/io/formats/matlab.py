@@ -39,13 +39,7 @@ def open_source(
 ) -> Source:
     """Open an array of a MATLAB file, ``(height, width)`` or ``(height, width, slices)``; the pixel size is unknown.
 
-    Args:
-        path: the file.
-        dataset: name of the array; ``None``: the only one of rows and columns.
-        axes: names of its axes in MATLAB's order, such as "y,x,coil"; see :func:`~common.io.layout.layout_of`.
-        kind: "image" or "kspace", for complex values; arrays with "ksp" in their name are k-space.
-        dc: see :class:`~common.io.kspace.KspaceSource`.
-        channel: the entry of an axis "channel" to take.
+    ``axes`` are named in MATLAB's order, such as "y,x,coil"; arrays with "ksp" in their name are k-space.
     """
     with file_errors(path, _KIND):
         is_hdf5 = h5py.is_hdf5(path)

@@ -46,16 +46,16 @@ _SHEAR = 1e-4  # cosine of the angle between two axes from which on a matrix has
 
 @dataclass(frozen=True, eq=False)
 class NiftiNative:
-    """What a NIfTI file has beyond a `Spec`.
+    """Contents of a NIfTI file beyond a `Spec`.
 
     Attributes:
-        header: of nibabel; its type is that of the file.
+        header: header of nibabel; its type is that of the file.
         extensions: bytes between header and values.
         affine: the affine matrix of the geometry that came with it, index (x, y, z) to mm; ``None`` if there is none.
         forms: "sform" and "qform", where the code is not 0 and the form is valid: float64 ``(4, 4)`` in the order of
             the array and the unit of the header, and the code.
         slice_axis: the array axis that is z; 2 if there is none.
-        is_xyt: whether the third axis is time.
+        is_xyt: True if the third axis is time.
     """
 
     header: Any
@@ -319,13 +319,7 @@ def _copied(given: Any, kind: Any) -> Any:
 
 
 def _forms(affine: np.ndarray, native: NiftiNative | None, order: np.ndarray) -> dict[str, tuple[np.ndarray, int]]:
-    """Sform and qform of an output: those of the input, moved as its affine matrix was moved.
-
-    Args:
-        affine: of the output, index (x, y, z) to mm.
-        native: of the input.
-        order: from index (x, y, z) to the array index of the output.
-    """
+    """Return sform and qform of an output: those of the input, moved as its affine matrix was moved."""
     if native is not None and native.affine is not None:
         moved = _permutation(native.slice_axis) @ np.linalg.inv(native.affine) @ affine @ order.T
         return {name: (form @ moved, code) for name, (form, code) in native.forms.items()}

@@ -34,16 +34,8 @@ def open_source(
 ) -> Source:
     """Open a NumPy array. The pixel size is unknown.
 
-    Complex values are k-space unless ``kind`` is "image"; values that look like an image are refused at the first
-    read. A mask of k-space lies beside it, ``<stem>_mask.npy``, see :func:`open_mask`.
-
-    Args:
-        path: the file.
-        axes: names of the axes in the order of the array, such as "coil,y,x"; see :func:`~common.io.layout.layout_of`.
-        kind: "image" or "kspace".
-        dc: see :class:`~common.io.kspace.KspaceSource`.
-        channel: the entry of an axis "channel" to take.
-        dataset: name of the array in a ``.npz`` of several.
+    Complex values are k-space unless ``kind`` is "image"; values that look like an image are refused at the first read.
+    A mask of k-space lies beside it, ``<stem>_mask.npy``, see :func:`open_mask`.
     """
     shape, fortran, dtype, offset, member = _header(path, dataset)
     name = f"{path}:{member}" if member else str(path)

@@ -46,10 +46,11 @@ class PictureNative:
     dpi: tuple[float, float] | None
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, *, luma: bool = False) -> Source:
     """Open a picture; its size and mode are read, not its pixels. It is decoded as a whole at the first read.
 
-    1, 2 and 4 bit come as 8 bit. Whether a colour picture is really grey is seen when it is read.
+    1, 2 and 4 bit come as 8 bit. Whether a colour picture is really grey is seen when it is read; with ``luma`` colours
+    become their luma.
 
     Raises:
         DataError: for animations, colour of 16 bit, and (when read) colours or transparent pixels.
@@ -71,10 +72,10 @@ def open_source(path: Path) -> Source:
     check_piece(4 * n_bytes_of(size, dtype, str(path)), path.stat().st_size, str(path))
     native = PictureNative(None if dpi is None else (float(dpi[0]), float(dpi[1])))
     spec = Spec(("y", "x"), size, dtype, Geometry.unknown("yx"), native=native)
-    return DecodedSource(path, spec, partial(_decoded, path, dtype, orientation), kind_of_file=_KIND)
+    return DecodedSource(path, spec, partial(_decoded, path, dtype, orientation, luma), kind_of_file=_KIND)
 
 
-def _decoded(path: Path, dtype: np.dtype, orientation: int) -> np.ndarray:
+def _decoded(path: Path, dtype: np.dtype, orientation: int, luma: bool) -> np.ndarray:
     with _any_size(), Image.open(path, formats=_READ) as image:
         if image.mode in ("P", "PA") or "transparency" in image.info:
             values = np.asarray(image.convert("RGBA"))
@@ -83,7 +84,7 @@ def _decoded(path: Path, dtype: np.dtype, orientation: int) -> np.ndarray:
         else:
             values = np.asarray(image.convert("RGB") if image.mode == "YCbCr" else image)
     if values.ndim == 3:
-        values = grey_channel(values, str(path))
+        values = grey_channel(values, str(path), luma)
     return np.ascontiguousarray(shown(values.astype(dtype), orientation))
 
 

@@ -26,14 +26,8 @@ def open_source(
 ) -> Source:
     """Open raw values, the last axis fastest.
 
-    Args:
-        path: the file.
-        shape: sizes of the axes, ``[height, width]`` or ``[slices, height, width]``, or as ``axes`` says.
-        dtype: type of the values with the byte order, such as "<u2" for little-endian 16 bits.
-        offset: number of bytes before the first value.
-        axes: names of the axes, see :func:`~common.io.layout.layout_of`.
-        kind: "image" or "kspace", for complex values.
-        dc: see :class:`~common.io.kspace.KspaceSource`.
+    ``shape`` is ``[height, width]`` or ``[slices, height, width]``, or as ``axes`` says; ``dtype`` has the byte order,
+    such as "<u2" for little-endian 16 bits; ``offset`` is the number of bytes before the first value.
 
     Raises:
         ValueError: without shape and dtype, or for values of them that cannot be.

@@ -54,7 +54,7 @@ _OME_UNITS = {
 }
 
 
-def open_source(path: Path, *, channel: int | None = None, image: int | None = None) -> Source:
+def open_source(path: Path, *, channel: int | None = None, image: int | None = None, luma: bool = False) -> Source:
     """Open a TIFF.
 
     Axes are those that OME-XML, ImageJ or tifffile's own metadata name; pages of a file that names none are slices,
@@ -64,11 +64,12 @@ def open_source(path: Path, *, channel: int | None = None, image: int | None = N
         path: the file.
         channel: the channel to take from an image of several.
         image: the image to take from a file of several images, counted from 0.
+        luma: True to turn colours of 8 bit to their luma.
 
     Raises:
         DataError: the file cannot be used; :class:`TiffSource` lists the reasons.
     """
-    return TiffSource(path, channel, image)
+    return TiffSource(path, channel, image, luma)
 
 
 class TiffSource(Source):
@@ -82,7 +83,8 @@ class TiffSource(Source):
             ImageJ calibrations other than a straight line, and damaged files.
     """
 
-    def __init__(self, path: Path, channel: int | None, image: int | None) -> None:
+    def __init__(self, path: Path, channel: int | None, image: int | None, luma: bool) -> None:
+        self._luma = luma
         opened: Any = _OpenTiff(path, image)
         try:
             with file_errors(path, _KIND):
@@ -140,7 +142,7 @@ class TiffSource(Source):
             values = array.read(opened.file, (rows, columns, *(slice(0, n) for n in self._samples)))
         else:
             values = self._decoded(place, rows, columns)
-        return grey_channel(values, self.name) if self._samples else values
+        return grey_channel(values, self.name, self._luma) if self._samples else values
 
     def _decoded(self, place: int, rows: slice, columns: slice) -> np.ndarray:
         opened: Any = self.opened

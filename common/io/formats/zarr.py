@@ -53,13 +53,8 @@ def open_source(
 ) -> Source:
     """Open the full resolution of an OME-Zarr image, its axes by their names, or a Zarr array.
 
-    Args:
-        path: the folder.
-        image: path of an image or array inside, for groups of several.
-        axes: names of the axes of an array without OME metadata, see :func:`~common.io.layout.layout_of`.
-        kind: "image" or "kspace", for complex values.
-        dc: see :class:`~common.io.kspace.KspaceSource`.
-        channel: the channel to take of several.
+    ``image`` is the path of an image or array inside, for groups of several; ``axes`` are for arrays without OME
+    metadata.
     """
     zarr = required("zarr", "3.0", path, "Zarr")
     with file_errors(path, _KIND):
