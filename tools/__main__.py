@@ -13,14 +13,12 @@ from tools.command import run_commands
 
 PLACES = {
     "benchmark": "tools.benchmark:COMMANDS",
-    "cine_report": "tools.cine_report.command:cine_report",
     "compare": "tools.compare:compare",
-    "curves": "tools.curves:curves",
     "data": "tools.data:COMMANDS",
     "demo": "tools.demo:demo",
     "docs": "tools.docs.command:docs",
     "new": "tools.new:new",
-    "report": "tools.results_report:report",
+    "report": "tools.report.command:report",
     "run": "tools.run.command:run",
     "zoo": "tools.zoo.commands:COMMANDS",
 }

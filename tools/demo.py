@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from common.metrics.cases import label, read_cases
 from common.phantoms.synthetic import make_brain_set
 from tools.command import command
 from tools.comparison.bundle_runs import failure
-from tools.results import read_metrics, shown
-from tools.results_report import report_results
+from tools.report import report_results
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = Path("bundles") / "brain_mri_refinegan_reconstruction"
@@ -45,11 +45,10 @@ def _show_shipped(folder: Path) -> None:
     _bundle(
         "inference.json", {"dataset_dir": folder / "data", "output_dir": folder / "results", "split": "test", **SHIPPED}
     )
-    values = read_metrics(folder / "results" / "metrics.csv")["magnitude_slice"]
-    lines = []
-    for method, cases in values.items():
-        (quality,) = cases.values()
-        lines.append(f"{shown(method):14}  PSNR {quality['psnr']:.2f} dB  SSIM {quality['ssim']:.3f}")
+    lines = [
+        f"{label(row.method):14}  PSNR {row.psnr:.2f} dB  SSIM {row.ssim:.3f}"
+        for row in read_cases(folder / "results" / "metrics.csv").itertuples()
+    ]
     _say("\n".join([*lines, f"picture         {_from_root(folder / 'results' / 'panels' / '00001_0.png')}"]))
 
 

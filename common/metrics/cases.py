@@ -320,6 +320,8 @@ def format_summary(summary: Summary | Mapping[str, float] | pd.Series, metric: s
     values, places = asdict(summary) if isinstance(summary, Summary) else summary, DECIMALS.get(metric, 4)
     mean, low, high = (f"{values[name]:{sign}.{places}f}" for name in ("mean", "low", "high"))
     left_out = f", {int(values['n_undefined'])} undefined" if values["n_undefined"] else ""
+    if values["n"] + values["n_undefined"] == 1:  # one case has no spread
+        return mean, left_out.removeprefix(", ")
     return f"{mean} ± {values['std']:.{places}f}", f"[{low}, {high}]{left_out}"
 
 

@@ -24,7 +24,7 @@ from tools.comparison.bundle_runs import failure
 from tools.comparison.capture import CaseFolder
 from tools.comparison.summary import Comparison
 from tools.progress import Progress
-from tools.results_report import report_results
+from tools.report import report_results
 
 pytest.importorskip("sigpy", reason="needs the extra `classical`")
 NAMES = ("a.png", "b.png", "c.png")

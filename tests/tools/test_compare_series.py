@@ -23,7 +23,7 @@ from tools.comparison.bundle_runs import config_files
 from tools.comparison.entries import find_entry
 from tools.comparison.summary import Comparison
 from tools.comparison.tasks import RECONSTRUCTION, SERIES, SUPER_RESOLUTION, task_of
-from tools.results_report import report_results
+from tools.report import report_results
 from tools.zoo.layout import BUNDLES
 
 BUNDLE = "cardiac_cine_unet_reconstruction"

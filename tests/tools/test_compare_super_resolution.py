@@ -22,7 +22,7 @@ from tools.comparison.capture import CaseFolder
 from tools.comparison.entries import BundleEntry, find_entry
 from tools.comparison.quality import PERCEPTUAL_WEIGHTS
 from tools.comparison.summary import Comparison
-from tools.results_report import report_results
+from tools.report import report_results
 
 BUNDLE = "ct_mri_srgan_d_super_resolution"
 NAMES = ("a.png", "b.png", "c.png")

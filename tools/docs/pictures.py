@@ -24,10 +24,10 @@ import yaml
 
 from common.io.atomic import atomic_path
 from tools.compare import compare_entries
-from tools.curves import curves
 from tools.data import DATA_SETS
 from tools.docs.banner import draw_banner
 from tools.docs.small_png import difference, write_small
+from tools.report.charts import draw_histories
 from tools.run.configurations import find_config
 from tools.run.process import run_process
 from tools.run.records import locked
@@ -118,7 +118,7 @@ def _draw(spec: Mapping[str, Any], bundle: Path, data: Path | None, scratch: Pat
     """
     if "curves" in spec:
         runs = [f"{label}={bundle / 'docs' / name}" for label, names in spec["curves"].items() for name in names]
-        curves(runs, spec["values"], str(scratch / "curves.png"))
+        draw_histories(runs, spec["values"], scratch / "curves.png")
         return scratch / "curves.png"
     if "slice" in spec:
         assert data is not None  # else the picture is left out

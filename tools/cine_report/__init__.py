@@ -1,1 +1,0 @@
-"""The page that `python -m tools cine_report` writes: reading, scores, moving pictures, charts."""
