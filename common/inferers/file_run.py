@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from common.errors import DataError
+from common.inferers.group import Group
 from common.inferers.progress import followed
 from common.inferers.tile_network import TileNetwork
 from common.inferers.tiles import Tile, TilePlan
@@ -36,6 +37,7 @@ class FileRun:
         by_slice: True if a 2-D network enlarges the slices of a volume.
         to_unit: scale from stored values of the source to [0, 1].
         to_stored: scale from [0, 1] to stored values of the sink.
+        group: processes that share the tiles.
         clipped: count of the values beyond the range.
     """
 
@@ -47,27 +49,41 @@ class FileRun:
     by_slice: bool
     to_unit: IntensityScale
     to_stored: IntensityScale
+    group: Group
     clipped: ClippedShare = field(default_factory=ClippedShare)
 
     def __call__(self, identity: dict[str, str]) -> None:
         """Enlarge what is left of an output and give it its name.
 
+        Each process of the group writes its share of the tiles; the first one begins and encodes the output.
+
         Args:
             identity: what the values depend on: input, weights and options of this run.
         """
-        sink = self.sink
+        sink, group = self.sink, self.group
         with torch.inference_mode(), eval_mode(self.network):
-            sink.begin(identity)
+            for turn in (group.rank == 0, group.rank > 0):
+                with group.step():
+                    if turn:
+                        sink.begin(identity)
             left = [tile for tile in self.plan if not sink.holds(in_file_order(tile.written))]
-            for tile in followed(left, done=len(self.plan) - len(left), unit="tiles"):
-                try:
-                    values = self._enlarged(tile)
-                except DataError:
-                    if not sink.n_written:  # there is no work to keep
-                        sink.discard()
-                    raise
-                sink.write(in_file_order(tile.written), values)
-            sink.finish()
+            with group.step():
+                self._write(left[group.rank :: group.size], len(self.plan) - len(left))
+            with group.step():
+                if group.rank == 0:
+                    sink.begin(identity)  # finds what the others have written
+                    sink.finish()
+
+    def _write(self, tiles: Sequence[Tile], n_done: int) -> None:
+        progress = followed(tiles, done=n_done // self.group.size, unit="tiles")
+        for tile in progress if self.group.rank == 0 else tiles:
+            try:
+                values = self._enlarged(tile)
+            except DataError:
+                if not self.sink.n_written and self.group.size == 1:  # there is no work to keep
+                    self.sink.discard()
+                raise
+            self.sink.write(in_file_order(tile.written), values)
 
     def _enlarged(self, tile: Tile) -> np.ndarray:
         """Stored values of the region that a tile writes, in the order of the file."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from common.errors import DataError
+from common.inferers.group import Group
 from common.inferers.streaming import StreamingInferer
 from common.inferers.tile_network import TileNetwork
 from common.io import DiskFullError, IntensityRange, format_of, output_suffix, split_suffix
@@ -57,11 +58,12 @@ class FileInferer(Inferer):
         suffix: format of the outputs, one of ``common.io.SUFFIXES`` that is written; "" is a folder of slices;
             ``None``: the format of the input.
         source_options: options of :func:`~common.io.open_source`, such as ``shape`` and ``dtype`` of raw files.
-        tile_size: option of :class:`~common.inferers.StreamingInferer`, as are the next four.
+        tile_size: option of :class:`~common.inferers.StreamingInferer`, as are the next five.
         intensity_range: the values that become [0, 1].
         halo: input pixels on which an output pixel depends.
         upscale: enlargement.
         spatial_dims: 2 or 3.
+        shared: True if the processes of a group share the tiles; every process is given all files then.
     """
 
     def __init__(
@@ -74,11 +76,12 @@ class FileInferer(Inferer):
         halo: int | None = None,
         upscale: int | None = None,
         spatial_dims: int | None = None,
+        shared: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.suffix = suffix
         self.source_options = dict(source_options or {})
-        self._enlarge = StreamingInferer(tile_size, intensity_range, halo, upscale, spatial_dims, record=True)
+        self._enlarge = StreamingInferer(tile_size, intensity_range, halo, upscale, spatial_dims, True, shared)
         self._made: dict[Path, Path] = {}
         self._goes_on = False
         self._errors: list[str] = []
@@ -131,12 +134,13 @@ class FileInferer(Inferer):
             raise type(error)(f"{path}: {error}") from error
 
     def _finish(self, engine: Workflow) -> None:
-        if len(self._errors) == 1:
-            raise DataError(self._errors[0])
-        if self._errors:
-            more = [f"and {len(self._errors) - 3} more, named above"] if len(self._errors) > 3 else []
-            named = " | ".join([*self._errors[:3], *more])
-            raise DataError(f"{len(self._errors)} files could not be enlarged: {named}")
+        parts = Group(shared=True).gather(self._errors)
+        errors = list(dict.fromkeys(error for part in parts for error in part))
+        if len(errors) == 1:
+            raise DataError(errors[0])
+        if errors:
+            more = [f"and {len(errors) - 3} more, named above"] if len(errors) > 3 else []
+            raise DataError(f"{len(errors)} files could not be enlarged: {' | '.join([*errors[:3], *more])}")
 
     def _name(self, path: Path, network: nn.Module) -> str:
         stem, suffix = split_suffix(path)

@@ -11,11 +11,12 @@ from typing import Any
 from common.data.volumes import one_image
 from common.errors import DataError
 from common.inferers.file_run import FileRun, in_file_order
+from common.inferers.group import Group
 from common.inferers.progress import duration
 from common.inferers.record import OutputRecord
 from common.inferers.tile_network import TileNetwork, network_digest
 from common.inferers.tiles import TilePlan
-from common.io import IntensityRange, IntensityScale, Source, find_range, open_sink, open_source
+from common.io import ClippedShare, IntensityRange, IntensityScale, Source, find_range, open_sink, open_source
 from torch import nn
 
 logger = logging.getLogger("recon")
@@ -51,6 +52,9 @@ class StreamingInferer:
         record: True to keep in ``<output>.json`` of what a whole output was made. The same run again then leaves the
             output as it is; with another input, other weights or options, or an output that was changed, it logs that
             and makes a file anew, while a folder is not replaced.
+        shared: True if the processes of a group (``torch.distributed``), all of which call this with the same file,
+            share its tiles. The bytes are those of one process, and any number of processes resumes an unfinished
+            output. The processes see the output through one file system.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class StreamingInferer:
         upscale: int | None = None,
         spatial_dims: int | None = None,
         record: bool = False,
+        shared: bool = False,
     ) -> None:
         self.tile_size = tile_size
         self.intensity_range = intensity_range
@@ -68,6 +73,7 @@ class StreamingInferer:
         self.upscale = upscale
         self.spatial_dims = spatial_dims
         self.record = record
+        self.shared = shared
 
     def __call__(self, source: Source | Path | str, network: nn.Module, output: Path | str, **options: Any) -> Path:
         """Enlarge one file.
@@ -113,6 +119,7 @@ class StreamingInferer:
             by_slice=len(source.spec.shape) > dims,
             to_unit=IntensityScale.between(low, high, source.spec.intensity),
             to_stored=IntensityScale.between(low, high, sink.spec.intensity),
+            group=(group := Group(self.shared)),
         )
         identity = {**self._identity(run, low, high), "options": _text(options or {})}
         record = OutputRecord(output) if self.record else None
@@ -120,10 +127,12 @@ class StreamingInferer:
             return output
         start = time.monotonic()
         run(identity)
-        if record is not None:
-            record.write(identity)
-        run.clipped.warn(source.name, low, high)
-        logger.info(f"{output}: {sink.spec}, in {duration(time.monotonic() - start)}")
+        clipped = ClippedShare.sum(group.gather(run.clipped))
+        if group.rank == 0:
+            if record is not None:
+                record.write(identity)
+            clipped.warn(source.name, low, high)
+            logger.info(f"{output}: {sink.spec}, in {duration(time.monotonic() - start)}")
         return output
 
     def _spatial_dims(self, source: Source, network: nn.Module) -> int:

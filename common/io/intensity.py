@@ -133,6 +133,15 @@ class ClippedShare:
         self.above += int((unit > 1 + 1e-6).sum())
         self.total += unit.size
 
+    @staticmethod
+    def sum(shares: Sequence[ClippedShare]) -> ClippedShare:
+        """Add the counts of several processes."""
+        total = ClippedShare()
+        for share in shares:
+            total.below, total.above = total.below + share.below, total.above + share.above
+            total.total += share.total
+        return total
+
     def warn(self, name: str, low: float, high: float) -> None:
         """Log one line with both shares, if there are any."""
         parts = []
