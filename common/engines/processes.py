@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 
 import torch
@@ -45,7 +46,8 @@ def start_processes() -> None:
     device = process_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # one may encode a large file while the others wait; those that are lost are found otherwise
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
     _watch_others()
     previous = sys.excepthook
 
