@@ -13,6 +13,7 @@ from common.operators import fft2c, pack_measurement
 
 SMALL_CASCADE: dict[str, Any] = {"n_stages": 2, "widths": [4, 6], "memory": 2, "n_conditions": 3}
 """Options of the brain bundle's network that make it small."""
+SMALL_CASCADE_OPTIONS = {f"network_options#{name}": value for name, value in SMALL_CASCADE.items()}
 
 
 def small_cascade(seed: int = 0) -> LightCascade:

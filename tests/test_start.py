@@ -1,6 +1,7 @@
 """Options of the command line that no configuration of a bundle has, and another version of the shared package."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from common.start import check_options, check_package
 
 ROOT = Path(__file__).parents[1]
-BUNDLES = {path.name.split("_")[0]: path / "configs" for path in (ROOT / "bundles").iterdir()}
+BUNDLES = {path.name.split("_")[0]: path / "configs" for path in (ROOT / "bundles").glob("*_*_*")}
 
 
 def configs(bundle, *names):
@@ -40,7 +41,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_known_one(bundle, names, 
 @pytest.mark.parametrize(
     "words",
     [
-        ["--dataset-dir=somewhere", "--epochs#gan", "0", "--seed", "-1"],
+        ["--dataset-dir=somewhere", "--epochs#gan", "0", "--learning_rate", "-1"],
         ["training", "--meta_file", "none.json", "--logging_file", "none.conf"],
         ["--train#trainer#accumulation_steps", "2", "--train#handlers#0#_disabled_", "true"],
         ["--source_options#channel", "2"],
@@ -80,3 +81,19 @@ def test_a_package_of_other_sources_is_refused_in_one_line(tmp_path):
         check_package(shipped)
     assert str(shipped) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def printed_commands():
+    """Commands of the bundles' documents that run a bundle, with the folder that they are run in."""
+    for configs in BUNDLES.values():
+        for line in (configs.parent / "docs" / "README.md").read_text(encoding="utf-8").splitlines():
+            if " monai.bundle run " in line and line.startswith(("python", "torchrun")):
+                yield pytest.param(configs.parent, line, id=f"{configs.parent.name}: {line[:80]}")
+
+
+@pytest.mark.parametrize(("bundle", "command"), list(printed_commands()))
+def test_every_option_of_a_printed_command_is_known(bundle, command, monkeypatch):
+    words = shlex.split(command)
+    configs = words[words.index("--config_file") + 1]
+    monkeypatch.chdir(bundle if "bundles/" not in configs else bundle.parents[1])
+    check_options(words[words.index("run") + 1 :])

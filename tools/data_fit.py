@@ -125,7 +125,8 @@ def misfit(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
 def caution(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
     """What to heed before a bundle that fits is used on the files; empty if nothing."""
     if bad := [facts for facts in files if {"truth", "recon"} <= set(facts.parts) and "kspace" not in facts.parts]:
-        return f"{_first(bad)} aliased images, which are made anew of the truth; use them with --measurement stored"
+        advice = "use them with --prepare_batch#measurement stored"
+        return f"{_first(bad)} aliased images, which are made anew of the truth; {advice}"
     if not needs.takes_series and (bad := [facts for facts in files if facts.n_coils > 1 and facts.parts == ()]):
         return f"{_first(bad)} several coils: the commands take {needs.several_coils}"
     return ""

@@ -19,7 +19,13 @@ ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = Path("bundles") / "brain_mri_refinegan_reconstruction"
 SHIPPED = {"mask_family": "radial", "sampling_rate": 0.1}
 # small enough for minutes on two CPU cores, large enough to gain several dB
-NETWORK = {"n_stages": 3, "widths": [16, 32], "memory": 8, "mask_family": "radial", "sampling_rate": 0.2}
+NETWORK = {
+    "network_options#n_stages": 3,
+    "network_options#widths": [16, 32],
+    "network_options#memory": 8,
+    "mask_family": "radial",
+    "sampling_rate": 0.2,
+}
 TRAINING = {"val_interval": 10, "epochs#small": 10, "epochs#full": 20, "epochs#gan": 1}
 COUNTS = {"n_train": 48, "n_valid": 6, "n_test": 12}
 

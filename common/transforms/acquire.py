@@ -155,7 +155,8 @@ class PrepareAcquisition(SeededAcquisition):
             if fraction > 0.25:
                 raise ValueError(
                     f"{path}: expected an image without phase, as scaling 'shifted' takes it, but {fraction:.0%} of "
-                    "its energy is in negative parts; use weights trained with `--scaling peak`, and that option here"
+                    "its energy is in negative parts; use weights trained with `--network_options#scaling peak`, "
+                    "and that option here"
                 )
 
 

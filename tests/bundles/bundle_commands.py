@@ -8,9 +8,9 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELOADED = ("monai.bundle", "monai.engines", "common.data", "common.engines", "common.handlers", "common.networks")
@@ -80,6 +80,11 @@ def command_environment() -> dict[str, str]:
 def overrides(**values: object) -> list[str]:
     """Arguments ``--key value`` of ``monai.bundle``; a double underscore stands for ``#``."""
     return [text for key, value in values.items() for text in (f"--{key.replace('__', '#')}", _text(value))]
+
+
+def network_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a configuration that set arguments of its network."""
+    return {f"network_options#{name}": value for name, value in values.items()}
 
 
 def _text(value: object) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
-from bundle_commands import ROOT, Result, WarmPython, cold_python, overrides
+from bundle_commands import ROOT, Result, WarmPython, cold_python, network_options, overrides
 from helpers import SMALL_CASCADE, small_cascade
 from jsonschema import Draft202012Validator
 from monai.bundle import verify_metadata, verify_net_in_out
@@ -35,6 +35,7 @@ NAME = "brain_mri_refinegan_reconstruction"
 BUNDLE = ROOT / "bundles" / NAME
 CONFIGS = BUNDLE / "configs"
 NETWORK = SMALL_CASCADE
+OPTIONS = network_options(NETWORK)
 RATE = 0.1
 AFFINE = np.array([[0, -1.5, 0, 4], [0.9, 0, 0, -3], [0, 0, 5, 20], [0, 0, 0, 1.0]])
 
@@ -161,7 +162,7 @@ def expected(mixed: Path, network: LightCascade) -> dict[tuple[str, int], Evalua
 
 # -- training ----------------------------------------------------------------------------------------------------
 
-TINY = overrides(**NETWORK, image_size=[32, 32], batch_size=2, epochs__small=0)
+TINY = overrides(**OPTIONS, train__preprocessing__spatial_size=[32, 32], batch_size=2, epochs__small=0)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,13 @@ def test_training_goes_on_where_it_stopped(trained: Path, brains: Path, scratch:
 
 def test_the_papers_generator_trains_and_reconstructs(scratch: Path, brains: Path, python: WarmPython) -> None:
     folder = scratch / "paper"
-    where = overrides(dataset_dir=brains, output_dir=folder, ckpt_dir=folder, width=4, image_size=[32, 32])
+    where = overrides(
+        dataset_dir=brains,
+        output_dir=folder,
+        ckpt_dir=folder,
+        network_options__width=4,
+        train__preprocessing__spatial_size=[32, 32],
+    )
     short = overrides(batch_size=2, epochs={"pixel": 1, "refine": 1, "gan": 1}, val_interval=5)
     config = "['configs/train.json','configs/paper.json']"
     done = python("monai.bundle", "run", "--config_file", config, *where, *short, cwd=BUNDLE)
@@ -228,7 +235,7 @@ def test_the_papers_generator_trains_and_reconstructs(scratch: Path, brains: Pat
     load_weights(RefineGanGenerator(4), folder / "model_paper.pt")
 
     config = "['configs/inference.json','configs/inference_paper.json']"
-    where = overrides(dataset_dir=brains / "test", output_dir=folder, ckpt_dir=folder, width=4)
+    where = overrides(dataset_dir=brains / "test", output_dir=folder, ckpt_dir=folder, network_options__width=4)
     done = python("monai.bundle", "run", "--config_file", config, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert (folder / "reconstructions" / "7_recon.png").is_file()
@@ -242,7 +249,7 @@ def test_the_papers_generator_refuses_phase(scratch: Path, tmp_path: Path, pytho
     write_kspace(data / "scan.h5", kspace=kspace)
     save_weights(RefineGanGenerator(4), tmp_path / "model_paper.pt")
     config = "['configs/inference.json','configs/inference_paper.json']"
-    where = overrides(dataset_dir=data, output_dir=tmp_path / "out", ckpt_dir=tmp_path, width=4)
+    where = overrides(dataset_dir=data, output_dir=tmp_path / "out", ckpt_dir=tmp_path, network_options__width=4)
     done = python("monai.bundle", "run", "--config_file", config, *where, cwd=BUNDLE)
     assert_one_line(done, r"scan\.h5: expected an image without phase")
 
@@ -250,7 +257,7 @@ def test_the_papers_generator_refuses_phase(scratch: Path, tmp_path: Path, pytho
 @pytest.mark.slow
 def test_two_processes_train_together(brains: Path, scratch: Path, python: WarmPython) -> None:
     folder = scratch / "two_processes"
-    config = "['configs/train.json','configs/smoke.json','configs/multi_gpu_train.json']"
+    config = "['configs/train.json','configs/smoke.json','configs/multi_gpu.json']"
     where = overrides(dataset_dir=brains, output_dir=folder, ckpt_dir=folder)
     done = python(*TORCHRUN, "--config_file", config, *where, *TINY, cwd=BUNDLE)
     assert done.status == 0, done.stderr
@@ -270,7 +277,7 @@ def inferred(scratch: Path, mixed: Path, network: LightCascade, python: WarmPyth
     bundle = BUNDLE.relative_to(ROOT)
     where = overrides(bundle_root=bundle, dataset_dir=mixed, ckpt_dir=scratch / "models", output_dir=folder)
     done = python(
-        "monai.bundle", "run", "--config_file", f"{bundle}/configs/inference.json", *where, *overrides(**NETWORK)
+        "monai.bundle", "run", "--config_file", f"{bundle}/configs/inference.json", *where, *overrides(**OPTIONS)
     )
     assert done.status == 0, done.stderr
     return folder, done
@@ -374,7 +381,7 @@ EVALUATE = "['configs/inference.json','configs/evaluate.json']"
 @pytest.fixture(scope="module")
 def evaluated(scratch: Path, brains: Path, network: LightCascade, python: WarmPython) -> Path:
     folder = scratch / "evaluation"
-    where = overrides(dataset_dir=brains, ckpt_dir=scratch / "models", output_dir=folder, **NETWORK)
+    where = overrides(dataset_dir=brains, ckpt_dir=scratch / "models", output_dir=folder, **OPTIONS)
     done = python("monai.bundle", "run", "--config_file", EVALUATE, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert not (folder / "reconstructions").exists()
@@ -393,8 +400,8 @@ def test_evaluation_measures_the_validation_images_by_both_protocols(
 
 def test_two_processes_evaluate_as_one_does(evaluated: Path, scratch: Path, brains: Path, python: WarmPython) -> None:
     folder = scratch / "evaluation_2"
-    config = EVALUATE[:-1] + ",'configs/multi_gpu_evaluate.json']"
-    where = overrides(dataset_dir=brains, ckpt_dir=scratch / "models", output_dir=folder, **NETWORK)
+    config = EVALUATE[:-1] + ",'configs/multi_gpu.json']"
+    where = overrides(dataset_dir=brains, ckpt_dir=scratch / "models", output_dir=folder, **OPTIONS)
     done = python(*TORCHRUN, "--config_file", config, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert (folder / "metrics.csv").read_bytes() == (evaluated / "metrics.csv").read_bytes()
@@ -454,7 +461,7 @@ def mask_of_other_size(folder: Path) -> list[str]:
 def mask_file_of_other_size(folder: Path) -> list[str]:
     write_png(folder / "head.png", smooth_image(0, 24, 20))
     np.save(folder.parent / "mask_20_24.npy", np.ones((20, 24), dtype=bool))
-    return overrides(mask_file=folder.parent / "mask_20_24.npy")
+    return overrides(mask__file=folder.parent / "mask_20_24.npy")
 
 
 def good_image(folder: Path) -> None:
@@ -483,7 +490,7 @@ def missing_weights(folder: Path) -> list[str]:
 
 def weights_of_other_size(folder: Path) -> list[str]:
     good_image(folder)
-    return overrides(n_stages=3)
+    return overrides(network_options__n_stages=3)
 
 
 class Malicious:
@@ -544,7 +551,7 @@ def test_bad_input_ends_inference_with_one_line_and_no_output(
 ) -> None:
     folder = tmp_path / make.__name__
     folder.mkdir()
-    where = overrides(dataset_dir=folder, ckpt_dir=scratch / "models", output_dir=tmp_path / "out", **NETWORK)
+    where = overrides(dataset_dir=folder, ckpt_dir=scratch / "models", output_dir=tmp_path / "out", **OPTIONS)
     done = python("monai.bundle", "run", "--config_file", "configs/inference.json", *where, *make(folder), cwd=BUNDLE)
     assert_one_line(done, message)
     assert not (tmp_path / "out").exists()
@@ -576,7 +583,7 @@ def test_bad_input_ends_training_with_one_line(
     folder = tmp_path / make.__name__
     folder.mkdir()
     more = make(folder)
-    where = overrides(dataset_dir=folder, output_dir=tmp_path / "out", ckpt_dir=tmp_path / "out", **NETWORK)
+    where = overrides(dataset_dir=folder, output_dir=tmp_path / "out", ckpt_dir=tmp_path / "out", **OPTIONS)
     where += overrides(batch_size=2)
     config = "['configs/train.json','configs/smoke.json']"
     done = python("monai.bundle", "run", "--config_file", config, *where, *more, cwd=BUNDLE)
@@ -642,28 +649,28 @@ def test_network_takes_and_gives_what_the_metadata_says(size: int) -> None:
         config_file=str(CONFIGS / "inference.json"),
         device="cpu",
         any=size,
-        **NETWORK,
+        **OPTIONS,
     )
 
 
 @pytest.mark.parametrize(("kind", "config"), [("train", "train.json"), ("infer", "inference.json")])
 def test_workflow_has_all_properties(kind: str, config: str, brains: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = brains if kind == "train" else brains / "test"
-    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), **NETWORK)
+    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), **OPTIONS)
     assert isinstance(workflow.network_def, LightCascade)
 
 
 def test_train_and_inference_agree() -> None:
     train, inference = load("train.json"), load("inference.json")
-    keys = ("network_def", "mask", "scaling", "mask_options", "mask_file", "noise_std", *NETWORK)
-    for key in keys:
+    for key in ("network_def", "network_options", "mask"):
         assert train[key] == inference[key], key
     paper, inference_paper = load("paper.json"), load("inference_paper.json")
-    for key in ("network_def", "width", "scaling", "model_name"):
+    for key in ("network_def", "network_options#width", "network_options#scaling", "model_name"):
         assert paper[key] == inference_paper[key], key
     assert inference["mask_family"] in train["mask_family"]
     assert inference["sampling_rate"] in train["sampling_rate"]
-    assert train["validate"]["prepare_batch"] == inference["prepare_batch"]
+    noise = {"noise_std": train["train"]["prepare_batch"]["noise_std"]}
+    assert {**train["validate"]["prepare_batch"], **noise} == inference["prepare_batch"]
 
 
 def export_arguments(scratch: Path, filepath: Path) -> list[str]:
@@ -673,7 +680,7 @@ def export_arguments(scratch: Path, filepath: Path) -> list[str]:
         ckpt_file=scratch / "models" / "model.pt",
         meta_file="configs/metadata.json",
         config_file="configs/inference.json",
-        **NETWORK,
+        **OPTIONS,
     )
 
 
@@ -718,14 +725,14 @@ def tiny_copy(repository: Path) -> None:
     (repository / "tools").mkdir()
     shutil.copy(SCHEMA, repository / "tools")
     epochs = dict.fromkeys(load("train.json")["epochs"], 1)
-    small = {"image_size": [32, 32], "batch_size": 2, "val_interval": 1, "epochs": epochs}
-    papers = {"width": 4, "epochs": dict.fromkeys(load("paper.json")["epochs"], 1), "batch_size": 2}
+    small = {"train#preprocessing#spatial_size": [32, 32], "batch_size": 2, "val_interval": 1, "epochs": epochs}
+    papers = {"network_options#width": 4, "epochs": dict.fromkeys(load("paper.json")["epochs"], 1), "batch_size": 2}
     for name, changes in (
-        ("train.json", {**NETWORK, **small}),
-        ("smoke.json", {**NETWORK, **small}),
-        ("inference.json", NETWORK),
+        ("train.json", {**OPTIONS, **small}),
+        ("smoke.json", {**OPTIONS, **small}),
+        ("inference.json", OPTIONS),
         ("paper.json", papers),
-        ("inference_paper.json", {"width": 4}),
+        ("inference_paper.json", {"network_options#width": 4}),
     ):
         config = {**load(name), **changes}
         (bundle / "configs" / name).write_text(json.dumps(config), encoding="utf-8")

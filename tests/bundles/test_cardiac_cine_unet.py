@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
-from bundle_commands import ROOT, Result, WarmPython, cold_python, overrides
+from bundle_commands import ROOT, Result, WarmPython, cold_python, network_options, overrides
 from monai.bundle import verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
@@ -30,6 +30,7 @@ NAME = "cardiac_cine_unet_reconstruction"
 BUNDLE = ROOT / "bundles" / NAME
 CONFIGS = BUNDLE / "configs"
 SMALL: dict[str, Any] = {"width": 4, "depth": 3}
+OPTIONS = network_options(SMALL)
 SIZE = (40, 36)
 N_FRAMES = 5
 
@@ -95,7 +96,7 @@ def networks(scratch: Path) -> dict[str, torch.nn.Module]:
 
 # -- training ----------------------------------------------------------------------------------------------------
 
-TINY = overrides(**SMALL)
+TINY = overrides(**OPTIONS)
 
 
 def train(python: Callable[..., Result], hearts: Path, folder: Path, *more: str, config: str = "") -> Result:
@@ -139,9 +140,25 @@ def test_training_goes_on_where_it_stopped(trained: Path, hearts: Path, scratch:
 @pytest.mark.parametrize(
     ("more", "config"),
     [
-        (overrides(network_name="UNet3D", loss="BCE", regularization="dropout", regularization_parameters=[0.2]), ""),
-        (overrides(network_name="UNet2D1D", loss="PSNR", regularization="l2", regularization_parameters=[1e-4]), ""),
-        (overrides(loss="MAE", n_coils=3), ",'configs/consistent.json'"),
+        (
+            overrides(
+                network_options__network="UNet3D",
+                objective__loss="BCE",
+                network_options__regularization="dropout",
+                network_options__regularization_parameters=[0.2],
+            ),
+            "",
+        ),
+        (
+            overrides(
+                network_options__network="UNet2D1D",
+                objective__loss="PSNR",
+                network_options__regularization="l2",
+                network_options__regularization_parameters=[1e-4],
+            ),
+            "",
+        ),
+        (overrides(objective__loss="MAE", train__prepare_batch__n_coils=3), ",'configs/consistent.json'"),
     ],
     ids=["UNet3D", "UNet2D1D", "consistent"],
 )
@@ -158,7 +175,7 @@ def test_other_networks_losses_and_regularisations_train(
 
 
 def test_the_light_cascade_trains_and_reconstructs(hearts: Path, tmp_path: Path, python: WarmPython) -> None:
-    small = overrides(n_stages=2, widths=[4, 6])
+    small = overrides(network_options__n_stages=2, network_options__widths=[4, 6])
     config = ",'configs/cascade.json','configs/cascade_train.json'"
     done = train(python, hearts, tmp_path, *small, *overrides(epochs=1), config=config)
     assert done.status == 0, done.stderr
@@ -172,10 +189,10 @@ def test_the_light_cascade_trains_and_reconstructs(hearts: Path, tmp_path: Path,
 
 def test_training_stops_early(hearts: Path, tmp_path: Path, python: WarmPython) -> None:
     """No epoch can improve SSIM by 2."""
-    done = train(python, hearts, tmp_path, *overrides(epochs=9, patience=2, min_delta=2))
+    done = train(python, hearts, tmp_path, *overrides(epochs=9, early_stopping={"patience": 2, "min_delta": 2}))
     assert done.status == 0, done.stderr
     assert len(read_csv(tmp_path / "history.csv")) == 3
-    done = train(python, hearts, tmp_path, *overrides(epochs=9, patience=2, min_delta=2))
+    done = train(python, hearts, tmp_path, *overrides(epochs=9, early_stopping={"patience": 2, "min_delta": 2}))
     assert done.status == 0, done.stderr
     assert len(read_csv(tmp_path / "history.csv")) == 3
 
@@ -186,7 +203,9 @@ def test_stored_pairs_of_the_sources_layout_train(tmp_path: Path, python: WarmPy
         truth = beating(seed)
         write_series(data / f"input_{split}.h5", imagesRecon=np.clip(0.8 * truth, 0, 1))
         write_series(data / f"truth_{split}.h5", imagesTrue=truth)
-    more = overrides(measurement="stored", train_split="train", valid_split="validation", epochs=1)
+    more = overrides(
+        train__prepare_batch__measurement="stored", train_split="train", valid_split="validation", epochs=1
+    )
     done = train(python, data, tmp_path / "out", *more)
     assert done.status == 0, done.stderr
     (row,) = read_csv(tmp_path / "out" / "history.csv")
@@ -197,7 +216,7 @@ def test_stored_pairs_of_the_sources_layout_train(tmp_path: Path, python: WarmPy
 def test_two_processes_train_together(hearts: Path, scratch: Path, python: WarmPython) -> None:
     folder = scratch / "two_processes"
     where = overrides(dataset_dir=hearts, output_dir=folder, ckpt_dir=folder)
-    config = "['configs/train.json','configs/smoke.json','configs/multi_gpu_train.json']"
+    config = "['configs/train.json','configs/smoke.json','configs/multi_gpu.json']"
     done = python(*TORCHRUN, "--config_file", config, *where, *TINY, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert [row["epoch"] for row in read_csv(folder / "history.csv")] == ["1", "2"]
@@ -338,7 +357,7 @@ def test_synthetic_hearts_have_their_ejection_fraction_measured(
 def pairs_of_two_shapes(folder: Path) -> list[str]:
     write_series(folder / "input_test.h5", imagesRecon=beating(0, 2))
     write_series(folder / "truth_test.h5", imagesTrue=beating(0, 3))
-    return overrides(split="test", measurement="stored")
+    return overrides(split="test", prepare_batch__measurement="stored")
 
 
 def no_data_set_of_the_name(folder: Path) -> list[str]:
@@ -358,12 +377,12 @@ def values_above_one(folder: Path) -> list[str]:
 
 def unknown_network(folder: Path) -> list[str]:
     write_series(folder / "scan.h5", imagesTrue=beating(0))
-    return overrides(network_name="UNet4D")
+    return overrides(network_options__network="UNet4D")
 
 
 def unknown_regularization(folder: Path) -> list[str]:
     write_series(folder / "scan.h5", imagesTrue=beating(0))
-    return overrides(regularization="l3")
+    return overrides(network_options__regularization="l3")
 
 
 def kspace_for_a_network_of_magnitudes_alone(folder: Path) -> list[str]:
@@ -373,7 +392,7 @@ def kspace_for_a_network_of_magnitudes_alone(folder: Path) -> list[str]:
 
 def too_few_rows(folder: Path) -> list[str]:
     write_series(folder / "scan.h5", imagesTrue=beating(0))
-    return overrides(mask_family="cartesian_golden", accel=20)
+    return overrides(mask_family="cartesian_golden", mask__accel=20)
 
 
 BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
@@ -405,7 +424,7 @@ def test_bad_input_ends_inference_with_one_line_and_no_output(
 
 
 def test_an_unknown_loss_is_refused_in_one_line(hearts: Path, tmp_path: Path, python: WarmPython) -> None:
-    done = train(python, hearts, tmp_path, *overrides(loss="LPIPS"))
+    done = train(python, hearts, tmp_path, *overrides(objective__loss="LPIPS"))
     assert_one_line(done, r"loss must be one of MSE, MAE, BCE, SSIM, PSNR, got 'LPIPS'")
     assert not list(tmp_path.iterdir())
 
@@ -426,23 +445,24 @@ def test_metadata_is_valid() -> None:
 
 def test_network_takes_and_gives_what_the_metadata_says() -> None:
     files = {"meta_file": str(CONFIGS / "metadata.json"), "config_file": str(CONFIGS / "inference.json")}
-    verify_net_in_out(net_id="network_def", device="cpu", any=7, **files, **SMALL)
+    verify_net_in_out(net_id="network_def", device="cpu", any=7, **files, **OPTIONS)
 
 
 @pytest.mark.parametrize(("kind", "config"), [("train", "train.json"), ("infer", "inference.json")])
 def test_workflow_has_all_properties(kind: str, config: str, hearts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = hearts if kind == "train" else hearts / "test"
-    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), **SMALL)
+    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), **OPTIONS)
     assert isinstance(workflow.network_def, CineUNet)
 
 
 def test_train_and_inference_agree() -> None:
     train_config, inference = load("train.json"), load("inference.json")
-    shared = set(train_config) & set(inference) - {"data_hint", "dataset_dir", "imports", "initialize", "run"}
-    assert {"network_def", "network_name", "mask", "n_spokes", "measurement"} <= shared
+    shared = set(train_config) & set(inference) - {"_desc_", "dataset_dir", "imports", "initialize", "run"}
+    assert {"network_def", "network_options", "mask", "n_spokes"} <= shared
     for key in shared:
         assert train_config[key] == inference[key], key
-    assert train_config["validate"]["prepare_batch"] == inference["prepare_batch"]
+    given = {key: train_config["train"]["prepare_batch"][key] for key in ("measurement", "n_coils", "noise_std")}
+    assert {**train_config["validate"]["prepare_batch"], **given} == inference["prepare_batch"]
 
 
 def test_torchscript_gives_the_same_numbers(
@@ -455,7 +475,7 @@ def test_torchscript_gives_the_same_numbers(
     for name, config in configs.items():
         files = {"meta_file": "configs/metadata.json", "ckpt_file": scratch / "models" / f"{name}.pt"}
         arguments = overrides(
-            net_id="network_def", filepath=scratch / f"{name}.ts", config_file=config, **files, **SMALL
+            net_id="network_def", filepath=scratch / f"{name}.ts", config_file=config, **files, **OPTIONS
         )
         done = python("monai.bundle", "ckpt_export", *arguments, cwd=BUNDLE)
         assert done.status == 0, done.stderr
@@ -479,7 +499,7 @@ def tiny_copy(repository: Path, scratch: Path) -> None:
     (repository / "tools").mkdir()
     shutil.copy(SCHEMA, repository / "tools")
     for name in ("train.json", "smoke.json", "paper.json", "inference.json"):
-        tiny = {**load(name), **SMALL, **({} if name == "inference.json" else {"epochs": 1, "val_interval": 1})}
+        tiny = {**load(name), **OPTIONS, **({} if name == "inference.json" else {"epochs": 1, "val_interval": 1})}
         (bundle / "configs" / name).write_text(json.dumps(tiny), encoding="utf-8")
 
 
@@ -487,7 +507,7 @@ def tiny_command(command: str, data: Path) -> str:
     command = command.replace("$DATA", str(data))
     if "tools data make" in command:
         command += " --n_train 2 --n_valid 2 --n_test 2 --n_slices 1 --size 40 --n_frames 4"
-    return re.sub(r"--width \d+", "--width 4", command)
+    return re.sub(r"#width \d+", "#width 4", command)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 import tifffile
 import torch
 from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
-from bundle_commands import ROOT, WarmPython, cold_python, overrides
+from bundle_commands import ROOT, WarmPython, cold_python, network_options, overrides
 from monai.bundle import verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
 from PIL import Image
@@ -33,6 +33,7 @@ NAME = "ct_mri_srgan_d_super_resolution"
 BUNDLE = ROOT / "bundles" / NAME
 CONFIGS = BUNDLE / "configs"
 SMALL = {"n_blocks": 1, "width": 4, "growth": 4}
+OPTIONS = network_options(SMALL)
 VGG_WIDTH = 4
 EVALUATE = "['configs/inference.json','configs/evaluate.json']"
 SMOKE = "['configs/train.json','configs/smoke.json']"
@@ -97,8 +98,8 @@ def training(scratch: Path, images: Path, folder: Path, **more: object) -> list[
         dataset_dir=images,
         output_dir=folder,
         ckpt_dir=folder,
-        perceptual_weights=scratch / "models" / "vgg19_textures.pt",
-        perceptual_width=VGG_WIDTH,
+        features__weights=scratch / "models" / "vgg19_textures.pt",
+        features__width=VGG_WIDTH,
         **more,
     )
 
@@ -171,8 +172,8 @@ def test_a_gan_starts_from_given_weights(trained: Path, images: Path, scratch: P
         folder,
         initial_weights=trained / "model_pixel_large.pt",
         epochs={"pixel": 0, "pixel_large": 0, "gan": 1, "gan_large": 0},
-        patch_size=small,
-        dropout={"gan": 0.0},
+        train__prepare_batch__patch_size=small,
+        discriminator_options__dropout={"gan": 0.0},
         learning_rate=0.0,
     )
     done = python("monai.bundle", "run", "--config_file", config, *where, *overrides(phases__phases=[]), cwd=BUNDLE)
@@ -189,7 +190,7 @@ def test_a_gan_starts_from_given_weights(trained: Path, images: Path, scratch: P
 @pytest.mark.slow
 def test_two_processes_train_together(images: Path, scratch: Path, python: WarmPython) -> None:
     folder = scratch / "two_processes"
-    config = "['configs/train.json','configs/smoke.json','configs/multi_gpu_train.json']"
+    config = "['configs/train.json','configs/smoke.json','configs/multi_gpu.json']"
     where = training(scratch, images, folder, batch_size=2)
     done = python(*TORCHRUN, "--config_file", config, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
@@ -212,7 +213,7 @@ def enlarged(scratch: Path, network: RrdbGenerator, python: WarmPython) -> Path:
     stored = np.rint(900 * np.stack([texture_image(2, 26, 21), texture_image(3, 26, 21)], axis=-1)).astype(np.int16)
     nibabel.save(nibabel.nifti1.Nifti1Image(stored, AFFINE), inputs / "volume.nii.gz")
     bundle = BUNDLE.relative_to(ROOT)
-    where = overrides(bundle_root=bundle, dataset_dir=inputs, ckpt_dir=scratch / "models", output_dir=folder, **SMALL)
+    where = overrides(bundle_root=bundle, dataset_dir=inputs, ckpt_dir=scratch / "models", output_dir=folder, **OPTIONS)
     done = python("monai.bundle", "run", "--config_file", f"{bundle}/configs/inference.json", *where)
     assert done.status == 0, done.stderr
     return folder / "enlarged"
@@ -251,8 +252,8 @@ def test_evaluation_measures_what_an_independent_computation_finds(
     scratch: Path, images: Path, network: RrdbGenerator, python: WarmPython
 ) -> None:
     folder = scratch / "evaluation"
-    vgg = {"perceptual_weights": scratch / "models" / "vgg19_textures.pt", "perceptual_width": VGG_WIDTH}
-    where = overrides(dataset_dir=images, ckpt_dir=scratch / "models", output_dir=folder, **SMALL, **vgg)
+    vgg = {"features#weights": scratch / "models" / "vgg19_textures.pt", "features#width": VGG_WIDTH}
+    where = overrides(dataset_dir=images, ckpt_dir=scratch / "models", output_dir=folder, **OPTIONS, **vgg)
     done = python("monai.bundle", "run", "--config_file", EVALUATE, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert not (folder / "enlarged").exists()
@@ -331,7 +332,7 @@ def test_bad_input_ends_inference_with_one_line(
 ) -> None:
     folder = tmp_path / make.__name__
     folder.mkdir()
-    where = overrides(dataset_dir=folder, ckpt_dir=scratch / "models", output_dir=tmp_path / "out", **SMALL)
+    where = overrides(dataset_dir=folder, ckpt_dir=scratch / "models", output_dir=tmp_path / "out", **OPTIONS)
     done = python("monai.bundle", "run", "--config_file", "configs/inference.json", *where, *make(folder), cwd=BUNDLE)
     assert_one_line(done, message)
     assert not [path for path in tmp_path.glob("out/**/*") if path.is_file()]
@@ -340,10 +341,13 @@ def test_bad_input_ends_inference_with_one_line(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"patch_size": {"pixel": 30, "pixel_large": 30, "gan": 12, "gan_large": 12}}, r"\.png: expected a high-resol"),
+        (
+            {"train#prepare_batch#patch_size": {"pixel": 30, "pixel_large": 30, "gan": 12, "gan_large": 12}},
+            r"\.png: expected a high-resol",
+        ),
         ({"degradation_name": "fog"}, r"unknown degradation 'fog'"),
-        ({"perceptual_weights": "none.pt"}, r"no VGG19 weights at 'none\.pt'"),
-        ({"dropout": {"gan": 2.0}}, r"dropout of phase 'gan': expected a factor in \[0, 1\]"),
+        ({"features#weights": "none.pt"}, r"no VGG19 weights at 'none\.pt'"),
+        ({"discriminator_options#dropout": {"gan": 2.0}}, r"dropout of phase 'gan': expected a factor in \[0, 1\]"),
     ],
 )
 def test_bad_options_end_training_with_one_line(
@@ -372,7 +376,7 @@ def test_network_takes_and_gives_what_the_metadata_says() -> None:
         config_file=str(CONFIGS / "inference.json"),
         device="cpu",
         any=13,
-        **SMALL,
+        **OPTIONS,
     )
 
 
@@ -380,23 +384,23 @@ def test_network_takes_and_gives_what_the_metadata_says() -> None:
 def test_workflow_has_all_properties(
     kind: str, config: str, images: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vgg = {"perceptual_weights": str(scratch / "models" / "vgg19_textures.pt"), "perceptual_width": VGG_WIDTH}
+    vgg = {"features#weights": str(scratch / "models" / "vgg19_textures.pt"), "features#width": VGG_WIDTH}
     values = {"dataset_dir": str(images), **vgg} if kind == "train" else {"dataset_dir": str(images / "test")}
-    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, **values, **SMALL)
+    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, **values, **OPTIONS)
     assert isinstance(workflow.network_def, RrdbGenerator)
 
 
 def test_train_and_inference_agree() -> None:
     train, inference = load_config(BUNDLE, "train.json"), load_config(BUNDLE, "inference.json")
-    for key in ("network_def", "upscale", "n_blocks", "width", "growth"):
+    for key in ("network_def", "upscale", "network_options"):
         assert train[key] == inference[key], key
-    assert train["perceptual_width"] == load_config(BUNDLE, "evaluate.json")["perceptual_width"]
+    assert train["features"]["width"] == load_config(BUNDLE, "evaluate.json")["features"]["width"]
 
 
 def test_shipped_weights_fit_the_configuration_and_beat_bicubic_on_a_phantom() -> None:
     """They were trained on brains: on a synthetic head, which they never saw, the pixel phases' are above bicubic."""
     config = load_config(BUNDLE, "inference.json")
-    options = {key: config[key] for key in ("upscale", "n_blocks", "width", "growth")}
+    options = {key: config["network_options"][key] for key in ("n_blocks", "width", "growth")}
     network = load_weights(RrdbGenerator(**options), BUNDLE / "models" / "model_pixel_large.pt").eval()
     load_weights(RrdbGenerator(**options), BUNDLE / "models" / "model.pt")
     truth = torch.from_numpy(brain_phantom(seed=3)).abs().float()[None, None]
@@ -414,7 +418,7 @@ def export_arguments(scratch: Path, filepath: Path) -> list[str]:
         ckpt_file=scratch / "models" / "model.pt",
         meta_file="configs/metadata.json",
         config_file="configs/inference.json",
-        **SMALL,
+        **OPTIONS,
     )
 
 
@@ -440,13 +444,14 @@ def tiny_copy(repository: Path, scratch: Path) -> None:
     shutil.copytree(scratch / "models", bundle / "models")
     shutil.copy(bundle / "models" / "model.pt", bundle / "models" / "model_pixel_large.pt")
     small = {key: value for key, value in load_config(BUNDLE, "smoke.json").items() if key != "synthetic_data"}
-    small |= {**SMALL, "perceptual_width": VGG_WIDTH, "patch_size": dict.fromkeys(small["patch_size"], 8)}
+    patches = dict.fromkeys(small["train#prepare_batch#patch_size"], 8)
+    small |= {**OPTIONS, "features#width": VGG_WIDTH, "train#prepare_batch#patch_size": patches}
     changes: dict[str, dict[str, Any]] = {
         "train.json": small,
         "smoke.json": small,
-        "baseline.json": {"patch_size": small["patch_size"]},
-        "inference.json": SMALL,
-        "evaluate.json": {"perceptual_width": VGG_WIDTH},
+        "baseline.json": {"train#prepare_batch#patch_size": patches},
+        "inference.json": OPTIONS,
+        "evaluate.json": {"features#width": VGG_WIDTH},
     }
     for name, change in changes.items():
         config = {**load_config(BUNDLE, name), **change}

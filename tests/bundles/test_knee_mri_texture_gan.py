@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
-from bundle_commands import ROOT, Result, WarmPython, cold_python, overrides
+from bundle_commands import ROOT, Result, WarmPython, cold_python, network_options, overrides
 from helpers import SMALL_CASCADE
 from monai.bundle import verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ NAME = "knee_mri_texture_gan_reconstruction"
 BUNDLE = ROOT / "bundles" / NAME
 CONFIGS = BUNDLE / "configs"
 SMALL: dict[str, Any] = {"n_blocks": 2, "width": 4, "n_textures": 2, "texture_size": 32, "encoder_width": 0.1}
+OPTIONS = network_options(SMALL)
 SIZE = (48, 40)
 PAIRS = ([4, 8, 16, 32], [0.08, 0.04, 0.02, 0.01])
 COLUMNS = np.isin(np.arange(SIZE[1]), [2, 7, 11, 17, 18, 19, 20, 21, 22, 26, 31, 38])
@@ -138,7 +139,7 @@ def network(scratch: Path) -> TextureUNets:
 # -- training ----------------------------------------------------------------------------------------------------
 
 TRAIN = "'configs/train.json','configs/smoke.json'"
-TINY = overrides(**SMALL, strip_height=32, batch_size=2)
+TINY = overrides(**OPTIONS, rows__height=32, batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +207,8 @@ def test_textures_are_trained_alone(trained: Path, knees: Path, scratch: Path, p
 
 
 def test_the_light_cascade_trains_and_reconstructs(knees: Path, tmp_path: Path, python: WarmPython) -> None:
-    where = overrides(dataset_dir=knees, output_dir=tmp_path, ckpt_dir=tmp_path, **SMALL_CASCADE)
-    short = overrides(strip_height=32, batch_size=2, val_interval=5, epochs__pixel=1)
+    where = overrides(dataset_dir=knees, output_dir=tmp_path, ckpt_dir=tmp_path, **network_options(SMALL_CASCADE))
+    short = overrides(rows__height=32, batch_size=2, val_interval=5, epochs__pixel=1)
     config = "['configs/train.json','configs/cascade.json']"
     done = python("monai.bundle", "run", "--config_file", config, *where, *short, cwd=BUNDLE)
     assert done.status == 0, done.stderr
@@ -235,7 +236,7 @@ def test_training_goes_on_where_it_stopped(trained: Path, knees: Path, scratch: 
 def test_two_processes_train_together(knees: Path, scratch: Path, python: WarmPython) -> None:
     folder = scratch / "two_processes"
     where = overrides(dataset_dir=knees, output_dir=folder, ckpt_dir=folder)
-    config = f"[{TRAIN},'configs/multi_gpu_train.json']"
+    config = f"[{TRAIN},'configs/multi_gpu.json']"
     done = python(*TORCHRUN, "--config_file", config, *where, *TINY, *overrides(batch_size=1), cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert [row["epoch"] for row in read_csv(folder / "history.csv")] == ["1", "2"]
@@ -243,7 +244,7 @@ def test_two_processes_train_together(knees: Path, scratch: Path, python: WarmPy
 
 # -- inference ---------------------------------------------------------------------------------------------------
 
-INFER = overrides(**SMALL)
+INFER = overrides(**OPTIONS)
 
 
 def infer(python: WarmPython, scratch: Path, data: Path, out: Path, *more: str, config: str = "") -> Result:
@@ -438,7 +439,7 @@ def test_bad_input_ends_inference_with_one_line_and_no_output(
 
 def test_a_baseline_of_another_width_is_refused(trained: Path, knees: Path, tmp_path: Path, python: WarmPython) -> None:
     where = overrides(dataset_dir=knees, output_dir=tmp_path / "out", ckpt_dir=tmp_path / "out")
-    more = overrides(**{**SMALL, "width": 8}, initial_weights=trained / "model_baseline.pt")
+    more = overrides(**network_options({**SMALL, "width": 8}), initial_weights=trained / "model_baseline.pt")
     done = python("monai.bundle", "run", "--config_file", f"[{TRAIN}]", *where, *more, cwd=BUNDLE)
     assert_one_line(done, r"model_baseline\.pt: expected the weights of a baseline of the same width, with 2 blocks")
 
@@ -459,23 +460,25 @@ def test_metadata_is_valid() -> None:
 
 def test_network_takes_and_gives_what_the_metadata_says() -> None:
     files = {"meta_file": str(CONFIGS / "metadata.json"), "config_file": str(CONFIGS / "inference.json")}
-    verify_net_in_out(net_id="network_def", device="cpu", any=48, **files, **SMALL)
+    verify_net_in_out(net_id="network_def", device="cpu", any=48, **files, **OPTIONS)
 
 
 @pytest.mark.parametrize(("kind", "config"), [("train", "train.json"), ("infer", "inference.json")])
 def test_workflow_has_all_properties(kind: str, config: str, knees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = knees if kind == "train" else knees / "test"
-    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), **SMALL)
+    workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), **OPTIONS)
     assert isinstance(workflow.network_def, TextureUNets)
 
 
 def test_train_and_inference_agree() -> None:
     train, inference = load("train.json"), load("inference.json")
     assert train["network_def"] == inference["network_def"]
-    for key in ("n_blocks", "width", "n_textures", "texture_size", "injection", "attention", "encoder_width", "mask",
-                "noise_std", "coils", "intensity_range"):  # fmt: skip
+    for key in ("mask", "coils"):
         assert train[key] == inference[key], key
-    assert train["validate"]["prepare_batch"] == inference["prepare_batch"]
+    unbounded = {"unbounded": train["network_options"]["unbounded"]}
+    assert train["network_options"] == {**inference["network_options"], **unbounded}
+    noise = {"noise_std": train["train"]["prepare_batch"]["noise_std"]}
+    assert {**train["validate"]["prepare_batch"], **noise} == inference["prepare_batch"]
     for name in ("baseline", "unet"):
         assert load(f"{name}.json")["network_def"] == load(f"inference_{name}.json")["network_def"]
         assert load(f"{name}.json")["model_name"] == load(f"inference_{name}.json")["model_name"]
@@ -484,7 +487,7 @@ def test_train_and_inference_agree() -> None:
 def export_arguments(scratch: Path, filepath: Path) -> list[str]:
     files = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
     weights = scratch / "models" / "model.pt"
-    return overrides(net_id="network_def", filepath=filepath, ckpt_file=weights, **files, **SMALL)
+    return overrides(net_id="network_def", filepath=filepath, ckpt_file=weights, **files, **OPTIONS)
 
 
 def measurement(height: int, width: int) -> torch.Tensor:
@@ -537,9 +540,9 @@ def tiny_copy(repository: Path, trained: Path) -> None:
     save_weights(ImageUNet(load("unet.json")["network_def"]["width"]), bundle / "models" / "model_unet.pt", half=True)
     (repository / "tools").mkdir()
     shutil.copy(SCHEMA, repository / "tools")
-    tiny = {**SMALL, "strip_height": 32, "val_interval": 1, "epochs": {"pixel": 1, "gan": 1}}
-    for name in ("train.json", "smoke.json", "inference.json"):
-        (bundle / "configs" / name).write_text(json.dumps({**load(name), **tiny}), encoding="utf-8")
+    tiny = {**OPTIONS, "rows#height": 32, "val_interval": 1, "epochs": {"pixel": 1, "gan": 1}}
+    for name, changes in {"train.json": tiny, "smoke.json": tiny, "inference.json": OPTIONS}.items():
+        (bundle / "configs" / name).write_text(json.dumps({**load(name), **changes}), encoding="utf-8")
     one = {
         "baseline.json": {"pixel": 1, "gan": 0},
         "unet.json": {"pixel": 1, "gan": 0},

@@ -20,7 +20,7 @@ import tifffile
 import torch
 import torch.nn.functional as F
 from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
-from bundle_commands import ROOT, Result, WarmPython, cold_python, overrides
+from bundle_commands import ROOT, Result, WarmPython, cold_python, network_options, overrides
 from helpers import n_parameters
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
@@ -40,7 +40,8 @@ CONFIGS = BUNDLE / "configs"
 SMOKE = "['configs/train.json','configs/smoke.json']"
 EVALUATE = "['configs/inference.json','configs/evaluate.json']"
 SMALL: dict[str, Any] = {"n_blocks": 1, "width": 8}
-RANDOM_FEATURES: dict[str, Any] = {"perceptual_weights": "random", "perceptual_width": 4}
+OPTIONS = network_options(SMALL)
+RANDOM_FEATURES: dict[str, Any] = {"features#weights": "random", "features#width": 4}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def features(scratch: Path) -> dict[str, Any]:
     """A small perceptual network, on disk."""
     torch.manual_seed(1)
     save_weights(Vgg19Classifier(2, width=4), scratch / "vgg19.pt", half=True)
-    return {"perceptual_weights": scratch / "vgg19.pt", "perceptual_width": 4}
+    return {"features#weights": scratch / "vgg19.pt", "features#width": 4}
 
 
 def enlarged(network: EdsrGenerator, image: NDArray) -> NDArray[np.float64]:
@@ -150,7 +151,7 @@ def test_a_training_stopped_between_its_phases_ends_like_one_that_ran_through(
 
 def test_a_phase_alone_from_given_weights(trained: Path, rock: Path, scratch: Path, python: WarmPython) -> None:
     initial = trained / "model_pixel.pt"
-    still = overrides(epochs__pixel=0, initial_weights=initial, gan_learning_rate=0.0)
+    still = overrides(epochs__pixel=0, initial_weights=initial, gan__learning_rate=0.0)
     done = train(python, rock, scratch / "alone", *still)
     assert done.status == 0, done.stderr
     assert [row["phase"] for row in read_csv(scratch / "alone" / "history.csv")] == ["gan"]
@@ -160,7 +161,12 @@ def test_a_phase_alone_from_given_weights(trained: Path, rock: Path, scratch: Pa
 
 def test_what_holds_the_discriminator_back_can_be_asked_for(rock: Path, scratch: Path, python: WarmPython) -> None:
     folder = scratch / "held_back"
-    options = overrides(real_label=0.9, r1_weight=5.0, spectral_norm=True, discriminator_learning_rate=0.0004)
+    options = overrides(
+        objective__real_label=0.9,
+        discriminator_options__r1_weight=5.0,
+        discriminator_options__spectral_norm=True,
+        discriminator_optimizer__lr=0.0004,
+    )
     done = train(python, rock, folder, *options, *overrides(epochs__pixel=0))
     assert done.status == 0, done.stderr
     (row,) = read_csv(folder / "history.csv")
@@ -175,7 +181,7 @@ def test_what_holds_the_discriminator_back_can_be_asked_for(rock: Path, scratch:
     "options",
     [
         {"upscale": 2, "degradation_name": "blind"},
-        pytest.param({"upscale": 8, "patch_size": 4}, marks=pytest.mark.slow),
+        pytest.param({"upscale": 8, "train#prepare_batch#patch_size": 4}, marks=pytest.mark.slow),
     ],
 )
 def test_other_factors_and_degradations(options: dict[str, Any], rock: Path, scratch: Path, python: WarmPython) -> None:
@@ -188,7 +194,7 @@ def test_other_factors_and_degradations(options: dict[str, Any], rock: Path, scr
 @pytest.mark.slow
 def test_two_processes_train_together(rock: Path, scratch: Path, python: WarmPython) -> None:
     folder = scratch / "two_processes"
-    config = SMOKE[:-1] + ",'configs/multi_gpu_train.json']"
+    config = SMOKE[:-1] + ",'configs/multi_gpu.json']"
     where = overrides(dataset_dir=rock, output_dir=folder, ckpt_dir=folder)
     done = python(*TORCHRUN, "--config_file", config, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
@@ -231,7 +237,7 @@ def test_pairs_train_and_are_evaluated(
     done = train(python, data, tmp_path, config=config)
     assert done.status == 0, done.stderr
     config = EVALUATE[:-1] + ",'configs/evaluate_pairs.json']"
-    done = train(python, data, tmp_path, config=config, **SMALL, **RANDOM_FEATURES)
+    done = train(python, data, tmp_path, config=config, **OPTIONS, **RANDOM_FEATURES)
     assert done.status == 0, done.stderr
     rows = {row["method"]: row for row in read_csv(tmp_path / "metrics.csv")}
     (hr_path,) = data.rglob("valid*/HR/*.png") if layout is write_pairs else data.rglob("*valid_HR/*.png")
@@ -259,19 +265,24 @@ def parsed(*names: str, **values: Any) -> ConfigParser:
 def test_the_papers_networks_and_phases() -> None:
     paper = parsed("train.json", "paper.json")
     assert n_parameters(paper.get_parsed_content("network_def")) == 1_514_771
-    assert n_parameters(parsed("train.json", "paper.json", n_blocks=1).get_parsed_content("network_def")) == 406_916
+    assert (
+        n_parameters(
+            parsed("train.json", "paper.json", **network_options({"n_blocks": 1})).get_parsed_content("network_def")
+        )
+        == 406_916
+    )
     assert n_parameters(paper.get_parsed_content("discriminator_def")) == 47_157_313
     pixel, gan = paper.get_parsed_content("phases").phases
     assert (pixel.epochs, gan.epochs) == (166, 250)
     assert [pixel.rate_factor(epoch) for epoch in (49.5, 50, 165)] == pytest.approx([1, 0.1, 1e-3])
     assert gan.reset_optimizers
-    assert paper["weights"] == {"pixel": 1.0, "perceptual": 1e-5, "adversarial": 5e-3, "critic": 1.0}
+    assert paper["train#trainer#weights"] == {"pixel": 1.0, "perceptual": 1e-5, "adversarial": 5e-3, "critic": 1.0}
 
 
 @pytest.mark.slow
 def test_the_papers_discriminator_trains(rock: Path, scratch: Path, python: WarmPython) -> None:
     config = "['configs/train.json','configs/paper.json','configs/smoke.json']"
-    done = train(python, rock, scratch / "paper", config=config, patch_size=16)
+    done = train(python, rock, scratch / "paper", config=config, train__prepare_batch__patch_size=16)
     assert done.status == 0, done.stderr
     rows = read_csv(scratch / "paper" / "history.csv")
     assert float(rows[1]["loss_critic"]) > 0
@@ -300,7 +311,7 @@ def test_inference_enlarges_each_file_in_its_own_format(
     mixed: Path, scratch: Path, network: EdsrGenerator, python: WarmPython
 ) -> None:
     folder, bundle = scratch / "inference", BUNDLE.relative_to(ROOT)
-    where = overrides(bundle_root=bundle, dataset_dir=mixed, ckpt_dir=scratch / "models", output_dir=folder, **SMALL)
+    where = overrides(bundle_root=bundle, dataset_dir=mixed, ckpt_dir=scratch / "models", output_dir=folder, **OPTIONS)
     done = python("monai.bundle", "run", "--config_file", f"{bundle}/configs/inference.json", *where)
     assert done.status == 0, done.stderr
     written = {path.name: path for path in (folder / "enlarged").iterdir() if path.suffix != ".json"}
@@ -335,7 +346,7 @@ def evaluated(
     scratch: Path, rock: Path, network: EdsrGenerator, features: dict[str, Any], python: WarmPython
 ) -> tuple[Path, Result]:
     folder = scratch / "evaluation"
-    where = overrides(dataset_dir=rock, ckpt_dir=scratch / "models", output_dir=folder, **SMALL, **features)
+    where = overrides(dataset_dir=rock, ckpt_dir=scratch / "models", output_dir=folder, **OPTIONS, **features)
     done = python("monai.bundle", "run", "--config_file", EVALUATE, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert not (folder / "enlarged").exists()
@@ -386,8 +397,8 @@ def test_two_processes_evaluate_as_one_does(
     evaluated: tuple[Path, Result], scratch: Path, rock: Path, features: dict[str, Any], python: WarmPython
 ) -> None:
     folder = scratch / "evaluation_2"
-    config = EVALUATE[:-1] + ",'configs/multi_gpu_evaluate.json']"
-    where = overrides(dataset_dir=rock, ckpt_dir=scratch / "models", output_dir=folder, **SMALL, **features)
+    config = EVALUATE[:-1] + ",'configs/multi_gpu.json']"
+    where = overrides(dataset_dir=rock, ckpt_dir=scratch / "models", output_dir=folder, **OPTIONS, **features)
     done = python(*TORCHRUN, "--config_file", config, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     for name in ("metrics.csv", "pore_space.csv"):
@@ -459,7 +470,7 @@ def missing_weights(folder: Path) -> list[str]:
 
 
 def weights_of_other_width(folder: Path) -> list[str]:
-    return good_image(folder) + overrides(width=16)
+    return good_image(folder) + overrides(network_options__width=16)
 
 
 def factor_of_3(folder: Path) -> list[str]:
@@ -502,7 +513,7 @@ def test_bad_input_ends_inference_with_one_line(
     folder = tmp_path / make.__name__
     folder.mkdir()
     more = make(folder)
-    where = overrides(dataset_dir=folder, ckpt_dir=scratch / "models", output_dir=tmp_path / "out", **SMALL)
+    where = overrides(dataset_dir=folder, ckpt_dir=scratch / "models", output_dir=tmp_path / "out", **OPTIONS)
     done = python("monai.bundle", "run", "--config_file", "configs/inference.json", *where, *more, cwd=BUNDLE)
     assert_one_line(done, message)
     assert not list((tmp_path / "out").rglob("*_x4*")) or make is nan_values
@@ -511,17 +522,23 @@ def test_bad_input_ends_inference_with_one_line(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patch_size": 17}, r"high-resolution image of at least 68 pixels .* for patch_size 17 at upscale 4, got 64"),
         (
-            {"patch_size": {"pixel": 8}},
+            {"train#prepare_batch#patch_size": 17},
+            r"high-resolution image of at least 68 pixels .* for patch_size 17 at upscale 4, got 64",
+        ),
+        (
+            {"train#prepare_batch#patch_size": {"pixel": 8}},
             r"patch_size: expected a value for each phase of pixel, gan, got those of pixel",
         ),
         ({"batch_size": 5}, r"at least batch_size=5 training images, got 4; lower batch_size"),
-        ({"perceptual_weights": "none.pth"}, r"no VGG19 weights at 'none\.pth'; .*configs/train_vgg\.json"),
+        ({"features#weights": "none.pth"}, r"no VGG19 weights at 'none\.pth'; .*configs/train_vgg\.json"),
         ({"initial_weights": "none.pt"}, r"none\.pt: no such weights"),
-        ({"weights": {"pixel": 1, "critic": 1}}, r"expected a weight for every loss term, got none for adversarial"),
+        (
+            {"train#trainer#weights": {"pixel": 1, "critic": 1}},
+            r"expected a weight for every loss term, got none for adversarial",
+        ),
         ({"degradation_name": "fog"}, r"unknown degradation 'fog'; choose one of bicubic"),
-        ({"real_label": 0.2}, r"expected real_label in \(0\.5, 1\]"),
+        ({"objective#real_label": 0.2}, r"expected real_label in \(0\.5, 1\]"),
     ],
 )
 def test_bad_input_ends_training_with_one_line(
@@ -547,7 +564,7 @@ def test_network_takes_and_gives_what_the_metadata_says(size: int) -> None:
         config_file=str(CONFIGS / "inference.json"),
         device="cpu",
         any=size,
-        **SMALL,
+        **OPTIONS,
     )
 
 
@@ -560,17 +577,18 @@ def test_workflow_has_all_properties(kind: str, config: str, rock: Path, monkeyp
 
 def test_configs_agree() -> None:
     train, inference, evaluate = load("train.json"), load("inference.json"), load("evaluate.json")
-    for key in ("network_def", "spatial_dims", "upscale", "n_blocks", "width", "model_name", "intensity_range"):
+    for key in ("network_def", "network_options", "upscale", "model_name", "intensity_range"):
         assert train[key] == inference[key], key
-    for key in ("degradation_name", "degradation_options", "perceptual_weights", "perceptual_width"):
-        assert train[key] == evaluate[key], key
+    assert train["degradation_name"] == evaluate["degradation_name"]
+    for key in ("weights", "width"):
+        assert train["features"][key] == evaluate["features"][key], key
     for key in ("name", "upscale", "options"):
         assert train["degradation"][key] == evaluate["degradation"][key]
     assert {**train["validate"]["prepare_batch"], "_desc_": ""} == {**evaluate["prepare_batch"], "_desc_": ""}
     train_3d, inference_3d = load("train_3d.json"), load("inference_3d.json")
     assert inference_3d == {key: train_3d[key] for key in inference_3d}
     for variant in (train_3d, load("paper.json"), load("pairs.json"), load("smoke.json")):
-        new = variant.keys() - train.keys() - {"train#dataset", "validate#dataset", "synthetic_data", "pair_kind"}
+        new = {key.partition("#")[0] for key in variant} - train.keys() - {"synthetic_data", "pair_kind"}
         assert not new
 
 
@@ -581,7 +599,7 @@ def test_torchscript_by_monai_gives_the_same_numbers(scratch: Path, network: Eds
         ckpt_file=scratch / "models" / "model.pt",
         meta_file="configs/metadata.json",
         config_file="configs/inference.json",
-        **SMALL,
+        **OPTIONS,
     )
     done = python("monai.bundle", "ckpt_export", *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
@@ -620,9 +638,13 @@ def tiny_copy(repository: Path) -> None:
     smoke = load("smoke.json")
     for path in (bundle / "configs").glob("*.json"):
         config = load(path.name)
-        changed = {key: value for key, value in smoke.items() if key in config and key != "synthetic_data"}
+        changed = {key: value for key, value in smoke.items() if key.partition("#")[0] in config}
         path.write_text(json.dumps({**config, **changed}), encoding="utf-8")
-    paper = {**load("paper.json"), **{key: smoke[key] for key in load("paper.json") if key in smoke}, "patch_size": 16}
+    paper = {
+        **load("paper.json"),
+        **{key: smoke[key] for key in load("paper.json") if key in smoke},
+        "train#prepare_batch#patch_size": 16,
+    }
     (bundle / "configs" / "paper.json").write_text(json.dumps(paper), encoding="utf-8")
 
 

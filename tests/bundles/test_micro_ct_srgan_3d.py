@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import torch
 from bundle_checks import load_config, read_csv
-from bundle_commands import ROOT, Result, WarmPython, overrides
+from bundle_commands import ROOT, Result, WarmPython, network_options, overrides
 from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 from PIL import Image
@@ -31,6 +31,7 @@ TRAIN = "['configs/train.json','configs/train_3d.json','configs/smoke.json']"
 INFER = "['configs/inference.json','configs/inference_3d.json']"
 EVALUATE = INFER[:-1] + ",'configs/evaluate.json','configs/evaluate_3d.json']"
 SMALL: dict[str, Any] = {"n_blocks": 1, "width": 8}
+OPTIONS = network_options(SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +123,14 @@ def test_inference_enlarges_volumes_of_any_format_along_all_axes(
     tifffile.imwrite(data / "stack.tif", np.moveaxis(volume, 2, 0), photometric="minisblack")
     for index in range(13):
         Image.fromarray(volume[:, :, index]).save(data / "slices" / f"{index:03d}.png")
-    done = run(python, INFER, data, folder, scratch / "models", *overrides(**SMALL))
+    done = run(python, INFER, data, folder, scratch / "models", *overrides(**OPTIONS))
     assert done.status == 0, done.stderr
     for name, source in (("stack_x4.tif", volume), ("slices_x4", volume[:, :, :13])):
         found = read_volume(folder / "enlarged" / name)
         assert found.dtype == np.uint8
         np.testing.assert_allclose(found, np.clip(255 * enlarged(network, source / 255), 0, 255), atol=0.51)
 
-    done = run(python, INFER, data, folder / "zarr", scratch / "models", *overrides(output_suffix=".zarr", **SMALL))
+    done = run(python, INFER, data, folder / "zarr", scratch / "models", *overrides(output_suffix=".zarr", **OPTIONS))
     assert done.status == 0, done.stderr
     stack, zarr = (read_volume(folder / part) for part in ("enlarged/stack_x4.tif", "zarr/enlarged/stack_x4.zarr"))
     np.testing.assert_array_equal(zarr, stack)
@@ -139,7 +140,7 @@ def test_evaluation_measures_what_an_independent_computation_finds(
     scratch: Path, rock: Path, network: EdsrGenerator, python: WarmPython
 ) -> None:
     folder = scratch / "evaluation"
-    more = overrides(perceptual_weights="random", perceptual_width=4, **SMALL)
+    more = overrides(features__weights="random", features__width=4, **OPTIONS)
     done = run(python, EVALUATE, rock, folder, scratch / "models", *more)
     assert done.status == 0, done.stderr
     metrics = {(Path(row["file"]).name, row["method"]): row for row in read_csv(folder / "metrics.csv")}
@@ -218,7 +219,7 @@ def test_torchscript_by_monai(scratch: Path, network: EdsrGenerator, python: War
         ckpt_file=scratch / "models" / "model_3d.pt",
         meta_file="configs/metadata.json",
         config_file=INFER,
-        **SMALL,
+        **OPTIONS,
     )
     done = python("monai.bundle", "ckpt_export", *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr

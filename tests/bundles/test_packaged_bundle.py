@@ -27,7 +27,8 @@ def options_of(root: Path, config: str, data: Path, output: Path) -> dict[str, o
     """Where things are, and what makes the bundle small, as far as a config has such keys."""
     places = {"dataset_dir": str(data), "output_dir": str(output), "ckpt_dir": str(output)}
     small = {**read_json(root / "configs" / "smoke.json"), **places}
-    return {name: value for name, value in small.items() if name in read_json(root / "configs" / f"{config}.json")}
+    known = read_json(root / "configs" / f"{config}.json")
+    return {name: value for name, value in small.items() if name.partition("#")[0] in known}
 
 
 def make_data(root: Path, folder: Path) -> Path:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL_CASCADE, small_cascade
+from helpers import SMALL_CASCADE_OPTIONS, small_cascade
 from html_page import check_page
 from PIL import Image
 from toy_comparison import BUNDLE, case, fake_run, toy_archive
@@ -61,7 +61,7 @@ def compared(images, weights, tmp_path_factory):
     options = [
         "--sampling_rate",
         RATE,
-        *(word for name, value in SMALL_CASCADE.items() for word in (f"--{name}", value)),
+        *(word for name, value in SMALL_CASCADE_OPTIONS.items() for word in (f"--{name}", value)),
     ]
     assert run_commands({"compare": compare}, "tools", [str(word) for word in [*arguments, *options]]) == 0
     return out
@@ -160,12 +160,12 @@ def test_pictures_show_all_methods_on_one_error_scale(compared, images, reconstr
 def test_comparison_tells_what_it_was_and_can_be_reported(compared, images, weights):
     said = Comparison.read(compared)
     assert said.reference == "zero_filled"
-    assert said.options == {"sampling_rate": RATE, **SMALL_CASCADE}
+    assert said.options == {"sampling_rate": RATE, **SMALL_CASCADE_OPTIONS}
     assert said.methods["second"]["checkpoint"] == str(weights[1])
     assert said.methods["second"]["bundle"] == BUNDLE
     page = check_page(report_results(compared, compared / "report.html", title="Comparison"))
     assert "difference (second - zero-filled)" in page.text
-    assert "--sampling_rate 0.3 --n_stages 2" in page.text
+    assert "--sampling_rate 0.3 --network_options#n_stages 2" in page.text
 
 
 # -- a packaged bundle with a `common` of its own ------------------------------------------------------------------

@@ -74,7 +74,8 @@ def compared(hearts, networks, tmp_path_factory):
     out = tmp_path_factory.mktemp("compared") / "out"
     plain, consistent = (networks[name][1] for name in ("plain", "consistent"))
     entries = f"zero_filled,plain={BUNDLE}:{plain},{BUNDLE}@consistent:{consistent}"
-    options = {**NETWORK, "n_spokes": N_SPOKES, "split": "test", "device": "cpu", "plain.n_cascades": 1}
+    small = {f"network_options#{name}": value for name, value in NETWORK.items()}
+    options = {**small, "n_spokes": N_SPOKES, "split": "test", "device": "cpu", "plain.network_options#n_cascades": 1}
     arguments = ["compare", hearts.parents[1], "--entries", entries, "--n_cases", 1, "--out", out]
     words = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
     assert run_commands({"compare": compare}, "tools", [*map(str, arguments), *words]) == 0

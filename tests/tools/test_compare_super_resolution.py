@@ -28,6 +28,7 @@ BUNDLE = "ct_mri_srgan_d_super_resolution"
 NAMES = ("a.png", "b.png", "c.png")
 SIZE, UPSCALE = 64, 2
 NETWORK = {"upscale": UPSCALE, "n_blocks": 1, "width": 4, "growth": 4}
+OPTIONS = {"upscale": UPSCALE, **{f"network_options#{name}": NETWORK[name] for name in ("n_blocks", "width", "growth")}}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def compared(images, weights, perceptual_weights, tmp_path_factory):
     entries = f"nearest,stage1={BUNDLE}:{weights[0]},bicubic,{BUNDLE}:{weights[1]}"
     arguments = ["compare", images, "--entries", entries, "--reference", "bicubic", "--n_cases", 2, "--out", out]
     arguments += ["--perceptual_weights", perceptual_weights, "--device", "cpu"]
-    options = [word for key, value in NETWORK.items() for word in (f"--{key}", value)]
+    options = [word for key, value in OPTIONS.items() for word in (f"--{key}", value)]
     assert run_commands({"compare": compare}, "tools", [str(word) for word in [*arguments, *options]]) == 0
     return out
 
@@ -135,7 +136,7 @@ def test_summary_and_report_are_of_super_resolution(compared, weights, perceptua
     assert "| minus bicubic, image by image | PSNR, dB | SSIM | NMSE | perceptual distance | PIQE" in text
     said = Comparison.read(compared)
     assert said.methods["stage1"]["checkpoint"] == str(weights[0])
-    assert said.options == {**NETWORK, "device": "cpu"}
+    assert said.options == {**OPTIONS, "device": "cpu"}
     page = check_page(report_results(compared, compared / "report.html", title="Comparison"))
     assert "Low-resolution images were enlarged" in page.text
     assert "k-space" not in page.text

@@ -229,7 +229,7 @@ def test_pairs_of_files_are_splits_by_their_names(tmp_path):
         assert "--split" not in line
     assert words(report, "infer")[-4:] == ["--dataset_dir", str(tmp_path), "--split", "test"]
     assert "3 files have aliased images" in record(report)["caution"]
-    assert "--measurement stored" in record(report)["caution"]
+    assert "--prepare_batch#measurement stored" in record(report)["caution"]
 
 
 def test_what_pairs_lack_is_said(tmp_path):
@@ -316,7 +316,7 @@ def test_printed_commands_run(purpose, tmp_path, monkeypatch):
         write_h5(tmp_path / f"truth_{split}.h5", imagesTrue=series(seed, (2, 32, 32, 4)))
     program, *line = words(check_folder(tmp_path), purpose)
     assert program == "python"
-    line += ["--output_dir", str(tmp_path / "out"), "--measurement", "stored", "--device", "cpu"]
+    line += ["--output_dir", str(tmp_path / "out"), "--prepare_batch#measurement", "stored", "--device", "cpu"]
     done = subprocess.run([sys.executable, *line], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with h5py.File(tmp_path / "out" / "result.h5") as file:

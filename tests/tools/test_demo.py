@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from helpers import SMALL_CASCADE
+from helpers import SMALL_CASCADE_OPTIONS
 from PIL import Image
 
 from tools import demo as module
@@ -89,7 +89,7 @@ def test_a_run_that_fails_ends_the_demo_in_its_own_words(tmp_path, monkeypatch, 
 @pytest.mark.slow
 def test_from_nothing_to_a_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "COUNTS", FEW)
-    monkeypatch.setattr(module, "NETWORK", {**module.NETWORK, **SMALL_CASCADE})
+    monkeypatch.setattr(module, "NETWORK", {**module.NETWORK, **SMALL_CASCADE_OPTIONS})
     monkeypatch.setattr(module, "TRAINING", {"val_interval": 1, "epochs#small": 1, "epochs#full": 1, "epochs#gan": 1})
     assert run(tmp_path) == 0
     out = capsys.readouterr().out

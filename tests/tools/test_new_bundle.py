@@ -33,7 +33,7 @@ from tools.zoo.verify import verify_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "knee_mri_example_method"
-CONFIGS = ("evaluate", "inference", "metadata", "multi_gpu_train", "smoke", "train")
+CONFIGS = ("evaluate", "inference", "metadata", "multi_gpu", "smoke", "train")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -90,11 +90,14 @@ def test_configs_agree_and_reach_common_by_components(skeleton):
     kind, bundle = skeleton
     train, inference, smoke = (load(bundle, config) for config in ("train", "inference", "smoke"))
     assert train["network_def"] == inference["network_def"]
-    shared = ("upscale", "width") if kind == "super_resolution" else ("width", "mask", "mask_family", "sampling_rate")
+    shared = [
+        "network_options",
+        *(["upscale"] if kind == "super_resolution" else ["mask", "mask_family", "sampling_rate"]),
+    ]
     assert [train[key] for key in shared] == [inference[key] for key in shared]
     assert ("upscale" in train) == (kind == "super_resolution")
     assert smoke["synthetic_data"] in DATA_SETS
-    assert smoke.keys() - {"synthetic_data", "_comment"} <= train.keys()
+    assert {key.partition("#")[0] for key in smoke} - {"synthetic_data", "_comment"} <= train.keys()
     for config in (train, inference):
         assert not [line for line in config["imports"] if "common" in line or "scripts" in line]
         assert config["initialize"][0] == "$sys.path.insert(1, @bundle_root)"
@@ -246,8 +249,8 @@ def runs(skeleton, tmp_path_factory) -> tuple[str, Path, Path]:
     make_tiny_set("brain_mri", data)
     volume = np.random.default_rng(0).integers(0, 900, (18, 15, 2)).astype(np.int16)
     nibabel.save(nibabel.nifti1.Nifti1Image(volume, np.diag([2.0, 3.0, 5.0, 1.0])), data / "test" / "volume.nii.gz")
-    places = {"bundle_root": str(bundle), "output_dir": str(out), "ckpt_dir": str(out), "width": 4}
-    small = {"batch_size": 2, "image_size": [32, 32]}
+    places = {"bundle_root": str(bundle), "output_dir": str(out), "ckpt_dir": str(out), "network_options#width": 4}
+    small = {"batch_size": 2, "train#preprocessing#spatial_size": [32, 32]}
     jobs = [
         (["train", "smoke"], {**places, **small, "dataset_dir": str(data)}),
         (["inference", "evaluate"], {**places, "dataset_dir": str(data)}),

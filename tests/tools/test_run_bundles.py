@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 import yaml
-from helpers import SMALL_CASCADE, same_state
+from helpers import SMALL_CASCADE_OPTIONS, same_state
 from quick_bundle import write_list
 
 from tools.__main__ import commands
@@ -101,13 +101,14 @@ def test_a_list_of_four_with_one_that_fails(small_bundle, tmp_path, monkeypatch,
 
 RECIPE = {
     "data": {"heads": {"make": "brain_mri", "options": {"n_train": 6, "n_valid": 2, "n_test": 0, "size": 32}}},
-    "defaults": {"bundle": "brain_mri_refinegan_reconstruction", "data": "heads", "overrides": SMALL_CASCADE},
+    "defaults": {"bundle": "brain_mri_refinegan_reconstruction", "data": "heads", "overrides": SMALL_CASCADE_OPTIONS},
     "tasks": [
         {
             "name": "small",
             "config": {"train": ["train.json", "smoke.json"]},
             "train": {
-                **{"image_size": [32, 32], "batch_size": 2, "val_interval": 10, "seed": 3, "cache": False},
+                **{"train#preprocessing#spatial_size": [32, 32], "batch_size": 2, "val_interval": 10},
+                **{"train#trainer#seed": 3, "train#dataset#cache": False},
                 "epochs": {"small": 20, "full": 10, "gan": 20},
             },
             "yields": {"models/model.pt": "model.pt"},

@@ -16,7 +16,7 @@ from tools.comparison.tasks import SUPER_RESOLUTION
 from tools.zoo.layout import ROOT, read_json
 
 CAPTURE = "tools.comparison.capture.SaveCases"
-PATHS = ("mask_file",)
+PATHS = ("mask#file",)
 """Keys of a bundle's configuration that name files, which the user gives relative to the current folder."""
 
 

@@ -387,7 +387,11 @@ def _run(bundle: Bundle, kind: str, files: list[str], overrides: dict[str, Any])
     from monai.bundle import create_workflow
 
     known = {key for file in files for key in bundle.read(Path(file).name)}
-    chosen = {key: str(value) if isinstance(value, Path) else value for key, value in overrides.items() if key in known}
+    chosen = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in overrides.items()
+        if key.partition("#")[0] in known
+    }
     workflow = create_workflow(config_file=files, workflow_type=kind, **chosen)
     name = f"configs/{Path(files[0]).name}"
     try:
