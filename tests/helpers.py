@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,3 +80,8 @@ def copy_state(module: nn.Module) -> dict[str, Tensor]:
 def same_state(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     """Whether two state dicts are equal to the bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def folder_contents(folder: Path) -> dict[str, bytes]:
+    """Bytes of each file of a folder, by its path within the folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

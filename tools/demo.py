@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from common.metrics.cases import label, read_cases
-from common.phantoms.synthetic import make_brain_set
+from common.phantoms.sets import make_set
 from tools.command import command
 from tools.comparison.bundle_runs import failure
 from tools.report import report_results
@@ -47,7 +47,7 @@ def demo(out: str = "out/demo") -> str:
 def _show_shipped(folder: Path) -> None:
     """The bundle as it is: its weights, its inference, one case."""
     _say("1/5  a synthetic brain, reconstructed from 10 % of its k-space by the shipped weights")
-    make_brain_set(folder / "data", n_train=0, n_valid=0, n_test=1)
+    make_set("brain_mri", folder / "data", n_train=0, n_valid=0, n_test=1)
     _bundle(
         "inference.json", {"dataset_dir": folder / "data", "output_dir": folder / "results", "split": "test", **SHIPPED}
     )
@@ -62,7 +62,7 @@ def _train(folder: Path) -> Path:
     """A training from nothing, too short for more than to show the way; returns its report."""
     data, results = folder / "data", folder / "results"
     _say(f"2/5  now from nothing: {COUNTS['n_train']} synthetic brains to train on, {COUNTS['n_test']} to reconstruct")
-    make_brain_set(data, **COUNTS)
+    make_set("brain_mri", data, **COUNTS)
     _say("3/5  training a smaller network for a few minutes")
     places = {"dataset_dir": data, "ckpt_dir": folder / "model", **NETWORK}
     _bundle("train.json", {**places, "output_dir": folder / "training", **TRAINING})

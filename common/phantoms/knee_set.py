@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -12,73 +10,12 @@ import torch
 from common.operators.coils import root_sum_of_squares, simulated_sensitivity_maps
 from common.operators.fourier import fft2c, ifft2c
 from common.phantoms.knee_phantom import FIELD_OF_VIEW, SLICE_DISTANCE, knee_phantom
-from common.phantoms.set_folder import SetFile, check_counts, check_integers, make_set
+from common.phantoms.set_folder import SetFile
 from numpy.typing import NDArray
 
-# the name stays: sets on disk are known by it
-GENERATOR = "common.data.knee_set, version 1"
 ACQUISITION = "SYNTHETIC_SAGPDFS"
 NOISE = (0.005, 0.012)
 """Standard deviation of the noise per channel and sample: from, to, as a share of the volume's largest magnitude."""
-
-
-def make_knee_set(
-    directory: str | Path,
-    *,
-    n_train: int = 32,
-    n_valid: int = 4,
-    n_test: int = 4,
-    n_slices: int = 5,
-    size: int = 256,
-    n_coils: int = 1,
-    seed: int = 0,
-    workers: int = 0,
-) -> bool:
-    """Write scans of random synthetic knees as fully sampled k-space into `directory`/train, /valid and /test.
-
-    A file is a volume of `n_slices` neighbouring sections of one knee, no knee is in two files, and each file has what
-    fastMRI's have (Zbontar et al. 2018, arXiv 1811.08839): `kspace`, complex64 ``[slices, H, W]``, or
-    ``[slices, coils, H, W]`` if `n_coils` is 2 or more; `reconstruction_esc`, or `reconstruction_rss`, its magnitude
-    image, float32 ``[slices, H, W]``; `ismrmrd_header`; the attributes `acquisition`, `max`, `norm`, `patient_id`.
-    Here the matrix is square and nothing is cropped. The same arguments give the same bytes. The folder appears whole
-    or not at all, with a `dataset.json` that says that it is synthetic, and how it was made; a set that is there
-    already is kept.
-
-    Args:
-        directory: a folder that does not exist yet, is empty, or holds just this set.
-        n_train: number of volumes to train on.
-        n_valid: number of volumes to choose a checkpoint by.
-        n_test: number of volumes to report on.
-        n_slices: sections in a volume.
-        size: height and width in pixels, 32 or more.
-        n_coils: receive coils, 1 for single-coil files.
-        seed: another seed, other knees.
-        workers: processes that draw; 0 draws in this one.
-
-    Returns:
-        Whether the set was made (True) or was there already (False).
-
-    Raises:
-        ValueError: for a number out of range.
-        FileExistsError: `directory` holds something else; nothing is changed.
-    """
-    counts = check_counts(n_train, n_valid, n_test, "volume")
-    check_integers({"size": size}, 32)
-    check_integers({"n_slices": n_slices, "n_coils": n_coils}, 1)
-    description: dict[str, Any] = {
-        "name": "knee_mri",
-        "synthetic": True,
-        "description": "Random synthetic knee phantoms, drawn by a program. No measured data; not for diagnosis.",
-        "generator": GENERATOR,
-        "volumes": counts,
-        "n_slices": n_slices,
-        "size": size,
-        "n_coils": n_coils,
-    }
-    write = partial(_write_volume, size, n_slices, n_coils)
-    return make_set(
-        directory, description, seed, write, what="synthetic knees", workers=workers, suffix=".h5", unit="volume"
-    )
 
 
 def knee_kspace(
@@ -116,7 +53,22 @@ def knee_kspace(
     return kspace
 
 
-def _write_volume(size: int, n_slices: int, n_coils: int, path: Path, file: SetFile, seed: int) -> None:
+def write_knee(path: Path, file: SetFile, seed: int, *, n_slices: int, size: int, n_coils: int) -> None:
+    """Write one knee as fully sampled k-space, with what fastMRI's files have (Zbontar et al. 2018, arXiv 1811.08839).
+
+    The data sets are ``kspace``, complex64 ``[slices, H, W]``, or ``[slices, coils, H, W]`` of several coils;
+    ``reconstruction_esc``, or ``reconstruction_rss``, its magnitude image, float32 ``[slices, H, W]``;
+    ``ismrmrd_header``. Attributes are ``acquisition``, ``max``, ``norm`` and ``patient_id``. Unlike fastMRI's, the
+    matrix is square and nothing is cropped.
+
+    Args:
+        path: file to write.
+        file: place of the file in its set.
+        seed: seed of the knee.
+        n_slices: neighbouring sections, 3 mm apart.
+        size: height and width in pixels.
+        n_coils: receive coils, 1 for a single-coil file.
+    """
     kspace = knee_kspace(seed, size, n_slices=n_slices, n_coils=n_coils)
     reconstruction = root_sum_of_squares(ifft2c(torch.from_numpy(kspace)))[:, 0].numpy()
     with h5py.File(path, "w") as volume:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,71 +27,50 @@ class SetFile:
 
     split: str
     folder: str
-    """In the split's; "" is the split's own."""
+    """Folder in that of the split; "" for the folder of the split itself."""
     index: int
     suffix: str
 
     @property
     def name(self) -> str:
-        """Where the file is in the set's folder."""
+        """Path of the file in the folder of the set."""
         return "/".join(part for part in (self.split, self.folder, f"{self.index + 1:05d}{self.suffix}") if part)
 
     def seed(self, set_seed: int) -> int:
-        """Seed of this file's content, drawn from that of the set, the split and the number."""
+        """Return the seed of this file, drawn from that of the set, the split and the number."""
         stream = np.random.SeedSequence((set_seed, SPLITS.index(self.split), self.index))
         return int(stream.generate_state(1, np.uint64)[0])
 
 
 Write = Callable[[Path, SetFile, int], None]
-"""Draws a file of a set and writes it: path, which file it is, seed."""
+"""Draws a file of a set and writes it: path, place in the set, seed."""
 
 
-def make_set(
-    directory: str | Path,
-    description: dict[str, Any],
-    seed: int,
-    write: Write,
-    *,
-    what: str,
-    workers: int,
-    suffix: str,
-    folders: Sequence[str] = ("",),
-    unit: str = "image",
+def write_set(
+    directory: Path, description: dict[str, Any], files: list[SetFile], write: Write, unit: str, workers: int
 ) -> bool:
-    """Write the set that `description` tells of, whole or not at all; False if it is there already.
+    """Write a set, whole or not at all; return False if it is there already.
 
     Args:
-        directory: where; a folder that does not exist yet, is empty, or holds just this set.
-        description: content of `dataset.json`, whose "images", or "<unit>s", are the numbers by split; `seed` is added.
-        seed: of the set; each file has its own, drawn from this, its split and its number.
+        directory: a folder that does not exist yet, is empty, or holds just this set.
+        description: content of `dataset.json`, with the name and the seed of the set.
+        files: files of the set; each has its own seed.
         write: draws a file; picklable for `workers`.
-        what: the set's content, for the progress bar.
+        unit: what one file holds.
         workers: processes that draw; 0 draws in this one.
-        suffix: of the files.
-        folders: in each split.
-        unit: what one file is.
 
     Raises:
-        ValueError: `seed` or `workers` is no integer of 0 or more.
         FileExistsError: `directory` holds something else; nothing is changed.
     """
-    check_integers({"seed": seed, "workers": workers}, 0)
-    description = {**description, "seed": seed}
-    counts = description[f"{unit}s"]
-    directory = Path(directory)
-    files = [
-        SetFile(split, folder, index, suffix) for split, n in counts.items() for folder in folders for index in range(n)
-    ]
     if _holds_set(directory, description, [file.name for file in files], unit):
         return False
     temporary = directory.absolute().parent / f".{directory.name}.{uuid4().hex}"
     try:
-        for split in counts:
-            for folder in folders:
-                (temporary / split / folder).mkdir(parents=True)
+        for folder in {(temporary / file.name).parent for file in files} | {temporary / split for split in SPLITS}:
+            folder.mkdir(parents=True, exist_ok=True)
         # disable=None: a bar on a terminal, silence elsewhere
-        done = _run(partial(_write_file, write, temporary, seed), files, workers)
-        for _ in tqdm(done, total=len(files), desc=what, unit=unit, disable=None):
+        done = _run(partial(_write_file, write, temporary, description["seed"]), files, workers)
+        for _ in tqdm(done, total=len(files), desc=f"synthetic {description['name']}", unit=unit, disable=None):
             pass
         (temporary / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         temporary.replace(directory)
@@ -100,32 +79,8 @@ def make_set(
     return True
 
 
-def check_counts(n_train: int, n_valid: int, n_test: int, unit: str = "image") -> dict[str, int]:
-    """The numbers by split.
-
-    Raises:
-        ValueError: one is no integer of 0 or more, or all are 0.
-    """
-    counts = {"train": n_train, "valid": n_valid, "test": n_test}
-    check_integers({f"n_{split}": count for split, count in counts.items()}, 0)
-    if not sum(counts.values()):
-        raise ValueError(f"a data set needs at least one {unit}, got n_train, n_valid and n_test of 0")
-    return counts
-
-
-def check_integers(values: dict[str, Any], least: int) -> None:
-    """Refuse what is not an integer, or is below `least`.
-
-    Raises:
-        ValueError: by its name.
-    """
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
-
-
 def _holds_set(directory: Path, description: dict[str, Any], files: list[str], unit: str) -> bool:
-    """Whether the set is there in full; False if the folder is free.
+    """Return True if the set is there in full, False if the folder is free.
 
     Raises:
         FileExistsError: something else is there.
@@ -136,13 +91,13 @@ def _holds_set(directory: Path, description: dict[str, Any], files: list[str], u
         raise FileExistsError(f"{directory} is a file; name a folder that does not exist yet")
     if not any(directory.iterdir()):
         return False
-    way_out = "name another folder, or remove this one"
+    hint = "name another folder, or remove this one"
     try:
         found = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileExistsError(f"{directory} holds files that are no synthetic data set; {way_out}") from None
+        raise FileExistsError(f"{directory} holds files that are no synthetic data set; {hint}") from None
     except ValueError:  # not JSON, or not text
-        raise FileExistsError(f"{directory / DESCRIPTION_FILE} does not describe a data set; {way_out}") from None
+        raise FileExistsError(f"{directory / DESCRIPTION_FILE} does not describe a data set; {hint}") from None
     if not isinstance(found, dict) or found != description:
         other = found if isinstance(found, dict) else {}
         differences = [
@@ -151,10 +106,10 @@ def _holds_set(directory: Path, description: dict[str, Any], files: list[str], u
             if other.get(key) != value
         ]
         listed = ", ".join(differences) or "more entries than expected"
-        raise FileExistsError(f"{directory} holds another data set ({listed}); {way_out}")
+        raise FileExistsError(f"{directory} holds another data set ({listed}); {hint}")
     missing = sorted(name for name in files if not (directory / name).is_file())
     if missing:
-        raise FileExistsError(f"{directory} lacks {len(missing)} of its {unit}s, first {missing[0]}; {way_out}")
+        raise FileExistsError(f"{directory} lacks {len(missing)} of its {unit}s, first {missing[0]}; {hint}")
     return True
 
 

@@ -31,7 +31,7 @@ from common.engines import load_weights
 from common.handlers import save_weights
 from common.networks import EdsrGenerator, FlatteningDiscriminator, Vgg19Classifier
 from common.phantoms.rock_phantom import rock_phantom
-from tools.data import make_tiny_set
+from common.phantoms.sets import make_tiny_set
 from tools.zoo.export import export_bundle
 
 NAME = "micro_ct_srgan_super_resolution"
@@ -654,7 +654,7 @@ def tiny_command(command: str, folder: Path) -> str:
     command = command.replace("/workspace/data/DeepRockSR", str(folder / "pairs"))
     command = re.sub(r"--epochs#(\w+) ([1-9]\d*)", r"--epochs#\1 2", command)
     if "tools data make" in command:
-        command += " --n_train 4 --n_valid 2 --n_test 1 --size " + ("48" if "--dims 3" in command else "64")
+        command += " --n_train 4 --n_valid 2 --n_test 1 --size " + ("48" if "rock_3d" in command else "64")
     if importlib.util.find_spec("mlflow") is None:
         command = command.replace(" --tracking mlflow", "")
     return command.replace("--batch_size 8", "--batch_size 2")

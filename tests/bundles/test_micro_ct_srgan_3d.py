@@ -23,7 +23,7 @@ from common.handlers import save_weights
 from common.io import open_source
 from common.networks import EdsrGenerator, FullyConvolutionalDiscriminator
 from common.networks.sr_blocks import check_image
-from tools.data import make_tiny_set
+from common.phantoms.sets import make_tiny_set
 from tools.zoo.export_formats import FORMATS, Source
 
 BUNDLE = ROOT / "bundles" / "micro_ct_srgan_super_resolution"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from packaged import python_without_repository
 
-from tools.data import make_tiny_set
+from common.phantoms.sets import make_tiny_set
 from tools.zoo.layout import BUNDLES, ROOT, bundle_names, read_json
 from tools.zoo.run_results import check_results, check_weights
 

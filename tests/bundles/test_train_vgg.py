@@ -12,7 +12,7 @@ import torch
 from bundle_commands import ROOT, Result, WarmPython, overrides
 
 from common.networks import Vgg19Classifier, Vgg19Features
-from common.phantoms.synthetic import make_texture_set
+from common.phantoms.sets import make_set
 from common.phantoms.texture_phantom import TEXTURES
 
 BUNDLE = ROOT / "bundles" / "ct_mri_srgan_d_super_resolution"
@@ -33,7 +33,7 @@ def python(scratch: Path) -> Iterator[WarmPython]:
 
 @pytest.fixture(scope="module")
 def textures(scratch: Path) -> Path:
-    make_texture_set(scratch / "textures", n_train=2, n_valid=1, n_test=0, size=48)
+    make_set("textures", scratch / "textures", n_train=2, n_valid=1, n_test=0, size=48)
     return scratch / "textures"
 
 

@@ -1,18 +1,14 @@
 """The head phantom, and the data set made of it."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from common.metrics import get_protocol
 from common.operators.fourier import fft2c, ifft2c
 from common.operators.masks import sampling_mask
 from common.phantoms.brain_phantom import brain_phantom
 from common.phantoms.canvas import Canvas, ellipse, path_distance
-from common.phantoms.synthetic import make_brain_set
 
 
 @pytest.fixture(scope="module")
@@ -95,97 +91,3 @@ def test_canvas_shapes_have_their_area():
     assert circle.sum() * canvas.unit**2 == pytest.approx(np.pi * 100, rel=2e-3)
     line = canvas.cover(2 - path_distance(canvas.x, canvas.y, [(-10, 0), (10, 0)]))
     assert line.sum() * canvas.unit**2 == pytest.approx(20 * 4 + np.pi * 4, rel=1e-2)
-
-
-COUNTS = {"n_train": 3, "n_valid": 2, "n_test": 1, "size": 32}
-
-
-def contents(directory):
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
-
-
-def test_set_is_made_once_and_the_same_each_time(tmp_path):
-    assert make_brain_set(tmp_path / "a", **COUNTS)
-    files = contents(tmp_path / "a")
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
-    assert not make_brain_set(tmp_path / "a", **COUNTS)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")} == times
-    (tmp_path / "empty").mkdir()
-    assert make_brain_set(tmp_path / "empty", **COUNTS)
-    assert contents(tmp_path / "empty") == files
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty"]  # no temporary folder is left
-
-    images = [name for name in files if name.endswith(".png")]
-    assert sorted(name.split("/")[0] for name in images) == ["test", "train", "train", "train", "valid", "valid"]
-    assert len({files[name] for name in images}) == 6  # no head twice, in no split
-    description = json.loads(files["dataset.json"])
-    assert description["synthetic"] is True
-    assert "synthetic" in description["description"]
-    with Image.open(tmp_path / "a" / "train" / "00001.png") as image:
-        assert (image.mode, image.size) == ("L", (32, 32))
-        assert np.asarray(image).max() > 150
-
-
-def test_another_seed_gives_other_heads(tmp_path):
-    for seed in (0, 1):
-        make_brain_set(tmp_path / str(seed), **COUNTS, seed=seed)
-    first, second = ((tmp_path / name / "train" / "00001.png").read_bytes() for name in "01")
-    assert first != second
-
-
-@pytest.mark.slow
-def test_workers_write_the_same_bytes(tmp_path):
-    make_brain_set(tmp_path / "a", **COUNTS)
-    make_brain_set(tmp_path / "b", **COUNTS, workers=2)
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
-
-
-def test_foreign_folder_is_refused_and_untouched(tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match="no synthetic data set"):
-        make_brain_set(tmp_path, **COUNTS)
-    (tmp_path / "dataset.json").write_text("[]")
-    with pytest.raises(FileExistsError, match="another data set"):
-        make_brain_set(tmp_path, **COUNTS)
-    (tmp_path / "dataset.json").write_text("{")
-    with pytest.raises(FileExistsError, match="does not describe"):
-        make_brain_set(tmp_path, **COUNTS)
-    assert contents(tmp_path) == {"thesis.txt": b"years of work", "dataset.json": b"{"}
-    with pytest.raises(FileExistsError, match="is a file"):
-        make_brain_set(tmp_path / "thesis.txt", **COUNTS)
-
-
-def test_other_parameters_and_lost_images_are_told(tmp_path):
-    make_brain_set(tmp_path / "set", **COUNTS)
-    with pytest.raises(FileExistsError, match="seed 0 instead of 4"):
-        make_brain_set(tmp_path / "set", **COUNTS, seed=4)
-    (tmp_path / "set" / "valid" / "00002.png").unlink()
-    with pytest.raises(FileExistsError, match=r"lacks 1 of its images, first valid/00002\.png"):
-        make_brain_set(tmp_path / "set", **COUNTS)
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"n_train": -1}, "n_train must be an integer of 0 or more, got -1"),
-        ({"n_valid": "many"}, "n_valid must be an integer"),
-        ({"size": 16}, "size must be an integer of 32 or more"),
-        ({"n_train": 0, "n_valid": 0, "n_test": 0}, "at least one image"),
-    ],
-)
-def test_bad_set_is_refused_before_anything_is_written(tmp_path, options, match):
-    with pytest.raises(ValueError, match=match):
-        make_brain_set(tmp_path / "set", **{**COUNTS, **options})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_failed_set_leaves_nothing(tmp_path, monkeypatch):
-    def fail(*_, **__):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("common.phantoms.synthetic.brain_phantom", fail)
-    with pytest.raises(OSError, match="disk full"):
-        make_brain_set(tmp_path / "set", **COUNTS)
-    assert list(tmp_path.iterdir()) == []

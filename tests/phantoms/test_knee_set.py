@@ -7,25 +7,20 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import numpy_ifft2c
+from helpers import folder_contents, numpy_ifft2c
 
 from common.data import SliceDataset, find_slices
 from common.phantoms.knee_phantom import knee_phantom
-from common.phantoms.knee_set import NOISE, knee_kspace, make_knee_set
+from common.phantoms.knee_set import NOISE, knee_kspace
+from common.phantoms.sets import make_set
 
 COUNTS = {"n_train": 2, "n_valid": 1, "n_test": 1, "n_slices": 2, "size": 32}
-
-
-def contents(directory):
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("knee") / "set"
-    assert make_knee_set(folder, **COUNTS)
+    assert make_set("knee_mri", folder, **COUNTS)
     return folder
 
 
@@ -65,7 +60,7 @@ def test_noise_is_white_complex_and_the_same_in_all_coils(n_coils):
 
 
 def test_files_are_laid_out_as_fastmri_has_them(folder):
-    files = contents(folder)
+    files = folder_contents(folder)
     names = ["test/00001.h5", "train/00001.h5", "train/00002.h5", "valid/00001.h5"]
     assert sorted(files) == ["dataset.json", *names]
     patients = set()
@@ -125,7 +120,7 @@ def test_slices_are_read_as_any_others(folder):
 
 
 def test_multi_coil_files_have_coils_and_their_root_sum_of_squares(tmp_path):
-    make_knee_set(tmp_path / "set", **{**COUNTS, "n_train": 1}, n_coils=3)
+    make_set("knee_mri", tmp_path / "set", **{**COUNTS, "n_train": 1}, n_coils=3)
     with h5py.File(tmp_path / "set" / "train" / "00001.h5") as file:
         assert set(file) == {"kspace", "reconstruction_rss", "ismrmrd_header"}
         kspace, reconstruction = file["kspace"][()], file["reconstruction_rss"][()]
@@ -134,39 +129,3 @@ def test_multi_coil_files_have_coils_and_their_root_sum_of_squares(tmp_path):
     np.testing.assert_allclose(reconstruction, np.linalg.norm(numpy_ifft2c(kspace), axis=1), atol=1e-6)
     item = SliceDataset(find_slices(str(tmp_path / "set"), "train", coils="multi"), coils="multi")[0]
     assert item["kspace"].shape == (3, 32, 32)
-
-
-def test_set_is_made_once_and_the_same_each_time(folder, tmp_path):
-    assert not make_knee_set(folder, **COUNTS)
-    assert make_knee_set(tmp_path / "again", **COUNTS)
-    files = contents(folder)
-    assert contents(tmp_path / "again") == files
-    volumes = {content for name, content in files.items() if name.endswith(".h5")}
-    assert len(volumes) == 4
-    with pytest.raises(FileExistsError, match="n_coils 1 instead of 2"):
-        make_knee_set(folder, **COUNTS, n_coils=2)
-    (tmp_path / "again" / "test" / "00001.h5").unlink()
-    with pytest.raises(FileExistsError, match=r"lacks 1 of its volumes, first test/00001\.h5"):
-        make_knee_set(tmp_path / "again", **COUNTS)
-
-
-@pytest.mark.slow
-def test_workers_write_the_same_bytes(folder, tmp_path):
-    make_knee_set(tmp_path / "set", **COUNTS, workers=2)
-    assert contents(tmp_path / "set") == contents(folder)
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"n_slices": 0}, "n_slices must be an integer of 1 or more, got 0"),
-        ({"n_coils": 1.5}, "n_coils must be an integer of 1 or more"),
-        ({"size": 31}, "size must be an integer of 32 or more"),
-        ({"n_train": 0, "n_valid": 0, "n_test": 0}, "at least one volume"),
-        ({"workers": -1}, "workers must be"),
-    ],
-)
-def test_bad_set_is_refused_before_anything_is_written(tmp_path, options, match):
-    with pytest.raises(ValueError, match=match):
-        make_knee_set(tmp_path / "set", **{**COUNTS, **options})
-    assert list(tmp_path.iterdir()) == []

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.uid import CTImageStorage
 
+from common.phantoms.sets import make_tiny_set
 from tools.command import run_commands
-from tools.data import COMMANDS, make_tiny_set
+from tools.data import COMMANDS
 from tools.data_check import Report, as_text, check_folder
 from tools.data_facts import read_facts
 

@@ -25,8 +25,8 @@ from PIL import Image
 
 from common.operators import channels_to_complex, fft2c, ifft2c, pack_measurement
 from common.operators.masks import sampling_mask
+from common.phantoms.sets import SETS, make_tiny_set
 from tools.command import run_commands
-from tools.data import DATA_SETS, make_tiny_set
 from tools.new import KINDS, PLACEHOLDER, SHARED, TEMPLATES, new, write_skeleton
 from tools.run.reader import read_task_list
 from tools.zoo.verify import verify_bundle
@@ -96,7 +96,7 @@ def test_configs_agree_and_reach_common_by_components(skeleton):
     ]
     assert [train[key] for key in shared] == [inference[key] for key in shared]
     assert ("upscale" in train) == (kind == "super_resolution")
-    assert smoke["synthetic_data"] in DATA_SETS
+    assert smoke["synthetic_data"] in SETS
     assert {key.partition("#")[0] for key in smoke} - {"synthetic_data", "_comment"} <= train.keys()
     for config in (train, inference):
         assert not [line for line in config["imports"] if "common" in line or "scripts" in line]

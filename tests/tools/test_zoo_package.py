@@ -280,7 +280,7 @@ def test_a_unit_test_for_the_model_zoo_is_written_on_request(tiny: Path, capsys:
     text = (tiny.parent / "dist" / "test_tiny.py").read_text()
     compile(text, "test_tiny.py", "exec")
     assert 'os.path.join("models", "tiny")' in text
-    assert "from common.phantoms.synthetic import make_rock_set\n" in text
+    assert 'make_tiny_set("rock", folder)' in text
 
 
 @pytest.mark.slow  # trains and infers, as the zoo's runner does, where this repository does not exist

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from tiny_zoo_bundle import change_config, change_text, probe_checks, tiny_weights, write_tiny_bundle
 
-from tools.data import make_tiny_set
+from common.phantoms.sets import make_tiny_set
 from tools.zoo.probe import Check, Doubt, OnlyFromBundle, Skip, one_line, run_check
 from tools.zoo.probe_process import run_group
 from tools.zoo.run_results import check_results, check_weights

@@ -25,8 +25,8 @@ import monai.bundle
 import pytest
 from small_bundle import NAME, write_small_bundle
 
+from common.phantoms.sets import make_tiny_set
 from tools.command import run_commands
-from tools.data import make_tiny_set
 from tools.zoo.index import index, write_index
 from tools.zoo.layout import BUNDLES, bundle_names, read_json
 from tools.zoo.package import build_package

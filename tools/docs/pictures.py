@@ -12,7 +12,6 @@ of a data set, which needs --data. In a document that is no bundle's, `bundle` n
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,8 @@ from typing import Any
 import yaml
 
 from common.io.atomic import atomic_path
+from common.phantoms.sets import SETS, make_set
 from tools.compare import compare_entries
-from tools.data import DATA_SETS
 from tools.docs.banner import draw_banner
 from tools.docs.small_png import difference, write_small
 from tools.report.charts import draw_histories
@@ -105,8 +104,8 @@ def read_picture(text: str, where: str) -> dict[str, Any]:
         raise ValueError(f"{where}: unknown key {wrong[0]!r}, expected {', '.join(_KEYS[kind])}; correct it")
     if missing := [key for key in _KEYS[kind] if key not in spec and key not in _OPTIONAL]:
         raise ValueError(f"{where}: no key {missing[0]!r}; add it")
-    if "make" in spec and spec["make"] not in DATA_SETS:
-        raise ValueError(f"{where}: make: expected one of {', '.join(DATA_SETS)}, got {spec['make']!r}; correct it")
+    if "make" in spec and spec["make"] not in SETS:
+        raise ValueError(f"{where}: make: expected one of {', '.join(SETS)}, got {spec['make']!r}; correct it")
     return spec
 
 
@@ -149,7 +148,7 @@ def run_inference(bundle: Path, config: Sequence[str], overrides: Mapping[str, A
 
 def _make_file(spec: Mapping[str, Any], scratch: Path) -> Path:
     """A folder with one file of a synthetic set, so that the scale of errors is this file's own."""
-    inspect.unwrap(DATA_SETS[spec["make"]])(str(scratch / "set"), **spec.get("options", {}))
+    make_set(spec["make"], scratch / "set", **spec.get("options", {}))
     file, folder = scratch / "set" / spec["file"], scratch / "data"
     if not file.is_file():
         raise ValueError(f"{spec['file']}: the set {spec['make']} has no such file; correct `file`")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-OWN_OPTIONS = ("directory", "workers")
-"""Options of `python -m tools data make` that a list does not set."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +70,11 @@ def read_data_set(name: str, entry: dict[str, Any], data: Path | None, out: Path
     """
     if "make" not in entry:
         return DataSet(name, ((data or Path()) / entry["folder"]).resolve(), entry)
-    from tools.data import DATA_SETS  # takes PyTorch's seconds, which lists of measured data need not wait for
+    from common.phantoms.sets import SETS  # takes PyTorch's seconds, which lists of measured data need not wait for
 
-    if entry["make"] not in DATA_SETS:
-        raise ValueError(f"{where}: make: expected one of {', '.join(DATA_SETS)}, got {entry['make']!r}; correct it")
-    known = [key for key in inspect.signature(DATA_SETS[entry["make"]]).parameters if key not in OWN_OPTIONS]
+    if entry["make"] not in SETS:
+        raise ValueError(f"{where}: make: expected one of {', '.join(SETS)}, got {entry['make']!r}; correct it")
+    known = [*SETS[entry["make"]].defaults, "seed"]
     if unknown := [key for key in entry.get("options", {}) if key not in known]:
         raise ValueError(f"{where}: options: unknown key {unknown[0]!r}; {entry['make']} has {', '.join(known)}")
     there = data is not None and (data / name).is_dir()
@@ -93,10 +89,10 @@ def make_data_set(data_set: DataSet, error: type[BaseException], seconds: float)
         error: exception to raise when the time is over; a set appears whole or not at all.
         seconds: time limit; may be infinite.
     """
-    from tools.data import DATA_SETS
+    from common.phantoms.sets import make_set
 
     with _until(seconds, error):
-        inspect.unwrap(DATA_SETS[data_set.make])(str(data_set.path), **data_set.entry.get("options", {}))
+        make_set(data_set.make, data_set.path, **data_set.entry.get("options", {}))
 
 
 @contextmanager

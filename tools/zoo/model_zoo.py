@@ -6,25 +6,8 @@ from pathlib import Path
 from string import Template
 
 from common.io.atomic import atomic_path
+from common.phantoms.sets import SETS
 from tools.zoo.layout import read_json
-
-_SETS = {
-    "brain_mri": ("synthetic", "make_brain_set(folder, n_train=4, n_valid=2, n_test=2, size=64)"),
-    "chest_ct": ("synthetic", "make_chest_ct_set(folder, n_train=4, n_valid=2, n_test=2, size=64)"),
-    "knee_mri": ("knee_set", "make_knee_set(folder, n_train=4, n_valid=2, n_test=2, n_slices=2, size=64)"),
-    "rock": ("synthetic", "make_rock_set(folder, n_train=4, n_valid=2, n_test=2, size=64)"),
-}
-"""By the name of the synthetic set, the module of `common.phantoms` that makes it, and the call."""
-
-_CINE = """import h5py
-    import numpy as np
-
-    for split, n_files in (("train", 4), ("valid", 2), ("test", 2)):
-        os.makedirs(os.path.join(folder, split))
-        for number in range(n_files):
-            series = np.random.default_rng(number).random((2, 64, 64, 6), np.float32)
-            with h5py.File(os.path.join(folder, split, f"{number}.h5"), "w") as file:
-                file["imagesTrue"] = file["imagesRecon"] = series"""
 
 _TEST = Template('''# Licensed under the Apache License, Version 2.0 (the "License");
 # you may not use this file except in compliance with the License.
@@ -113,13 +96,9 @@ def write_unit_test(bundle: Path, out: Path) -> Path:
     """
     path = bundle / "configs" / "smoke.json"
     name = read_json(path).get("synthetic_data")
-    if name == "cardiac_cine":
-        data = _CINE
-    elif name in _SETS:
-        module, call = _SETS[name]
-        data = f"from common.phantoms.{module} import {call.partition('(')[0]}\n\n    {call}"
-    else:
-        raise ValueError(f"{path}: expected `synthetic_data` of {', '.join(_SETS)} or cardiac_cine, got {name!r}")
+    if name not in SETS:
+        raise ValueError(f"{path}: expected `synthetic_data` of {', '.join(SETS)}, got {name!r}")
+    data = f'from common.phantoms.sets import make_tiny_set\n\n    make_tiny_set("{name}", folder)'
     target = out / f"test_{bundle.name}.py"
     title = "".join(word.capitalize() for word in bundle.name.split("_"))
     with atomic_path(target) as temporary:

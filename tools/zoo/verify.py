@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from common.phantoms.sets import make_tiny_set
 from tools.command import command
-from tools.data import make_tiny_set
 from tools.zoo.archive import sha256_of, unpack
 from tools.zoo.example_input import TensorFormat, example_input
 from tools.zoo.export import export_bundle, missing_packages

@@ -5,31 +5,25 @@ import json
 import h5py
 import numpy as np
 import pytest
-from helpers import numpy_fft2c, numpy_ifft2c
+from helpers import folder_contents, numpy_fft2c, numpy_ifft2c
 
 from common.operators.masks.kt import KtMasks
 from common.phantoms.heart_phantom import heart_phantom
 from common.phantoms.set_folder import SetFile
-from tools.cine_set import make_cine_set
+from common.phantoms.sets import make_set
 
 COUNTS = {"n_train": 2, "n_valid": 1, "n_test": 1, "n_slices": 2, "size": 32, "n_frames": 4}
-
-
-def contents(directory):
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cine") / "set"
-    assert make_cine_set(folder, **COUNTS)
+    assert make_set("cardiac_cine", folder, **COUNTS)
     return folder
 
 
 def test_files_hold_series_and_the_truth_about_them(folder):
-    files = contents(folder)
+    files = folder_contents(folder)
     names = ["test/00001.h5", "train/00001.h5", "train/00002.h5", "valid/00001.h5"]
     assert sorted(files) == ["dataset.json", *names]
     fractions = set()
@@ -76,52 +70,3 @@ def test_aliased_images_are_those_of_the_mask_that_the_files_name_draws(folder):
     frames = numpy_ifft2c(numpy_fft2c(np.moveaxis(series, -1, 1)) * np.moveaxis(mask, -1, 1))
     np.testing.assert_allclose(aliased, np.moveaxis(np.abs(frames), 1, -1), atol=1e-5)
     assert np.abs(aliased - np.abs(series)).max() > 0.05
-
-
-def test_set_is_made_once_and_the_same_each_time(folder, tmp_path):
-    assert not make_cine_set(folder, **COUNTS)
-    assert make_cine_set(tmp_path / "again", **COUNTS)
-    files = contents(folder)
-    assert contents(tmp_path / "again") == files
-    with pytest.raises(FileExistsError, match="n_frames 4 instead of 5"):
-        make_cine_set(folder, **{**COUNTS, "n_frames": 5})
-    (tmp_path / "again" / "test" / "00001.h5").unlink()
-    with pytest.raises(FileExistsError, match=r"lacks 1 of its hearts, first test/00001\.h5"):
-        make_cine_set(tmp_path / "again", **COUNTS)
-
-
-def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
-    def failing(seed, *numbers):
-        if failing.drawn:
-            raise OSError("disk full")
-        failing.drawn = True
-        return heart_phantom(seed, *numbers)
-
-    failing.drawn = False
-    monkeypatch.setattr("tools.cine_set.heart_phantom", failing)
-    with pytest.raises(OSError, match="disk full"):
-        make_cine_set(tmp_path / "set", **COUNTS)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_workers_write_the_same_bytes(folder, tmp_path):
-    make_cine_set(tmp_path / "set", **COUNTS, workers=2)
-    assert contents(tmp_path / "set") == contents(folder)
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"n_slices": 0}, "n_slices must be an integer of 1 or more, got 0"),
-        ({"n_frames": 1}, "n_frames must be an integer of 2 or more, got 1"),
-        ({"size": 31}, "size must be an integer of 32 or more"),
-        ({"n_train": 0, "n_valid": 0, "n_test": 0}, "at least one heart"),
-        ({"seed": 0.5}, "seed must be an integer"),
-        ({"workers": -1}, "workers must be"),
-    ],
-)
-def test_bad_set_is_refused_before_anything_is_written(tmp_path, options, match):
-    with pytest.raises(ValueError, match=match):
-        make_cine_set(tmp_path / "set", **{**COUNTS, **options})
-    assert list(tmp_path.iterdir()) == []
