@@ -1,4 +1,4 @@
-"""Unpacking a bundle that came from somewhere: whole and inside its folder, or not at all."""
+"""Unpacking of a bundle's zip: whole and inside its folder, or not at all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def unpack(archive: Path, folder: Path, sha256: str = "") -> Path:
     Args:
         archive: zip with one top folder, the bundle.
         folder: where the bundle's folder goes.
-        sha256: checksum that the archive must have; by default that of the file `<archive>.sha256`, if there is one.
+        sha256: checksum that the archive must have; default is that of the file `<archive>.sha256`, if there is one.
 
     Returns:
         The bundle's folder, `folder/<top folder of the archive>`.
@@ -69,14 +69,14 @@ def unpack(archive: Path, folder: Path, sha256: str = "") -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return _sha256(stream)
 
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A hidden empty folder in `parent`, for what is moved to its place when it is whole; removed at the end.
+    """Make a hidden empty folder in `parent`, for what is moved to its place when it is whole; removed at the end.
 
     Missing parents are made, and removed too if nothing came to stay in them.
     """
@@ -101,7 +101,7 @@ def _sha256(stream: BinaryIO) -> str:
 
 
 def _declared_entries(stream: BinaryIO) -> int:
-    """How many entries the end of a zip says there are; below 65,535, as archives with more are refused."""
+    """Return the number of entries that the end of a zip states; archives of 65,535 and more are refused."""
     stream.seek(0, 2)
     stream.seek(max(0, stream.tell() - _LONGEST_END))
     end = stream.read()
@@ -122,7 +122,7 @@ def _check_sum(archive: Path, got: str, expected: str) -> None:
 
 
 def _checked(archive: Path, entries: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    """The entries, when all of them are harmless together."""
+    """Return the entries, if all of them are harmless together."""
     size, packed = sum(entry.file_size for entry in entries), archive.stat().st_size
     if not entries or len(entries) > MAX_FILES:
         raise ValueError(f"{archive}: expected 1 to {MAX_FILES} entries, got {len(entries)}; this is no bundle")
@@ -150,7 +150,7 @@ def _checked(archive: Path, entries: list[zipfile.ZipInfo]) -> list[zipfile.ZipI
 
 
 def _fault(entry: zipfile.ZipInfo) -> str:
-    """What is wrong with an entry; empty if nothing is."""
+    """Return what is wrong with an entry; empty if nothing is."""
     name = entry.orig_filename
     if name != entry.filename or not name.isprintable() or re.search(r"[\\:]", name):
         return "has characters in its name that are not for file names"

@@ -1,4 +1,4 @@
-"""Where two configs build different objects from one key, looked at through their `@` and `%` references."""
+"""Comparison of what two configs build from one key, through their `@` and `%` references."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ABSENT = "nothing"
 
 
 def config_differences(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> list[tuple[str, Any, Any]]:
-    """Where and how the values of a key differ in two configs.
+    """Return where and how the values of a key differ in two configs.
 
     A reference to another key stands for that key's value: if both configs say `"width": "@width"` there, then the
     two `width`s are compared. Descriptions (`_desc_`) make no difference.
@@ -25,7 +25,7 @@ def config_differences(one: Mapping[str, Any], other: Mapping[str, Any], key: st
 def _differences(
     one: tuple[Any, Mapping[str, Any]], other: tuple[Any, Mapping[str, Any]], place: str, seen: frozenset[str]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Each side is a value and the config that it is from; `seen` are references that are being followed."""
+    """Yield the differences of two values, each with the config that it is from; `seen` are references on the way."""
     (mine, my_config), (yours, your_config) = one, other
     if mine == yours and isinstance(mine, str):
         for name in dict.fromkeys(_REFERENCE.findall(mine)):
@@ -47,7 +47,7 @@ def _differences(
 
 
 def _followed(value: Any, config: Mapping[str, Any]) -> Any:
-    """What a value that is a reference and nothing more refers to; any other value itself."""
+    """Return what a value refers to that is a reference and nothing more; any other value itself."""
     found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     return _look_up(config, found[1]) if found else value
 

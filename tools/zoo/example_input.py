@@ -1,4 +1,4 @@
-"""An input that a network could meet, made from what its bundle's metadata say of it."""
+"""Example inputs of a network, made by the description in its bundle's metadata."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 @dataclass(frozen=True)
 class TensorFormat:
-    """One tensor at a network's door, as `network_data_format` of metadata.json describes it.
+    """Input or output tensor of a network, as `network_data_format` of metadata.json describes it.
 
     Args:
-        name: of the tensor, `image` or `pred`.
-        kind: of its values, such as `kspace` or `magnitude`.
-        channels: how many.
-        channel_words: what each channel holds.
+        name: name of the tensor, `image` or `pred`.
+        kind: kind of its values, such as `kspace` or `magnitude`.
+        channels: number of channels.
+        channel_words: description of each channel.
         spatial_shape: for each axis an integer, `*` for any, or an expression such as `8*n` or `2**p`.
         value_range: smallest and largest value.
     """
@@ -41,7 +41,7 @@ class TensorFormat:
         """Read the one tensor of a side, `inputs` or `outputs`.
 
         Raises:
-            ValueError: if there is not one, not of float32, or not described.
+            ValueError: there is not one, or it is not of float32, or not described.
         """
         where = f"configs/metadata.json, network_data_format, {side}"
         try:
@@ -67,20 +67,19 @@ class TensorFormat:
             ) from None
 
     def fit_size(self, wanted: Sequence[int]) -> tuple[int, ...]:
-        """The smallest spatial size that the metadata allow, and that is at least the wanted one where it is free."""
+        """Return the smallest size that the metadata allow, and that is at least the wanted one where it is free."""
         return tuple(_fit_axis(rule, size) for rule, size in zip(self.spatial_shape, wanted, strict=True))
 
 
 def example_input(tensor: TensorFormat, batch: int, size: Sequence[int], seed: int = 0) -> Tensor:
-    """A smooth random image, or for the kind `kspace` a measurement of one; the same for the same seed.
+    """Return a smooth random image, or for the kind `kspace` a measurement of one; the same for the same seed.
 
     Args:
-        tensor: what the network takes. The channels of k-space are told by their words: one with `mask` in it holds a
-            sampling mask of 0 and 1, one with `imag` the imaginary part and any other the real part of masked,
-            centred, orthonormal k-space.
+        tensor: description of the input. The words of a channel of k-space say what it holds: `mask` a sampling mask of
+            0 and 1, `imag` the imaginary part and any other the real part of masked, centred, orthonormal k-space.
         batch: number of samples.
-        size: of the spatial axes.
-        seed: of the random generator.
+        size: sizes of the spatial axes.
+        seed: seed of the random generator.
 
     Returns:
         Float32 `(batch, channels, *size)`, the image in the tensor's value range.
@@ -115,7 +114,7 @@ def _fit_axis(rule: int | str, wanted: int) -> int:
 
 
 def _texture(batch: int, channels: int, size: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Values from 0 to 1 that change over about eight samples."""
+    """Return values from 0 to 1 that change over about eight samples."""
     coarse = torch.rand(batch, channels, *(-(-n // 8) for n in size), generator=generator)
     return torch.nn.functional.interpolate(coarse, tuple(size), mode=_INTERPOLATION[len(size)], align_corners=False)
 

@@ -44,7 +44,7 @@ def export(
     the largest output value, with --fp16 by 1e-2.
 
     Args:
-        name: of a bundle in this repository, or the path of a bundle's folder or of a packaged zip.
+        name: name of a bundle in this repository, or the path of a bundle's folder or of a packaged zip.
         format: ts (TorchScript), pt2 (torch.export) or onnx (needs the extra `export`, runs in ONNX Runtime).
         fp16: store the weights of convolutions and linear layers in half precision (onnx: those of more than 8192
             numbers), about half the file. Input, output and all computing stay float32, which Fourier transforms and
@@ -92,12 +92,12 @@ def export_bundle(
     size: Sequence[int] = (),
     compare: bool = False,
 ) -> Report:
-    """Export a bundle's network in a process of its own, whose `common` is the bundle's where it brings one.
+    """Export a bundle's network in a process of its own, whose `common` is that of a packaged bundle.
 
     Args:
-        bundle: its folder.
-        file: what is written.
-        weights: of the network.
+        bundle: folder of the bundle.
+        file: file to write.
+        weights: file with the weights of the network.
         file_format: one of `FORMATS`.
         half: store large weights in half precision.
         dynamic: let batch and spatial size be free.

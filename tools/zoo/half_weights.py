@@ -62,10 +62,10 @@ def store_in_half(network: nn.Module) -> float:
     file needs half the space.
 
     Returns:
-        the fraction of the network's parameters that is now in half precision.
+        The fraction of the network's parameters that is now in half precision.
 
     Raises:
-        ValueError: if there is no such layer.
+        ValueError: there is no such layer.
     """
     stored = 0
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""Where the bundles of this repository lie, and what their metadata say."""
+"""Folders of the bundles in this repository, and their metadata."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ BUNDLES = ROOT / "bundles"
 
 
 def bundle_names() -> list[str]:
-    """Names of the bundles in this repository, sorted."""
+    """Return the names of the bundles in this repository, sorted."""
     return sorted(metadata.parents[1].name for metadata in BUNDLES.glob("*/configs/metadata.json"))
 
 
 def find_bundle(name: str) -> Path:
-    """The folder of a bundle.
+    """Return the folder of a bundle.
 
     Args:
-        name: of a bundle in this repository, or the path of a bundle's folder.
+        name: name of a bundle in this repository, or the path of a bundle's folder.
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: it is neither.
     """
     for folder in (BUNDLES / name, Path(name)):
         if name and (folder / "configs" / "metadata.json").is_file():
@@ -35,10 +35,10 @@ def find_bundle(name: str) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds one object.
+    """Read a JSON file that holds one object.
 
     Raises:
-        ValueError: if there is no such file, or it holds something else.
+        ValueError: there is no such file, or it holds something else.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -50,10 +50,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def bundle_version(folder: Path) -> str:
-    """The version that a bundle's metadata name.
+    """Return the version that a bundle's metadata state.
 
     Raises:
-        ValueError: if they name none.
+        ValueError: they state none.
     """
     path = folder / "configs" / "metadata.json"
     version = read_json(path).get("version")

@@ -1,4 +1,4 @@
-"""`python -m tools zoo package`: a bundle as one zip that works without this repository."""
+"""`python -m tools zoo package`: write a bundle as one zip that works without this repository."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _CONTENTS = (
 
 @dataclass(frozen=True)
 class Package:
-    """A packaged bundle.
+    """Packaged bundle.
 
     Args:
-        path: of the zip.
-        sha256: its checksum.
-        size: in bytes.
-        files: in it, without the top folder, sorted.
-        large_files: left out of it, and where they lie now.
+        path: path of the zip.
+        sha256: checksum of the zip.
+        size: size in bytes.
+        files: paths of its files without the top folder, sorted.
+        large_files: files that were left out, where they lie now.
     """
 
     path: Path
@@ -66,7 +66,7 @@ def package(name: str, out: str = "dist", large_files: str = "", zoo_test: bool 
     follow from what the bundle and `common` import.
 
     Args:
-        name: of a bundle in this repository, or the path of a bundle's folder.
+        name: name of a bundle in this repository, or the path of a bundle's folder.
         out: folder for the zip.
         large_files: URL of a folder. Files over 1 MB, the limit of a pull request to the Model Zoo, go to
             OUT/NAME_v<version>_large_files instead of into the zip, and its large_files.yml tells `python -m

@@ -26,7 +26,7 @@ def push(name: str, repo: str, token: str = "", private: bool = True, verify: bo
     Needs the package huggingface_hub: `pip install recon-bundles[hub]`.
 
     Args:
-        name: of a bundle in this repository, or the path of a bundle's folder.
+        name: name of a bundle in this repository, or the path of a bundle's folder.
         repo: ORG/NAME; made if it is not there.
         token: access token of Hugging Face; better put it into the environment variable HF_TOKEN, since other users
             of a machine see command lines. Without both, that of `hf auth login`.

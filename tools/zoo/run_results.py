@@ -1,10 +1,9 @@
-"""What a training and an inference must have left: weights and images of finite numbers."""
+"""Checks of what a training and an inference have written: weights and images of finite numbers."""
 
 from __future__ import annotations
 
 import csv
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from common.io import split_suffix
 
 
 def check_weights(folder: Path) -> str:
-    """A training has written model.pt, a plain state dict of finite numbers.
+    """Check that a training has written model.pt, a plain state dict of finite numbers.
 
     Raises:
-        ValueError: if it has not.
+        ValueError: it has not.
     """
     path = folder / "model.pt"
     if not path.is_file():
@@ -34,10 +33,10 @@ def check_weights(folder: Path) -> str:
 
 
 def check_results(folder: Path) -> str:
-    """An inference has written images that are not all one value, and no file of it holds a number that is not finite.
+    """Check that an inference has written images that are not all one value, and no number that is not finite.
 
     Raises:
-        ValueError: if it has not.
+        ValueError: it has not.
     """
     n_images, n_tables = 0, 0
     for path in sorted(folder.rglob("*")):
@@ -62,47 +61,40 @@ def check_results(folder: Path) -> str:
 def _check_table(path: Path, name: str) -> None:
     with path.open(newline="", encoding="utf-8") as file:
         for i, row in enumerate(csv.reader(file), start=1):
-            if bad := [cell for cell in row if not _finite(cell)]:
+            if bad := [cell for cell in row if cell.strip().lower().lstrip("+-") in ("nan", "inf", "infinity")]:
                 raise ValueError(f"{name} of the inference: expected finite numbers, got {bad[0]} in line {i}")
 
 
-def _finite(cell: str) -> bool:
-    """Whether a cell is a finite number, or none at all."""
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return True
+def _hdf5(path: Path) -> Iterator[np.ndarray]:
+    """Yield arrays of real or complex numbers; masks and headers are passed over."""
+    found: list[np.ndarray] = []
+
+    def collect(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fc":
+            found.append(item[()])
+
+    with h5py.File(path) as file:
+        file.visititems(collect)
+    yield from found
 
 
-def _png(path: Path) -> Iterator[np.ndarray]:
+def _picture(path: Path) -> Iterator[np.ndarray]:
     with Image.open(path) as image:
         yield np.asarray(image)
 
 
-def _hdf5(path: Path) -> Iterator[np.ndarray]:
-    """Arrays of real or complex numbers; masks and headers are passed over."""
-    arrays: list[np.ndarray] = []
-
-    def collect(_: str, found: Any) -> None:
-        if isinstance(found, h5py.Dataset) and found.dtype.kind in "fc":
-            arrays.append(found[()])
-
-    with h5py.File(path) as file:
-        file.visititems(collect)
-    yield from arrays
+def _nifti(path: Path) -> list[np.ndarray]:
+    return [np.asarray(nibabel.nifti1.Nifti1Image.from_filename(path).dataobj)]
 
 
-def _nifti(path: Path) -> Iterator[np.ndarray]:
-    yield np.asarray(nibabel.nifti1.Nifti1Image.from_filename(path).dataobj)
+def _tiff(path: Path) -> list[np.ndarray]:
+    return [tifffile.imread(path)]
 
 
-_IMAGES: dict[str, Callable[[Path], Iterator[np.ndarray]]] = {
-    ".png": _png,
-    ".tif": lambda path: iter([tifffile.imread(path)]),
-    ".tiff": lambda path: iter([tifffile.imread(path)]),
-    ".npy": lambda path: iter([np.load(path)]),
-    ".nii": _nifti,
-    ".nii.gz": _nifti,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
+_IMAGES: dict[str, Callable[[Path], Iterable[np.ndarray]]] = {
+    ".png": _picture,
+    **dict.fromkeys((".tif", ".tiff"), _tiff),
+    ".npy": lambda path: [np.load(path)],
+    **dict.fromkeys((".nii", ".nii.gz"), _nifti),
+    **dict.fromkeys((".h5", ".hdf5"), _hdf5),
 }

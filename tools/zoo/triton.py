@@ -1,6 +1,6 @@
 """Model repositories for the Triton Inference Server.
 
-Layout and configuration as in docs/user_guide/model_repository.md and model_configuration.md of
+Layout and configuration are those of docs/user_guide/model_repository.md and model_configuration.md of
 github.com/triton-inference-server/server: `<repository>/<model>/config.pbtxt` and `<repository>/<model>/1/<file>`.
 """
 
@@ -21,12 +21,9 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class Server:
-    """How Triton runs one kind of file.
+    """Triton's name for a kind of file, the file name that it looks for, and the name that it gives to a tensor.
 
-    Args:
-        platform: Triton's name for it.
-        file_name: that it looks for.
-        tensor_name: made of a tensor's name. TorchScript has no names: there Triton takes `<name>__<position>`.
+    TorchScript has no names of tensors; there Triton takes `<name>__<position>`.
     """
 
     platform: str
@@ -42,17 +39,17 @@ _SERVERS = {
 
 @dataclass(frozen=True)
 class Door:
-    """A tensor of the exported file, float32: its name, and its size on each axis with the batch; -1 is any."""
+    """Name of a float32 tensor of the exported file, and its size on each axis with the batch; -1 is any."""
 
     name: str
     dims: Sequence[int]
 
 
 def server_for(file_format: str) -> Server:
-    """How Triton runs a format.
+    """Return how Triton runs a format.
 
     Raises:
-        ValueError: if it does not.
+        ValueError: it does not run it.
     """
     if file_format not in _SERVERS:
         raise ValueError(
@@ -63,48 +60,37 @@ def server_for(file_format: str) -> Server:
 
 
 def model_config(name: str, file_format: str, image: Door, pred: Door, comment: str = "") -> str:
-    """The text of config.pbtxt.
+    """Return the text of config.pbtxt.
 
     A file whose batch is free is served with dynamic batching, of at most `MAX_BATCH_SIZE` samples of one size; Triton
     then adds the batch to the dimensions itself. Any other is served with the dimensions it has.
 
     Args:
-        name: of the model, which is also that of its folder.
-        file_format: of the file, one that `server_for` knows.
-        image: what goes in.
-        pred: what comes out.
+        name: name of the model, which is also that of its folder.
+        file_format: format of the file, one that `server_for` knows.
+        image: the input.
+        pred: the output.
         comment: one line for the reader.
     """
-    server = server_for(file_format)
-    batched = image.dims[0] == -1
+    server, batched = server_for(file_format), image.dims[0] == -1
     lines = [f"# {comment}"] if comment else []
     lines += [f"name: {json.dumps(name)}", f"platform: {json.dumps(server.platform)}"]
     lines.append(f"max_batch_size: {MAX_BATCH_SIZE if batched else 0}")
     for side, door in (("input", image), ("output", pred)):
         dims = ", ".join(map(str, door.dims[1:] if batched else door.dims))
         tensor = json.dumps(server.tensor_name.format(door.name))
-        lines += [
-            f"{side} [",
-            "  {",
-            f"    name: {tensor}",
-            "    data_type: TYPE_FP32",
-            f"    dims: [ {dims} ]",
-            "  }",
-            "]",
-        ]
-    if batched:
-        lines.append("dynamic_batching { }")
-    return "\n".join(lines) + "\n"
+        lines.append(f"{side} [ {{ name: {tensor}, data_type: TYPE_FP32, dims: [ {dims} ] }} ]")
+    return "\n".join([*lines, *(["dynamic_batching { }"] if batched else []), ""])
 
 
 def write_model(repository: Path, name: str, file_format: str, file: Path, config: str) -> Path:
     """Put a model into a repository, in place of an older one of that name; it appears whole.
 
     Returns:
-        the model's folder.
+        The model's folder.
 
     Raises:
-        ValueError: if there is a folder of that name that holds no model.
+        ValueError: there is a folder of that name that holds no model.
     """
     target = repository / name
     if target.exists() and not (target / "config.pbtxt").is_file():

@@ -99,15 +99,15 @@ def verify_bundle(
     """Make all checks of a bundle.
 
     Args:
-        target: a bundle's name, folder or zip.
+        target: name, folder or zip of a bundle.
         python: interpreter for the bundle's code; by default this one.
-        fresh_venv: whether to run it in a new virtual environment instead.
+        fresh_venv: run it in a new virtual environment instead.
         sha256: checksum that a zip must have.
-        quick: whether to leave out exports, training and inference.
-        report: is given each check as it ends.
+        quick: leave out exports, training and inference.
+        report: function that is given each check as it ends.
 
     Returns:
-        All checks, in order. After a failure of "unpacking" or "fresh environment" what needs it is not tried.
+        All checks, in order; those that need what failed before are not made.
 
     Raises:
         ValueError: there is no such bundle or interpreter, or options contradict each other.
