@@ -9,16 +9,9 @@ from common.errors import DataError
 
 
 class VolumeAssembler:
-    """Collects the slices an evaluator hands out and gives a volume back when its last slice has come.
+    """Collects the slices that an evaluator hands out; only unfinished volumes are in memory.
 
-    Only unfinished volumes are in memory. Use it so::
-
-        assembler = VolumeAssembler()
-        for path, index, n_slices, image in reconstructions:
-            volume = assembler.add(path, index, n_slices, image)
-            if volume is not None:
-                write_volume(volume, open_slices(path), output_path(path, output_dir))
-        assembler.finish()
+    :meth:`add` returns a volume when its last slice has come, and :meth:`finish` checks that none is left.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from common.data.coils import Coils
 from common.data.finding import mask_path
 from common.data.kspace_slices import KspaceSlices, read_slice, source_key
 from common.errors import DataError
-from common.io import IntensityRange, IntensityScale, Source, find_range, given_range, open_source
+from common.io import IntensityRange, Source, find_range, given_range, open_source
 from common.io.kspace import central
 from common.io.masks import open_mask
 
@@ -127,10 +127,7 @@ class SliceReader:
 
     def _unit(self, source: Source, stored: np.ndarray) -> np.ndarray:
         wide = stored.astype(np.complex128 if stored.dtype.kind == "c" else np.float64)
-        try:
-            return IntensityScale.between(*self.range, source.spec.intensity).to_unit(wide)
-        except DataError as error:
-            raise DataError(f"{source.name}: {error}") from error
+        return source.to_unit(wide, *self.range)
 
     def _checked(self, index: int) -> int:
         index = operator.index(index)

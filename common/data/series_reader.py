@@ -27,6 +27,7 @@ from common.io import (
 )
 from common.io.formats.cine_hdf5 import RECON
 from common.io.opening import module_of
+from common.io.source import DerivedSource
 from common.operators.coils import root_sum_of_squares
 from common.operators.fourier import ifft2c
 from common.operators.series import frames_to_batch
@@ -190,20 +191,19 @@ class CineReader:
         return find_range(_SeriesImages(source, self.parts.get("mask")), self._intensity_range)
 
 
-class _SeriesImages(Source):
+class _SeriesImages(DerivedSource):
     """Images of a source a series at a time, for one pass over them; of k-space the zero-filled magnitudes.
 
     Blocks of other sources are single frames, whose values lie far from each other where time is stored last.
     """
 
     def __init__(self, source: Source, mask: Source | None) -> None:
-        self._inner, self._mask = source, mask
-        spec = source.spec
+        self._mask, spec = mask, source.spec
         if spec.kind == "kspace":
             axes = tuple(axis for axis in spec.axes if axis != "coil")
             shape = tuple(spec.size(axis) for axis in axes)
             spec = replace(spec, axes=axes, shape=shape, dtype=np.dtype(np.float32), kind="image")
-        super().__init__(source.path, spec, name=source.name, files=source.files)
+        super().__init__(source, spec)
 
     def blocks(self) -> Iterator[Region]:
         """One region for each series."""
@@ -211,10 +211,10 @@ class _SeriesImages(Source):
             yield _series_region(self, index)
 
     def _read(self, region: Region) -> np.ndarray:
-        if self._inner.spec.kind != "kspace":
-            return self._inner.read(region)
+        if self._source.spec.kind != "kspace":
+            return self._source.read(region)
         index = region[self.spec.axes.index("z")].start if "z" in self.spec.axes else 0
-        kspace, _ = _measured(self._inner, self._mask, index)
+        kspace, _ = _measured(self._source, self._mask, index)
         frames = frames_to_batch(torch.from_numpy(kspace.astype(np.complex64))[None])
         values = root_sum_of_squares(ifft2c(frames))[:, 0].numpy()
         return values[:, None] if "z" in self.spec.axes else values

@@ -35,8 +35,7 @@ class FileRun:
         sink: output.
         plan: tiles, with the axes of the network: (y, x), or (y, x, z) of a volume.
         by_slice: True if a 2-D network enlarges the slices of a volume.
-        to_unit: scale from stored values of the source to [0, 1].
-        to_stored: scale from [0, 1] to stored values of the sink.
+        ends: the meant values that become 0 and 1.
         group: processes that share the tiles.
         clipped: count of the values beyond the range.
     """
@@ -47,8 +46,7 @@ class FileRun:
     sink: Sink
     plan: TilePlan
     by_slice: bool
-    to_unit: IntensityScale
-    to_stored: IntensityScale
+    ends: tuple[float, float]
     group: Group
     clipped: ClippedShare = field(default_factory=ClippedShare)
 
@@ -89,10 +87,7 @@ class FileRun:
         """Stored values of the region that a tile writes, in the order of the file."""
         region = in_file_order(tile.read)
         stored = self.source.read(region)
-        try:
-            unit = self.to_unit.to_unit(stored)
-        except DataError as error:
-            raise DataError(f"{self.source.name}: {error}") from error
+        unit = self.source.to_unit(stored, *self.ends)
         scale = in_file_order(self.plan.upscale)
         inner = tuple(
             slice(part.start // n, part.stop // n) for part, n in zip(in_file_order(tile.kept), scale, strict=True)
@@ -109,7 +104,7 @@ class FileRun:
         if beyond.any():
             result = result + _repeated(beyond, scale)
         rule, dtype = self.sink.spec.intensity, self.sink.spec.dtype
-        values = self.to_stored.to_stored(result, dtype)
+        values = IntensityScale.between(*self.ends, rule).to_stored(result, dtype)
         values = values if rule.limits is None else values.clip(*rule.limits)
         if rule.padding is not None and outside.any():
             values[_repeated(outside, scale)] = rule.padding

@@ -16,7 +16,7 @@ from common.inferers.progress import duration
 from common.inferers.record import OutputRecord
 from common.inferers.tile_network import TileNetwork, network_digest
 from common.inferers.tiles import TilePlan
-from common.io import ClippedShare, IntensityRange, IntensityScale, Source, find_range, open_sink, open_source
+from common.io import ClippedShare, IntensityRange, Source, find_range, open_sink, open_source
 from torch import nn
 
 logger = logging.getLogger("recon")
@@ -117,8 +117,7 @@ class StreamingInferer:
             plan=plan,
             on_tile=on_tile,
             by_slice=len(source.spec.shape) > dims,
-            to_unit=IntensityScale.between(low, high, source.spec.intensity),
-            to_stored=IntensityScale.between(low, high, sink.spec.intensity),
+            ends=(low, high),
             group=(group := Group(self.shared)),
         )
         identity = {**self._identity(run, low, high), "options": _text(options or {})}

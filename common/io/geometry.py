@@ -21,6 +21,15 @@ _SPELLINGS = {
     "in": "inch",
     "m": "meter",
 }
+SECONDS = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec", "millisecond"), 1e-3),
+    **dict.fromkeys(("us", "usec", "microsecond"), 1e-6),
+    **dict.fromkeys(("min", "minute"), 60.0),
+    **dict.fromkeys(("h", "hour"), 3600.0),
+}
+"""Units of time, in the spellings of files."""
+
 SPATIAL = ("z", "y", "x")
 """Names of the spatial axes, in the order in which a source has them."""
 
@@ -130,13 +139,24 @@ class Geometry:
         factor = MILLIMETERS[self.unit]
         return tuple(None if step is None else step * factor for step in self.spacing)
 
+    @property
+    def steps(self) -> dict[str, float | None]:
+        """Spacing by axis, in ``unit``."""
+        return dict(zip(self.axes, self.spacing, strict=True))
+
+    @property
+    def frame_interval_s(self) -> float | None:
+        """Mean time from frame to frame; ``None`` if unknown, and of one frame."""
+        times = self.frame_times_s
+        return (times[-1] - times[0]) / (len(times) - 1) if times is not None and len(times) > 1 else None
+
     def in_unit(self, unit: str) -> Geometry:
         """The same geometry in another unit; unchanged if the unit is unknown, that one, or given by an affine."""
         if self.unit is None or self.unit == unit or self.affine is not None:
             return self
-        factor = MILLIMETERS[self.unit] / MILLIMETERS[unit]
-        spacing = tuple(None if step is None else _rounded(step * factor) for step in self.spacing)
-        return replace(self, spacing=spacing, origin=tuple(_rounded(n * factor) for n in self.origin), unit=unit)
+        spacing = tuple(None if step is None else converted(step, self.unit, unit) for step in self.spacing)
+        origin = tuple(converted(n, self.unit, unit) for n in self.origin)
+        return replace(self, spacing=spacing, origin=origin, unit=unit)
 
     def enlarged(self, scale: Mapping[str, int]) -> Geometry:
         """The same field of view in ``scale`` times as many pixels: the outer edges stay where they are.
@@ -206,6 +226,18 @@ class Geometry:
             return "pixel size unknown"
         steps = " x ".join("?" if step is None else f"{step:.6g}" for step in self.spacing[::-1])
         return f"{steps} {self.unit or 'of unknown unit'} ({', '.join(self.axes[::-1])})"
+
+
+def even_times(n: int, interval_s: float | None, first_s: float = 0.0) -> list[float] | None:
+    """Times of ``n`` frames with one interval; ``None`` for an interval that is unknown or cannot be one."""
+    if interval_s is None or not 0 < interval_s < np.inf:
+        return None
+    return [first_s + k * interval_s for k in range(n)]
+
+
+def converted(length: float, unit: str, other: str) -> float:
+    """Return a length in another unit, both of `MILLIMETERS`."""
+    return _rounded(length * (MILLIMETERS[unit] / MILLIMETERS[other])) if unit != other else length
 
 
 def _positive(value: float | None) -> float | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from common.errors import DataError
@@ -19,30 +20,12 @@ from common.io.spec import Spec
 
 def module_of(one: Format) -> Any:
     """Return the module of a format, imported at its first use: libraries of others stay out of the process."""
-    return _modules()[one.module]
+    return import_module(f"common.io.formats.{one.module}")
 
 
-def _modules() -> dict[str, ModuleType]:
-    """Format modules by name; written out, and not imported by name, so that packaging finds them."""
-    from common.io.formats import (  # noqa: F401  # returned below
-        bart,
-        cine_hdf5,
-        dicom,
-        fastmri,
-        hdf5,
-        ismrmrd,
-        itk,
-        matlab,
-        nifti,
-        npy,
-        picture,
-        raw,
-        slices,
-        tiff,
-        zarr,
-    )
-
-    return locals()
+@lru_cache
+def _options_of(one: Format) -> list[str]:
+    return list(inspect.signature(module_of(one).open_source).parameters)[1:]
 
 
 def format_of(path: Path | str) -> Format | None:
@@ -101,7 +84,7 @@ def open_source(
             "or a folder of one volume; convert it"
         )
     given = {name: value for name, value in options.items() if value is not None}
-    own = list(inspect.signature(module_of(found).open_source).parameters)[1:]
+    own = _options_of(found)
     refused = [name for name in given if name not in own]
     if refused:
         raise ValueError(

@@ -126,14 +126,12 @@ class Source:
             self._fill(values, parts)
         return values
 
-    def read_unit(self, region: Sequence[slice] | None, low: float, high: float, *, wide: bool = False) -> np.ndarray:
-        """Values of one region as float32 (complex64): the meant value ``low`` becomes 0, ``high`` becomes 1.
+    def read_unit(self, region: Sequence[slice] | None, low: float, high: float) -> np.ndarray:
+        """Values of one region as float32 (complex64): the meant value ``low`` becomes 0, ``high`` becomes 1."""
+        return self.to_unit(self.read(region), low, high)
 
-        ``wide`` scales them in double precision before they are rounded.
-        """
-        stored = self.read(region)
-        if wide:
-            stored = stored.astype(np.complex128 if stored.dtype.kind == "c" else np.float64)
+    def to_unit(self, stored: np.ndarray, low: float, high: float) -> np.ndarray:
+        """Stored values as float32 (complex64): the meant value ``low`` becomes 0, ``high`` becomes 1."""
         try:
             return IntensityScale.between(low, high, self.spec.intensity).to_unit(stored)
         except DataError as error:

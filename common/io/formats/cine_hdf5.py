@@ -12,7 +12,7 @@ import numpy as np
 from common.errors import DataError
 from common.io.atomic import atomic_path
 from common.io.formats import hdf5
-from common.io.geometry import Geometry
+from common.io.geometry import Geometry, even_times
 from common.io.hdf5_file import (
     SUFFIXES,
     attributes_of,
@@ -135,8 +135,7 @@ def _geometry(attributes: Mapping[str, Any], layout: Layout) -> Geometry:
     if pixel.dtype.kind in "uif" and len(pixel) in (1, 2):
         steps |= {"y": float(pixel[0]), "x": float(pixel[-1])}
     interval = positive_number(attributes.get(hdf5.INTERVAL))
-    n_frames = layout.sizes[layout.axes.index("t")]
-    times = None if interval is None else [n * interval for n in range(n_frames)]
+    times = even_times(layout.sizes[layout.axes.index("t")], interval)
     return Geometry.of_spacing(layout.axes, steps, "millimeter", frame_times_s=times)
 
 
@@ -157,9 +156,9 @@ def series_attributes(files: Sequence[Path], geometry: Geometry) -> dict[str, An
         found["pixel_size_mm"] = [y, x]
     if slices and slices[0] is not None:
         found["slice_distance_mm"] = slices[0]
-    times = geometry.frame_times_s
-    if times is not None and len(times) > 1:
-        steps, interval = np.diff(times), (times[-1] - times[0]) / (len(times) - 1)
+    times, interval = geometry.frame_times_s, geometry.frame_interval_s
+    if times is not None and interval is not None:
+        steps = np.diff(times)
         if np.ptp(steps) > _UNEVEN * interval:
             found["frame_times_s"] = list(times)
         else:

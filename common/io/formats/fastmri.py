@@ -157,8 +157,7 @@ def _fitted(path: Path, file: h5py.File, item: h5py.Dataset, spec: Spec) -> tupl
             f"{path}:{item.name}: expected a reconstruction [slices, height, width] within {spec}, got {list(shape)}; "
             f"remove it, or choose another: {source_option('target', 'reconstruction_rss')}"
         )
-    known = dict(zip(spec.geometry.axes, spec.geometry.spacing, strict=True))
-    geometry = Geometry.of_spacing(layout.axes, known, spec.geometry.unit)
+    geometry = Geometry.of_spacing(layout.axes, spec.geometry.steps, spec.geometry.unit)
     name = str(item.name).strip("/")
     own = layout.spec(item.dtype, geometry, intensity=spec.intensity, dataset=name)
     kspace = replace(spec, recon_shape=(layout.sizes[-2], layout.sizes[-1]))

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from common.errors import DataError
 from common.io.choice import chosen, listed
-from common.io.geometry import Geometry
+from common.io.geometry import Geometry, even_times
 from common.io.hdf5_file import (
     Hdf5Native,
     attributes_of,
@@ -109,9 +109,7 @@ def _source(
     else:
         usual = usual or ("z,y,x" if interval is None else "t,y,x")
         layout = layout_of(shape, dtype, title, axes or _labels(attributes), channel, usual)
-    times = None
-    if "t" in layout.axes and interval is not None:
-        times = [n * interval for n in range(layout.sizes[layout.axes.index("t")])]
+    times = even_times(layout.sizes[layout.axes.index("t")], interval) if "t" in layout.axes else None
     found = kind_of(dtype, kind, title, name)
     rule = Intensity(declared_max=positive_number(attributes.get("max"))) if found == "kspace" else Intensity()
     geometry = _geometry(attributes, layout, times)
@@ -205,9 +203,8 @@ def _encode(path: Path, sink: Sink) -> None:
         if spec.geometry.unit is not None and None not in steps:
             known = steps if spec.geometry.affine is None else [1e3 * (n or 0.0) for n in spec.geometry.spacing_mm]
             dataset.attrs[ELEMENT_SIZE] = known
-        times = spec.geometry.frame_times_s
-        if times is not None and len(times) > 1:
-            dataset.attrs[INTERVAL] = (times[-1] - times[0]) / (len(times) - 1)
+        if spec.geometry.frame_interval_s is not None:
+            dataset.attrs[INTERVAL] = spec.geometry.frame_interval_s
         if native is not None and native.path is not None:
             with open_hdf5(native.path) as given:
                 file.attrs.update(attributes_of(given, texts=True))

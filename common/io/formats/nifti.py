@@ -20,7 +20,7 @@ import numpy as np
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of, unpack_gzip
 from common.io.flat import FlatArray, flat_source
-from common.io.geometry import MILLIMETERS, Geometry
+from common.io.geometry import MILLIMETERS, SECONDS, Geometry
 from common.io.intensity import Intensity
 from common.io.layout import Layout
 from common.io.sink import Sink, write_flat
@@ -37,7 +37,6 @@ _LONGEST_HEADER = 2**24  # bytes, with extensions
 _NIFTI1_LONGEST = 2**15 - 1
 _UNITS = {"meter": "meter", "millimeter": "mm", "micrometer": "micron"}
 _LENGTHS = {code: MILLIMETERS[name] for name, code in _UNITS.items()} | {"unknown": 1.0}
-_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _TIME_UNITS = 0b111000  # bits of xyzt_units
 _CODE_SCANNER = 1
 _UNEVEN = 0.05  # of the mean interval: by how much one may differ
@@ -178,10 +177,10 @@ def _geometry(
     length_unit, time_unit = _units(header)
     steps = np.abs(np.asarray(header["pixdim"][1:5], np.float64))
     times = None
-    if "t" in axes and time_unit in _SECONDS and 0 < steps[n_axes - 1] < np.inf:
+    if "t" in axes and time_unit in SECONDS and 0 < steps[n_axes - 1] < np.inf:
         start = float(np.nan_to_num(header["toffset"], posinf=0, neginf=0))
         frames = start + steps[n_axes - 1] * np.arange(int(header["dim"][n_axes]))
-        times = (frames * _SECONDS[time_unit]).tolist()
+        times = (frames * SECONDS[time_unit]).tolist()
     if forms:
         form = forms.get("sform") or forms["qform"]
         return Geometry.of_affine(axes, np.diag([*[_LENGTHS[length_unit]] * 3, 1.0]) @ form[0] @ order, times)
@@ -287,7 +286,7 @@ def _set_place(path: Path, spec: Spec, header: Any, native: NiftiNative | None, 
         geometry = geometry if geometry.unit in _UNITS else geometry.in_unit("millimeter")
         length_unit = _UNITS.get(geometry.unit or "", "unknown")
         unknown = 1.0 if geometry.unit is None else 0.0
-        steps = {axis: unknown if n is None else n for axis, n in zip(geometry.axes, geometry.spacing, strict=True)}
+        steps = {axis: unknown if n is None else n for axis, n in geometry.steps.items()}
         header["pixdim"][1:4] = order[:3, :3] @ [steps.get(axis, unknown) for axis in "xyz"]
     else:
         length_unit = length_unit if native and native.forms else "mm"
@@ -298,9 +297,9 @@ def _set_place(path: Path, spec: Spec, header: Any, native: NiftiNative | None, 
     if times is None:
         time_unit = "unknown"
     elif len(times) > 1:
-        time_unit = time_unit if time_unit in _SECONDS else "sec"
-        intervals = np.diff(times) / _SECONDS[time_unit]
-        header["pixdim"][time_axis], header["toffset"] = np.mean(intervals), times[0] / _SECONDS[time_unit]
+        time_unit = time_unit if time_unit in SECONDS else "sec"
+        intervals = np.diff(times) / SECONDS[time_unit]
+        header["pixdim"][time_axis], header["toffset"] = np.mean(intervals), times[0] / SECONDS[time_unit]
         if np.ptp(intervals) > _UNEVEN * np.mean(intervals):
             logger.warning(f"{path}: frame times are not kept, because NIfTI has even ones only")
             header["pixdim"][time_axis], header["toffset"], time_unit = 0, 0, "unknown"

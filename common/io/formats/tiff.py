@@ -25,7 +25,7 @@ from common.errors import DataError, file_errors, source_option
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.choice import chosen
 from common.io.flat import FlatArray
-from common.io.geometry import Geometry, unit_name
+from common.io.geometry import SECONDS, Geometry, converted, even_times, unit_name
 from common.io.grey import grey_channel
 from common.io.intensity import Intensity
 from common.io.orientation import is_transposed, known_orientation, shown, stored_region
@@ -41,7 +41,6 @@ _UNNAMED = "IQ"  # pages in a row, of which the file says no more: slices
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _TAG_UNITS = {2: "inch", 3: "centimeter"}
 _STRAIGHT_LINE, _NO_CALIBRATION = 0, 20  # ImageJ's function codes
-_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "min": 60.0, "h": 3600.0}
 _SIDE = 256
 _BIG_TIFF = 43
 _OME_UNITS = {
@@ -199,8 +198,9 @@ class _OpenTiff:
         try:
             with file_errors(path, _KIND), _reported_damage(path):
                 _check_chain(self.file)
+                self.file.seek(0)
                 # OME-XML may name other files as the place of pixels: those are not opened
-                self.tiff = tifffile.TiffFile(path, _multifile=False)
+                self.tiff = tifffile.TiffFile(self.file, _multifile=False)
                 full = [one for one in self.tiff.series if not (one.keyframe.is_reduced or one.keyframe.is_mask)]
             sizes = {n: f"({' x '.join(map(str, one.shape))} {one.dtype})" for n, one in enumerate(full)}
             self.index = chosen(sizes, image, "image", "image", path)
@@ -363,7 +363,7 @@ def _geometry(opened: _OpenTiff, leading: tuple[str, ...], orientation: int) -> 
             steps, unit, interval = _ome_sizes(tiff.ome_metadata, opened.index)
         except (ElementTree.ParseError, ValueError) as error:
             logger.warning(
-                f"{tiff.filehandle.path}: pixel sizes are unknown, as its OME-XML cannot be read ({error}); pass them: "
+                f"{opened.path}: pixel sizes are unknown, as its OME-XML cannot be read ({error}); pass them: "
                 + source_option("spacing", [1.0, 1.0])
             )
     else:
@@ -376,13 +376,12 @@ def _geometry(opened: _OpenTiff, leading: tuple[str, ...], orientation: int) -> 
             metadata = tiff.imagej_metadata or {}
             unit = unit_name(str(metadata.get("unit") or "")) or unit
             steps["z"] = float(metadata.get("spacing") or 0)
-            factor = _SECONDS.get(str(metadata.get("tunit") or "s").strip().lower())
+            factor = SECONDS.get(str(metadata.get("tunit") or "s").strip().lower())
             interval = None if factor is None else float(metadata.get("finterval") or 0) * factor
     if is_transposed(orientation):
         steps["y"], steps["x"] = steps.get("x"), steps.get("y")
-    times = None
-    if "t" in leading and interval:
-        times = [n * interval for n in range(opened.series.shape[opened.series.axes.index("T")])]
+    is_timed = "t" in leading
+    times = even_times(opened.series.shape[opened.series.axes.index("T")], interval) if is_timed else None
     if unit is None:
         return Geometry.unknown(axes, times)
     return Geometry.of_spacing(axes, steps, unit, frame_times_s=times)
@@ -397,9 +396,8 @@ def _ome_sizes(text: str, image: int) -> tuple[dict[str, float | None], str | No
     for axis in "YXZ":
         size = float(pixels[0].get(f"PhysicalSize{axis}", 0))
         unit = unit_name(pixels[0].get(f"PhysicalSize{axis}Unit", "um"))
-        known = Geometry(("y", "x"), (size if size > 0 else None, None), unit)
-        steps[axis.lower()] = known.in_unit("micrometer").spacing[0] if unit else None
-    factor = _SECONDS.get(pixels[0].get("TimeIncrementUnit", "s"))
+        steps[axis.lower()] = converted(size, unit, "micrometer") if unit else None
+    factor = SECONDS.get(pixels[0].get("TimeIncrementUnit", "s"))
     interval = float(pixels[0].get("TimeIncrement", 0)) * factor if factor else None
     return steps, "micrometer", interval
 
@@ -493,12 +491,11 @@ def _ome_metadata(sink: Sink) -> dict[str, Any]:
     """Axes, pixel sizes and the interval of frames; the identifier follows from these and the name."""
     geometry, spec = sink.spec.geometry, sink.spec
     found: dict[str, Any] = {"axes": "".join(spec.axes).upper()}
-    for axis, step in zip(geometry.axes, geometry.spacing, strict=True):
+    for axis, step in geometry.steps.items():
         if step is not None and geometry.unit is not None:
             found |= {f"PhysicalSize{axis.upper()}": step, f"PhysicalSize{axis.upper()}Unit": _OME_UNITS[geometry.unit]}
-    times = geometry.frame_times_s
-    if times is not None and len(times) > 1:
-        found |= {"TimeIncrement": (times[-1] - times[0]) / (len(times) - 1), "TimeIncrementUnit": "s"}
+    if geometry.frame_interval_s is not None:
+        found |= {"TimeIncrement": geometry.frame_interval_s, "TimeIncrementUnit": "s"}
     return {"UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{sink.path.name} {spec} {found}")), **found}
 
 

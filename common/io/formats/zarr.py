@@ -19,7 +19,7 @@ import numpy as np
 from common.errors import DataError, file_errors, source_option
 from common.io.bounded import UNCHECKED, check_piece, n_bytes_of
 from common.io.choice import chosen, listed
-from common.io.geometry import Geometry, unit_name
+from common.io.geometry import SECONDS, Geometry, converted, even_times, unit_name
 from common.io.intensity import to_dtype
 from common.io.kspace import as_kspace
 from common.io.layout import CHANNEL, Layout, kind_of, layout_of
@@ -32,7 +32,6 @@ _KIND = "a Zarr array"
 _CHUNK_SIDE = {2: 1024, 3: 128}
 _COARSE_ENOUGH = 256  # pixels: longer axes are halved for the next level of the pyramid
 _NAMES = {"c": CHANNEL, "t": "t", "z": "z", "y": "y", "x": "x"}
-_SECONDS = {"second": 1.0, "millisecond": 1e-3, "microsecond": 1e-6, "minute": 60.0, "hour": 3600.0}
 _METADATA = ("zarr.json", ".zgroup", ".zarray")
 _LARGEST_METADATA = 2**24
 
@@ -175,19 +174,17 @@ def _geometry(image: Mapping[str, Any], layout: Layout) -> Geometry:
             origin = origin + step["translation"]
     places = {axis: n for n, axis in enumerate(layout.stored)}
     times = None
-    if "t" in layout.axes and (factor := _SECONDS.get(str(stored[places["t"]].get("unit")))):
+    if "t" in layout.axes and (factor := SECONDS.get(str(stored[places["t"]].get("unit")))):
         first, interval = float(origin[places["t"]]) * factor, float(scale[places["t"]]) * factor
-        if 0 < interval < np.inf:
-            times = [first + n * interval for n in range(layout.shape[places["t"]])]
+        times = even_times(layout.shape[places["t"]], interval, first)
     units = {axis: unit_name(stored[places[axis]].get("unit")) for axis in ("z", "y", "x") if axis in layout.axes}
     common = next((unit for unit in units.values() if unit), None)
     steps: dict[str, float | None] = {}
     starts: dict[str, float] = {}
     for axis, unit in units.items():
-        one = Geometry(("y", "x"), (float(scale[places[axis]]), None), unit, (float(origin[places[axis]]), 0.0))
-        one = one.in_unit(common or "meter")
-        steps[axis] = one.spacing[0] if unit else None
-        starts[axis] = one.origin[0] if unit and np.isfinite(one.origin[0]) else 0.0
+        if unit and common:
+            steps[axis] = converted(float(scale[places[axis]]), unit, common)
+            starts[axis] = converted(float(np.nan_to_num(origin[places[axis]], posinf=0, neginf=0)), unit, common)
     return Geometry.of_spacing(layout.axes, steps, common, starts, times)
 
 
@@ -206,12 +203,10 @@ def open_sink(path: Path, spec: Spec) -> Sink:
 def _encode(path: Path, sink: Sink) -> None:
     zarr, spec = required("zarr", "3.0", path, "Zarr"), sink.spec
     shapes, factors = _pyramid(spec)
-    times = spec.geometry.frame_times_s
-    interval = (times[-1] - times[0]) / (len(times) - 1) if times is not None and len(times) > 1 else None
     image: dict[str, Any] = {
         "name": sink.path.name,
-        "axes": _described_axes(spec, interval),
-        "datasets": [_described(spec, interval, level, factor) for level, factor in enumerate(factors)],
+        "axes": _described_axes(spec),
+        "datasets": [_described(spec, level, factor) for level, factor in enumerate(factors)],
         "type": "mean",
     }
     metadata = {"ome": {"version": "0.5", "multiscales": [image]}}
@@ -236,22 +231,20 @@ def _chunk_regions(array: Any) -> Iterator[Region]:
         yield tuple(slice(a, min(a + chunk, n)) for a, chunk, n in zip(corner, array.chunks, array.shape, strict=True))
 
 
-def _described_axes(spec: Spec, interval: float | None) -> list[dict[str, str]]:
-    geometry = spec.geometry
-    known = dict(zip(geometry.axes, geometry.spacing, strict=True))
+def _described_axes(spec: Spec) -> list[dict[str, str]]:
+    units = {axis: spec.geometry.unit for axis, step in spec.geometry.steps.items() if step is not None}
+    units["t"] = "second" if spec.geometry.frame_interval_s else None
     axes = []
     for axis in spec.axes:
-        unit = geometry.unit if known.get(axis) is not None else None
-        if axis == "t":
-            unit = "second" if interval else None
+        unit = units.get(axis)
         axes.append({"name": axis, "type": "time" if axis == "t" else "space", **({"unit": unit} if unit else {})})
     return axes
 
 
-def _described(spec: Spec, interval: float | None, level: int, factor: Sequence[int]) -> dict[str, Any]:
+def _described(spec: Spec, level: int, factor: Sequence[int]) -> dict[str, Any]:
     """Path, pixel size and first centre of a level; its outer edges are those of the full resolution."""
     geometry = spec.geometry
-    known = {**dict(zip(geometry.axes, geometry.spacing, strict=True)), "t": interval}
+    known = {**geometry.steps, "t": geometry.frame_interval_s}
     first = dict(zip(geometry.axes, geometry.origin, strict=True))
     first["t"] = geometry.frame_times_s[0] if geometry.frame_times_s else 0.0
     steps = [known[axis] or 1.0 for axis in spec.axes]
