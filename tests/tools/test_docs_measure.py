@@ -14,7 +14,7 @@ from common.inferers import SamplingInferer
 from tools.docs import measure
 from tools.docs.command import docs
 from tools.docs.measure import measure_bundle, setting_of
-from tools.docs.results import digest, read_results
+from tools.docs.results import digest, read_results, write_results
 from tools.docs.speed import note_speed
 from tools.run import process
 
@@ -115,7 +115,6 @@ def test_each_evaluation_is_measured_once_for_its_weights(bundle):
     given = json.loads(Path("out/shipped/best_a/predict.json").read_text())
     assert given["checkpoint"] == str(folder / "models" / "model.pt")
     assert given["+run"][0]["_target_"] == "tools.docs.speed.note_speed"
-    assert "+run" not in json.loads(Path("out/shipped/best_b/predict.json").read_text())
     assert [line for line in run(folder) if line.startswith("measured")] == []
 
     table(Path("a.csv"), [0.9, 0.9])
@@ -129,6 +128,22 @@ def test_each_evaluation_is_measured_once_for_its_weights(bundle):
     hashes = frame[frame["method"] == "model"].groupby("mask")["sha256"].unique()
     assert hashes["spiral"].tolist() == [digest(folder / "models" / "model.pt")]
     assert hashes["radial"].tolist() != hashes["spiral"].tolist()
+
+
+def test_speed_is_measured_once_for_a_file_of_weights(bundle):
+    folder, _ = bundle
+    run(folder, ["best_a"])
+    frame = read_results(folder)
+    frame.loc[frame["method"] == "model", "protocol"] = "speed"
+    write_results(folder, frame)
+
+    def steps(name):
+        run(folder, [name], fresh=True)
+        return json.loads(Path(f"out/shipped/{name}/predict.json").read_text()).get("+run", [])
+
+    assert steps("best_b") == []
+    # the rows of the speed are its own, and would be lost
+    assert [step["_target_"] for step in steps("best_a")] == ["tools.docs.speed.note_speed"]
 
 
 def test_an_evaluation_that_fails_keeps_the_others(bundle):

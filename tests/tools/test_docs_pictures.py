@@ -101,7 +101,7 @@ def test_a_picture_that_cannot_be_drawn_changes_nothing(bundle, entry, message):
 def test_descriptions_are_whole():
     with pytest.raises(ValueError, match="here: no key 'values'"):
         read_picture("{curves: {}}", "here")
-    with pytest.raises(ValueError, match="here: expected one of the keys curves, slice, entries, make, got panel"):
+    with pytest.raises(ValueError, match="here: no key 'make'"):
         read_picture("{panel: a}", "here")
 
 

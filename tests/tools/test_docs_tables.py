@@ -110,7 +110,7 @@ def test_texts_for_missing_and_undefined_cells():
             "here: results.csv has no row with data=d, metric=ssim, method=zero_filled, rate=0.2",
         ),
         ({"rows": {"method": ["model"]}}, "has 2 rows with data=d, metric=psnr, method=model: rate 0.1, 0.2"),
-        ({"where": {"family": "radial"}}, "here: unknown column 'family', results.csv has evaluation, data"),
+        ({"where": {"family": "radial"}}, "here: unknown key 'family', expected evaluation, data"),
         ({"show": "median"}, "here: show: unknown word 'median'"),
     ],
 )

@@ -35,7 +35,7 @@ Results = Callable[[str], pd.DataFrame]
 
 
 def rendered(text: str, path: Path, results: Results) -> str:
-    """The document with each table and each marked number as `results.csv` has it.
+    """Return the document with each table and each marked number as `results.csv` has it.
 
     Args:
         text: the document.
@@ -53,13 +53,13 @@ def rendered(text: str, path: Path, results: Results) -> str:
 
     def table(found: re.Match[str]) -> str:
         where = f"{path}:{text.count(chr(10), 0, found.start()) + 1}"
-        spec = _spec(found["spec"], where)
+        spec = read_spec(found["spec"], where)
         frame = results(spec.pop("bundle", ""))
         lines = table_lines(spec, frame, where)
         return f"<!-- table:{found['spec']}-->\n" + "".join(f"{line}\n" for line in lines) + "<!-- /table -->"
 
     def number(found: re.Match[str]) -> str:
-        spec = _spec(found["spec"], where := f"{path}: the number {found[0]}")
+        spec = read_spec(found["spec"], where := f"{path}: the number {found[0]}")
         frame = results(spec.pop("bundle", ""))
         minus = spec.pop("minus", None)
         value = find_row(spec, frame, where)["mean"]
@@ -71,7 +71,12 @@ def rendered(text: str, path: Path, results: Results) -> str:
     return NUMBER.sub(number, TABLE.sub(table, text))
 
 
-def _spec(text: str, where: str) -> dict[str, Any]:
+def read_spec(text: str, where: str) -> dict[str, Any]:
+    """Read the description in a mark.
+
+    Raises:
+        ValueError: it is not a mapping in YAML.
+    """
     try:
         spec = yaml.safe_load(text)
     except yaml.YAMLError as error:

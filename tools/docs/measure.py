@@ -29,6 +29,7 @@ from tools.docs.results import (
     COLUMNS,
     FILE,
     NO_WEIGHTS,
+    SPEED,
     digest,
     disagreements,
     read_results,
@@ -45,7 +46,7 @@ from tools.run.task_list import Evaluation, Task, TaskList, evaluations
 from tools.zoo.layout import BUNDLES, read_json
 
 RECIPE = "recipe.yaml"
-SPEED = {"_target_": "tools.docs.speed.note_speed", "evaluator": "@evaluator", "output_dir": "@output_dir"}
+SPEED_STEP = {"_target_": "tools.docs.speed.note_speed", "evaluator": "@evaluator", "output_dir": "@output_dir"}
 """Step after the run of an evaluation."""
 _MASKS = ("mask_family", "degradation_name")
 _OPTIONS = ("mask_options", "degradation_options")
@@ -80,8 +81,6 @@ def measure_bundle(
         raise ValueError(f"--only: {bundle.name} has no evaluation {unknown[0]}, but {known}{left_out}")
     lines, failed = [f"{name}: left out, {reason}" for name, reason in job.left_out.items()], []
     found = {one.name: one for one in evaluations(job)}
-    # the speed of a network is measured in the first evaluation of its weights
-    timed = {one.weights: name for name, one in reversed(found.items())}
     with locked(out) as lock, interruptible():
         for name in [*tasks, *comparisons]:
             old = read_results(bundle) if (bundle / FILE).is_file() else pd.DataFrame(columns=list(COLUMNS))
@@ -90,7 +89,7 @@ def measure_bundle(
             say(f"{bundle.name}: {name}")
             try:
                 if name in tasks:
-                    timing = {"+run": [SPEED]} if timed[found[name].weights] == name else {}
+                    timing = {} if _is_timed(old[old["evaluation"] != name], found[name]) else {"+run": [SPEED_STEP]}
                     new = _evaluated(tasks[name], found[name], {"device": device, **timing}, lock)
                 else:
                     new = _compared(comparisons[name], bundle, job, out, device)
@@ -107,12 +106,18 @@ def measure_bundle(
 
 
 def _is_current(frame: pd.DataFrame, name: str, bundle: Path) -> bool:
-    """Whether all rows of an evaluation are of the weights in `models/`."""
+    """Return whether there are rows of an evaluation, all of the weights in `models/`."""
     rows = frame[(frame["evaluation"] == name) & (frame["weights"] != NO_WEIGHTS)]
     rows = rows[["weights", "sha256"]].drop_duplicates()
     return bool((frame["evaluation"] == name).any()) and all(
         (path := bundle / "models" / row.weights).is_file() and digest(path) == row.sha256 for row in rows.itertuples()
     )
+
+
+def _is_timed(frame: pd.DataFrame, evaluation: Evaluation) -> bool:
+    """Return whether there is a row of the speed of an evaluation's weights."""
+    assert evaluation.weights is not None  # those that are shipped
+    return bool(((frame["protocol"] == SPEED) & (frame["sha256"] == digest(evaluation.weights))).any())
 
 
 def _evaluated(task: Task, found: Evaluation, further: Mapping[str, Any], lock: TextIO) -> pd.DataFrame:

@@ -15,12 +15,12 @@ _METRICS = re.compile(r'(?P<before>^ *"eval_metrics": )\{[^{}]*\}', re.MULTILINE
 
 
 def keys_of(frame: pd.DataFrame) -> pd.Series:
-    """The key of each row: data, protocol, method, mask, rate and metric, without empty ones, joined by /."""
+    """Return the key of each row: data, protocol, method, mask, rate and metric, without empty ones, joined by /."""
     return frame[list(IDENTITY)].apply(lambda row: "/".join(filter(None, row)), axis=1)
 
 
 def with_metrics(text: str, path: Path, frame: pd.DataFrame) -> str:
-    """The metadata with the mean of its row as value of each key under `eval_metrics`; all else stays as it is.
+    """Return the metadata with the mean of its row for each key under `eval_metrics`; all else stays as it is.
 
     Raises:
         ValueError: a key names no row, or a row without a finite mean.

@@ -19,12 +19,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from common.io.atomic import atomic_path
 from common.phantoms.sets import SETS, make_set
 from tools.compare import compare_entries
 from tools.docs.banner import draw_banner
+from tools.docs.document import read_spec
+from tools.docs.pivot import check_keys
 from tools.docs.small_png import difference, write_small
 from tools.report.charts import draw_histories
 from tools.run.configurations import find_config
@@ -34,13 +34,14 @@ from tools.run.task_list import PREDICT, Run, Task
 from tools.zoo.layout import ROOT
 
 PICTURE = re.compile(r"^<!-- picture: (?P<spec>\{.*\}) -->\n!\[.*\]\((?P<file>[^()\s]+\.png)\)$", re.MULTILINE)
+_PANEL = ("make", "options", "file", "panel", "overrides", "bundle")
 _KEYS = {
-    "curves": ("curves", "values"),
-    "slice": ("slice", "overrides"),
-    "entries": ("make", "options", "file", "panel", "overrides", "entries"),
-    "make": ("make", "options", "file", "panel", "overrides", "config"),
+    "curves": ("curves", "values", "bundle"),
+    "slice": ("slice", "overrides", "bundle"),
+    "entries": ("entries", *_PANEL),
+    "make": ("config", *_PANEL),
 }
-"""Keys of each kind of picture, by the key that only this kind has."""
+"""Keys of each kind of picture, by the key that tells the kind."""
 _OPTIONAL = ("bundle", "options", "overrides", "config")
 
 
@@ -93,15 +94,9 @@ def read_picture(text: str, where: str) -> dict[str, Any]:
     Raises:
         ValueError: it is no mapping, has an unknown key, or lacks one.
     """
-    try:
-        spec = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where}: {' '.join(str(error).split())}; mend the YAML") from None
-    kind = next((key for key in _KEYS if key in spec), None)
-    if kind is None:
-        raise ValueError(f"{where}: expected one of the keys {', '.join(_KEYS)}, got {', '.join(map(str, spec))}")
-    if wrong := [key for key in spec if key not in (*_KEYS[kind], "bundle")]:
-        raise ValueError(f"{where}: unknown key {wrong[0]!r}, expected {', '.join(_KEYS[kind])}; correct it")
+    spec = read_spec(text, where)
+    kind = next((key for key in _KEYS if key in spec), "make")
+    check_keys(spec, _KEYS[kind], where)
     if missing := [key for key in _KEYS[kind] if key not in spec and key not in _OPTIONAL]:
         raise ValueError(f"{where}: no key {missing[0]!r}; add it")
     if "make" in spec and spec["make"] not in SETS:
@@ -128,22 +123,13 @@ def _draw(spec: Mapping[str, Any], bundle: Path, data: Path | None, scratch: Pat
         entries = [entry.replace("=models/", f"={bundle}:{bundle}/models/") for entry in spec["entries"]]
         compare_entries(file, entries, scratch / "compare", overrides=overrides)
         return _panel(scratch / "compare" / "panels", spec["panel"])
-    run_inference(bundle, spec.get("config", ["inference.json"]), {**overrides, "dataset_dir": str(file)}, scratch)
-    return _panel(scratch / PREDICT / "panels", spec["panel"])
-
-
-def run_inference(bundle: Path, config: Sequence[str], overrides: Mapping[str, Any], folder: Path) -> None:
-    """Run a bundle's inference into the subfolder `predict`, in a process of its own.
-
-    Raises:
-        ValueError: it failed; with its own words.
-    """
-    configs = tuple(find_config(name, bundle, bundle.name) for name in config)
-    run = Run(PREDICT, configs, dict(overrides), definition={})
-    with locked(folder) as lock:
-        end = run_process(Task("inference", bundle, (run,), folder, mail=False), run, lock, lambda line: None)
+    configs = tuple(find_config(name, bundle, bundle.name) for name in spec.get("config", ["inference.json"]))
+    run = Run(PREDICT, configs, {**overrides, "dataset_dir": str(file)}, definition={})
+    with locked(scratch) as lock:
+        end = run_process(Task("picture", bundle, (run,), scratch), run, lock, lambda line: None)
     if end.error:
         raise ValueError(f"{bundle.name}: {end.error}")
+    return _panel(scratch / PREDICT / "panels", spec["panel"])
 
 
 def _make_file(spec: Mapping[str, Any], scratch: Path) -> Path:

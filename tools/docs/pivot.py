@@ -1,4 +1,4 @@
-"""From rows of `results.csv` to the cells of a table, as a short description in the document asks for them.
+"""Tables of rows of `results.csv`, as a short description in the document asks for them.
 
 where: {data: ixi, mask: radial, rate: 0.1}         # columns of results.csv and the values that rows must have
 heading: [protocol, image]                          # of the first columns; empty if left out
@@ -49,7 +49,7 @@ _SPEC = ("where", "heading", "rows", "columns", "show", "digits", "missing", "un
 
 
 def table_lines(spec: Mapping[str, Any], frame: pd.DataFrame, where: str) -> list[str]:
-    """The lines of a table in Markdown.
+    """Return the lines of a table in Markdown.
 
     Args:
         spec: the description, see above.
@@ -59,8 +59,7 @@ def table_lines(spec: Mapping[str, Any], frame: pd.DataFrame, where: str) -> lis
     Raises:
         ValueError: the description has an unknown key, or asks for a row that is missing or not the only one.
     """
-    if unknown := [key for key in spec if key not in _SPEC]:
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}, expected {', '.join(_SPEC)}; correct it")
+    check_keys(spec, _SPEC, where)
     if missing := [key for key in ("rows", "columns") if not isinstance(spec.get(key), dict) or not spec[key]]:
         raise ValueError(f"{where}: {missing[0]}: expected a mapping that is not empty, got {spec.get(missing[0])!r}")
     axes = [
@@ -74,6 +73,12 @@ def table_lines(spec: Mapping[str, Any], frame: pd.DataFrame, where: str) -> lis
         chosen = {key: value for part, _ in combination for key, value in part.items()}
         lines.append([*(label for _, label in combination), *(cell(chosen) for cell in columns)])
     return [_line(header), "|" + "---|" * len(header), *map(_line, lines)]
+
+
+def check_keys(found: Mapping[Any, Any], known: Sequence[str], where: str) -> None:
+    """Refuse a key that is not known, with the place in which it stands."""
+    if unknown := [key for key in found if key not in known]:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}, expected {', '.join(known)}; correct it")
 
 
 def _labelled(values: Any) -> dict[Any, Any]:
@@ -122,8 +127,7 @@ def find_row(wanted: Mapping[str, Any], frame: pd.DataFrame, where: str) -> Mapp
 
 def _select(wanted: Mapping[str, Any], frame: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the rows with these values; None stands for any value."""
-    if unknown := [key for key in wanted if key not in COLUMNS]:
-        raise ValueError(f"{where}: unknown column {unknown[0]!r}, results.csv has {', '.join(COLUMNS)}; correct it")
+    check_keys(wanted, COLUMNS, where)
     for key, value in wanted.items():
         if value is not None:
             frame = frame[frame[key] == as_text(value)]
@@ -142,7 +146,7 @@ def _only(rows: Sequence[Mapping[str, Any]], wanted: Mapping[str, Any], where: s
 
 
 def as_text(value: Any) -> str:
-    """A value of a description as `results.csv` spells it."""
+    """Return a value of a description as `results.csv` spells it."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
