@@ -6,8 +6,7 @@ import math
 import pandas as pd
 import pytest
 
-from tools.docs.document import rendered
-from tools.docs.metadata import with_metrics
+from tools.docs.document import rendered, with_metrics
 from tools.docs.pivot import table_lines
 from tools.docs.results import COLUMNS, IDENTITY
 

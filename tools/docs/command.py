@@ -10,8 +10,7 @@ import pandas as pd
 
 from common.io.atomic import atomic_path
 from tools.command import command
-from tools.docs.document import rendered
-from tools.docs.metadata import with_metrics
+from tools.docs.document import rendered, with_metrics
 from tools.docs.results import FILE, read_results, stale_rows
 from tools.zoo.layout import BUNDLES, ROOT, bundle_names, find_bundle
 

@@ -19,13 +19,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from PIL import Image
+
 from common.io.atomic import atomic_path
 from common.phantoms.sets import SETS, make_set
 from tools.compare import compare_entries
 from tools.docs.banner import draw_banner
 from tools.docs.document import read_spec
 from tools.docs.pivot import check_keys
-from tools.docs.small_png import difference, write_small
 from tools.report.charts import draw_histories
 from tools.run.configurations import find_config
 from tools.run.process import run_process
@@ -34,6 +35,7 @@ from tools.run.task_list import PREDICT, Run, Task
 from tools.zoo.layout import ROOT
 
 PICTURE = re.compile(r"^<!-- picture: (?P<spec>\{.*\}) -->\n!\[.*\]\((?P<file>[^()\s]+\.png)\)$", re.MULTILINE)
+COLOURS = 256
 _PANEL = ("make", "options", "file", "panel", "overrides", "bundle")
 _KEYS = {
     "curves": ("curves", "values", "bundle"),
@@ -57,7 +59,7 @@ def draw_pictures(bundle: Path, data: Path | None = None, only: Sequence[str] = 
         root: folder of README.md.
 
     Returns:
-        a line for each picture: its size, and how it differs from the one before.
+        a line for each picture: its size, and whether it has changed.
     """
     lines = []
     for readme in (bundle / "docs" / "README.md", root / "README.md"):
@@ -76,15 +78,16 @@ def draw_pictures(bundle: Path, data: Path | None = None, only: Sequence[str] = 
 
 
 def replace_picture(drawn: Path, target: Path) -> str:
-    """Put a picture in its place with at most 256 colours; returns a line on what changed."""
-    small = drawn.with_name(f"small_{drawn.name}")
-    write_small(drawn, small)
-    news = "new"
-    if target.is_file():
-        changed = difference(small, target)
-        news = f"differs from the one before in {changed}" if changed else "as before"
+    """Put a picture in its place with at most 256 colours; return a line on it."""
+    with Image.open(drawn) as opened:
+        picture = opened.convert("RGB")
+    # spread over all colours: by their numbers of pixels the few bright ones of errors would get too few
+    method = Image.Quantize.MAXCOVERAGE
+    small = picture.quantize(COLOURS, method=method, kmeans=3, dither=Image.Dither.NONE)
+    before = target.read_bytes() if target.is_file() else b""
     with atomic_path(target) as temporary:
-        temporary.write_bytes(small.read_bytes())
+        small.save(temporary, format="PNG", optimize=True)
+    news = "as before" if target.read_bytes() == before else "changed" if before else "new"
     return f"{target}: {target.stat().st_size // 1024} KB, {news}"
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -44,17 +43,9 @@ NETWORK_ROWS = {"reconstruction": "", "sample": "_sample"}
 """Methods that an evaluation measures with the network: ending of their names in `results.csv`."""
 SAMPLE = ", one sample"
 """End of the label that a comparison gives to one of several samples."""
-TABLES: dict[str, tuple[str, ...]] = {
-    "metrics.csv": (),
-    "pore_space.csv": (),
-    "hallucination.csv": (),
-    "ejection_fraction.csv": ("error",),
-    "speed.csv": (),
-}
-"""Files of an evaluation that are summed up, and which of their metrics; all of them if none is named."""
-_RENAMED: dict[tuple[str, str], tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
-    ("ejection_fraction.csv", "error"): ("ejection_fraction_error", lambda values: 100 * np.abs(values))
-}
+TABLES = ("metrics.csv", "pore_space.csv", "hallucination.csv", "ejection_fraction.csv", "speed.csv")
+"""Files of an evaluation that are summed up."""
+EJECTION_FRACTION_ERROR = "ejection_fraction_error"
 
 
 def read_results(bundle: Path) -> pd.DataFrame:
@@ -136,27 +127,31 @@ def rows_of_evaluation(folder: Path, bundle: Path, weights: Path | None, **keys:
         raise ValueError(f"{folder}: expected metrics.csv, got none; evaluate data that have targets")
     rows = [
         {**keys, **row}
-        for name, wanted in TABLES.items()
+        for name in TABLES
         if (folder / name).is_file()
-        for row in _summed_up(folder / name, wanted, bundle, weights)
+        for row in _summed_up(read_cases(folder / name, ()), bundle, weights)
     ]
     return pd.DataFrame(rows)[list(COLUMNS)]
 
 
-def _summed_up(path: Path, wanted: tuple[str, ...], bundle: Path, weights: Path | None) -> list[dict[str, Any]]:
-    table, rows = read_cases(path, wanted), []
+def _summed_up(table: pd.DataFrame, bundle: Path, weights: Path | None) -> list[dict[str, Any]]:
+    rows, metrics = [], metrics_of(table)
+    if set(table["protocol"]) == {"ejection_fraction"}:
+        table = table[~table["method"].isin(["simulator", "truth"])]  # the reference itself, which is no method
+        table, metrics = (
+            table.assign(**{EJECTION_FRACTION_ERROR: 100 * table["error"].abs()}),
+            [EJECTION_FRACTION_ERROR],
+        )
     for (protocol, method), group in table.groupby(["protocol", "method"], sort=False):
-        if path.name == "ejection_fraction.csv" and method in ("simulator", "truth"):
-            continue  # the reference itself, which is no method
-        for metric in wanted or metrics_of(group):
-            name, change = _RENAMED.get((path.name, metric), (metric, lambda values: values))
-            values = change(group[metric].to_numpy(dtype=float))
-            if not np.isnan(values).all() or wanted:
+        for metric in metrics:
+            values = group[metric].to_numpy(dtype=float)
+            # undefined in all cases, or not a metric of this protocol
+            if not np.isnan(values).all() or metric == EJECTION_FRACTION_ERROR:
                 rows.append(
                     {
                         "protocol": protocol,
                         **_weights_of(str(method), bundle, weights),
-                        "metric": name,
+                        "metric": metric,
                         **_statistics(values, group["file"]),
                         **({"mask": "", "rate": ""} if protocol == SPEED else {}),
                         "date": date.today().isoformat(),
