@@ -110,6 +110,7 @@ def test_each_evaluation_is_measured_once_for_its_weights(bundle):
     ((_, texts, options),) = asked
     # the weights of `large` are not shipped, and what an evaluation has measured is not taken from a comparison
     assert texts == ["tv", f"model={folder}:{folder / 'models' / 'model.pt'}"]
+    assert options["measure_like"] == ""  # the first bundle says how data are measured
     assert options["perceptual_weights"].endswith("bundles/other/models/vgg.pt")
     assert options["overrides"] == {"device": "cpu", "mask_family": "radial"}
     given = json.loads(Path("out/shipped/best_a/predict.json").read_text())
