@@ -20,16 +20,10 @@ class VolumeAssembler:
         self._done: set[Path] = set()
 
     def add(self, path: Path | str, index: int, n_slices: int, image: np.ndarray) -> np.ndarray | None:
-        """Takes one slice.
-
-        Args:
-            path: the file it belongs to.
-            index: its place, 0 to ``n_slices - 1``.
-            n_slices: how many slices the file has.
-            image: ``[height, width]``; copied.
+        """Take one slice, ``[height, width]``, the ``index``-th of the ``n_slices`` of a file; it is copied.
 
         Returns:
-            the volume ``[slices, height, width]`` if this was its last slice, else None.
+            the volume ``[slices, height, width]`` if this was its last slice, else ``None``.
 
         Raises:
             DataError: a slice that came before, lies outside, or does not fit the others.

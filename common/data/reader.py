@@ -145,18 +145,10 @@ def open_slices(
     remove_oversampling: bool = False,
     source_options: Mapping[str, Any] | None = None,
 ) -> SliceReader:
-    """Open a data file slice by slice; headers only.
+    """Open a data file slice by slice; headers only. The options are those of :class:`SliceReader`.
 
     A sampling mask of k-space comes from ``mask_file``, else from the file, else from ``<stem>_mask.npy`` beside it;
-    the last two at once are refused.
-
-    Args:
-        path: a file or folder of any format.
-        intensity_range: the values that become [0, 1]; this and the next options are those of :class:`SliceReader`.
-        mask_file: a mask ``[W]``, ``[H, W]`` or ``[slices, H, W]``, see :func:`~common.io.masks.open_mask`.
-        coils: treatment of several coils.
-        remove_oversampling: True to remove readout oversampling.
-        source_options: options of :func:`~common.io.open_source`.
+    the last two at once are refused. ``source_options`` are those of :func:`~common.io.open_source`.
 
     Raises:
         FileNotFoundError: no such file.

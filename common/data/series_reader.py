@@ -105,18 +105,7 @@ class CineReader:
     @property
     def image_spec(self) -> Spec:
         """Description of all magnitudes of the file as float32, in the place of the input."""
-        spec = self.main.spec
-        axes = tuple(axis for axis in spec.axes if axis != "coil")
-        return replace(
-            spec,
-            axes=axes,
-            shape=tuple(spec.size(axis) for axis in axes),
-            dtype=np.dtype(np.float32),
-            geometry=self.geometry,
-            kind="image",
-            intensity=Intensity(),
-            recon_shape=None,
-        )
+        return self.main.spec.as_image(np.float32, geometry=self.geometry, intensity=Intensity())
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -200,9 +189,7 @@ class _SeriesImages(DerivedSource):
     def __init__(self, source: Source, mask: Source | None) -> None:
         self._mask, spec = mask, source.spec
         if spec.kind == "kspace":
-            axes = tuple(axis for axis in spec.axes if axis != "coil")
-            shape = tuple(spec.size(axis) for axis in axes)
-            spec = replace(spec, axes=axes, shape=shape, dtype=np.dtype(np.float32), kind="image")
+            spec = spec.as_image(np.float32)
         super().__init__(source, spec)
 
     def blocks(self) -> Iterator[Region]:
@@ -298,11 +285,8 @@ def open_cine(
 ) -> CineReader:
     """Open a file of cine series, or a folder of DICOM images; headers only.
 
-    Args:
-        path: a file or folder of any format that has an axis of time.
-        truth_path: the truths of a pair of files.
-        intensity_range: the values that become [0, 1], as :class:`CineReader` takes them.
-        source_options: options of :func:`~common.io.open_source`, such as ``axes`` or ``series``.
+    ``truth_path`` is the file of truths of a pair. ``source_options`` are those of :func:`~common.io.open_source`, such
+    as ``axes`` or ``series``.
 
     Raises:
         FileNotFoundError: no such file.

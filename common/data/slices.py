@@ -125,14 +125,8 @@ def find_slices(
 ) -> list[dict[str, Any]]:
     """The data list of a folder: the slices of its files, see :func:`~common.data.finding.find_files`.
 
-    Args:
-        dataset_dir: the folder.
-        split: a subfolder of it to look into.
-        hint: what to do, appended to errors.
-        options: options of :func:`~common.data.reader.open_slices`.
-
     Raises:
-        FileNotFoundError: the folder is missing or holds no data.
+        FileNotFoundError: the folder is missing or holds no data; ``hint`` says what to do.
         DataError: for a file that cannot be used.
     """
     return list_slices(find_files(dataset_dir, split, hint=hint), **options)

@@ -52,12 +52,7 @@ def find_volumes(
 ) -> list[dict[str, Any]]:
     """The data list of a folder of volumes: :func:`~common.data.find_images`, opened to see that they are volumes.
 
-    Args:
-        dataset_dir: the folder.
-        split: a subfolder of it to look into.
-        hint: what to do, appended to errors.
-        intensity_range: as :class:`VolumeDataset` will have it, so that what does not fit is found here.
-        source_options: options of :func:`~common.io.open_source`, by name.
+    The options are those of :class:`VolumeDataset`, so that what does not fit is found here; ``hint`` says what to do.
 
     Returns:
         ``[{"path": ..., "slice": 0, "n_slices": 1}, ...]``: a volume counts as one slice.

@@ -78,13 +78,9 @@ def _spec(shape: tuple[int, ...], like: SliceReader, path: Path, upscale: int) -
             f"{path}: expected a volume {[like.n_slices, rows, columns]} [slices, height, width], as {like.path} "
             f"asks for, got {list(shape)}"
         )
-    axes = tuple(axis for axis in spec.axes if axis != "coil")
-    return replace(
-        spec,
-        axes=axes,
-        shape=(*(spec.size(axis) for axis in axes[:-2]), *shape[1:]),
-        dtype=np.dtype(np.float32) if spec.dtype.kind == "c" else spec.dtype,
+    sizes = {**dict(zip(spec.axes, spec.shape, strict=True)), "y": shape[1], "x": shape[2]}
+    return spec.as_image(
+        np.float32 if spec.dtype.kind == "c" else spec.dtype,
+        shape=tuple(n for axis, n in sizes.items() if axis != "coil"),
         geometry=spec.geometry.cropped({"y": central(rows, shape[1]).start, "x": central(columns, shape[2]).start}),
-        kind="image",
-        recon_shape=None,
     )

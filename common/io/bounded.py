@@ -34,12 +34,7 @@ def n_bytes_of(shape: Sequence[int], dtype: np.dtype, name: str) -> int:
 
 
 def check_piece(n_bytes: int, stored: int, name: str) -> None:
-    """Check that a piece of a file, decoded at once, is not implausibly large for its compressed size.
-
-    Args:
-        n_bytes: size when decoded, as the header declares it.
-        stored: compressed size.
-        name: for the error.
+    """Check that a piece of a file is not implausibly large for its compressed size.
 
     Raises:
         DataError: for more than 256 MiB that would be compressed to less than 1/4000.

@@ -148,14 +148,10 @@ _FLOATS = tuple(
 
 
 def check_type(kind: Any, name: str) -> None:
-    """Check that a data type of a file, with all its parts, has numbers in common formats.
+    """Check that a data type, ``dataset.id.get_type()``, has numbers in common formats in all its parts.
 
     HDF5 can describe others, such as floating-point numbers of another exponent, and its library (2.0) writes beyond
     its memory when it converts damaged ones.
-
-    Args:
-        kind: ``dataset.id.get_type()``.
-        name: for the error.
 
     Raises:
         DataError: for other types.
@@ -185,14 +181,10 @@ def dtype_of(dataset: h5py.Dataset) -> np.dtype:
 
 
 def check_heaps(path: Path, addresses: Iterable[int], base: int = 0) -> None:
-    """Check the collections in which values of variable length lie.
+    """Check the collections at some addresses (0 is none), in which values of variable length lie.
 
-    The HDF5 library (2.0) never returns from one with a free space of 0 bytes.
-
-    Args:
-        path: the file.
-        addresses: places of the collections; 0 is none.
-        base: first byte of the HDF5 part of the file.
+    The HDF5 library (2.0) never returns from one with a free space of 0 bytes. ``base`` is the first byte of the HDF5
+    part of the file.
 
     Raises:
         ValueError: for a damaged collection.
@@ -237,12 +229,10 @@ def text_of(dataset: h5py.Dataset) -> bytes:
 
 
 def attributes_of(item: h5py.File | h5py.Dataset, *, texts: bool = False) -> dict[str, Any]:
-    """Small attributes; damaged ones are left out.
+    """Small attributes of a file or a data set; damaged ones are left out.
 
-    Args:
-        item: a file or a data set.
-        texts: True to read values of variable length too, for which the HDF5 library may search a damaged file for
-            ever; a name whose value was left out is ``None``.
+    With ``texts`` values of variable length are read too, for which the HDF5 library may search a damaged file for
+    ever; without it their names have the value ``None``.
     """
     found: dict[str, Any] = {}
     for n, name in enumerate(item.attrs):
@@ -275,13 +265,7 @@ def check_dataset(dataset: h5py.Dataset, name: str) -> None:
 
 
 def hdf5_source(path: Path, spec: Spec, layout: Layout, file: h5py.File) -> Source:
-    """Return a data set of an HDF5 file, chunked and compressed or not, as a source.
-
-    Args:
-        path: the file.
-        spec: description of the image; ``spec.dataset`` is the name of the data set.
-        layout: axes of the data set.
-        file: the open file.
+    """Return the data set ``spec.dataset`` of an open HDF5 file, chunked and compressed or not, as a source.
 
     Raises:
         DataError: if the data set cannot be as large as it says.

@@ -86,14 +86,10 @@ def _moved(source: Source, region: Region) -> np.ndarray:
 
 
 def check_centre(values: np.ndarray, name: str) -> bool:
-    """Check that the energy of k-space lies around its centre.
-
-    Args:
-        values: complex ``[..., height, width]``, whole slices.
-        name: for the error.
+    """Check that the energy of whole slices of k-space, complex ``[..., height, width]``, lies around its centre.
 
     Returns:
-        whether there was anything to check: a blank slice says nothing.
+        True unless there was nothing to check, as in a blank slice.
 
     Raises:
         DataError: if a corner, or the middle of an edge, holds most of the energy.
@@ -150,14 +146,9 @@ def _n_effective(values: np.ndarray) -> float:
 
 
 class Mask(DerivedSource):
-    """Sampling mask, bool: True where one other value than 0 is stored.
+    """Sampling mask of k-space ``data`` of a name, bool: True where one other value than 0 is stored.
 
     Axes are some of (t, z, y, x); one entry stands for all of k-space.
-
-    Args:
-        source: the stored values.
-        data: the k-space to which it belongs.
-        name: name of that k-space, for the error.
 
     Raises:
         DataError: if the sizes do not fit; at a read, for several values, or none.
@@ -191,9 +182,8 @@ class MeasuredColumns(DerivedSource):
 
     def __init__(self, source: Source) -> None:
         data = source.spec
-        axes = tuple(axis for axis in data.axes if axis != "coil")
-        shape = tuple(1 if axis == "y" else data.size(axis) for axis in axes)
-        spec = replace(data, axes=axes, shape=shape, dtype=np.dtype(bool), kind="image", native=None)
+        shape = tuple(1 if axis == "y" else data.size(axis) for axis in data.axes if axis != "coil")
+        spec = data.as_image(bool, shape=shape, native=None)
         super().__init__(source, spec, name=f"{source.name} (sampling)", key="sampling")
 
     def _read(self, region: Region) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,15 +172,38 @@ def _ambiguous(sizes: tuple[int, ...], is_complex: bool, name: str, usual: str) 
     )
 
 
-def kind_of(dtype: np.dtype, kind: str | None, name: str, text: str, *, default: Kind | None = None) -> Kind:
-    """Return "image" or "kspace" for the values of an array.
+def fastest_first(path: Path, sizes: Sequence[int], axes: str | None, usual: str) -> tuple[list[str], list[int]]:
+    """Names and sizes of array axes of which the first is the fastest; those of one entry at the end are left out.
 
     Args:
-        dtype: type of the values; real ones are an image.
-        kind: kind that the user gives.
-        name: name for errors.
-        text: name of the array; one with "ksp" in it is k-space, "image" and "reconstruction" are images.
-        default: kind of other complex arrays; ``None``: refused.
+        path: the file, for errors.
+        sizes: declared size of each axis.
+        axes: names that the user gives: "xy", "xyz", "xyt" (time instead of slices) or "xyzt".
+        usual: names of the most axes that need not be given, of which fewer axes are the first: "xyz" or "xyzt".
+
+    Raises:
+        ValueError: for other names.
+        DataError: for sizes that do not fit.
+    """
+    if axes not in (None, "xy", "xyz", "xyt", "xyzt"):
+        raise ValueError(f"axes must be 'xy', 'xyz', 'xyt' or 'xyzt', got {axes!r}")
+    kept = list(sizes)
+    while len(kept) > (3 if axes is None else len(axes)) and kept[-1] == 1:
+        kept.pop()
+    names = axes or usual[: max(len(kept), 2)]
+    if len(kept) != len(names) or min(kept, default=0) < 1:
+        raise DataError(
+            f"{path}: expected the axes {', '.join(axes or usual)} (t is time), got the size {list(sizes)}; name them, "
+            f"the fastest first: {source_option('axes', 'xyzt')}, or split the file"
+        )
+    return list(names), kept
+
+
+def kind_of(dtype: np.dtype, kind: str | None, name: str, text: str, *, default: Kind | None = None) -> Kind:
+    """Return "image" or "kspace" for the values of an array: what the user says, else what its name (``text``) says.
+
+    Real values are images. Complex ones are k-space if the name has "ksp" in it, images if it is "image" or
+    "reconstruction", else ``default``; ``None``: refused.
 
     Raises:
         DataError: for complex values that could be either.

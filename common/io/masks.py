@@ -17,12 +17,9 @@ _PICTURES = (".png", ".tif", ".tiff")
 
 
 def open_mask(path: Path, data: Spec, name: str) -> Source:
-    """Open a mask in a file of its own: ``.npy``, ``.npz``, PNG or TIFF; ``[W]``, ``[H, W]`` or ``[slices, H, W]``.
+    """Open the mask of k-space ``data`` of a name in a file of its own: ``.npy``, ``.npz``, PNG or TIFF.
 
-    Args:
-        path: the file.
-        data: the k-space to which it belongs.
-        name: name of the k-space, for errors.
+    Its shape is ``[W]``, ``[H, W]`` or ``[slices, H, W]``.
 
     Raises:
         FileNotFoundError: no such file.

@@ -16,16 +16,10 @@ from common.errors import DataError
 
 
 def required(package: str, minimum: str, path: Path, what: str) -> ModuleType:
-    """Import a package that a format needs.
-
-    Args:
-        package: its name, for import and for pip.
-        minimum: lowest version, such as "3.0".
-        path: the file that needs it.
-        what: the format, for the error.
+    """Import a package, by its name for import and for pip, that a format needs in a lowest version such as "3.0".
 
     Raises:
-        DataError: it is missing or older.
+        DataError: it is missing or older; ``path`` and ``what`` are the file and the format for the message.
     """
     try:
         module = importlib.import_module(package)
@@ -45,9 +39,6 @@ def itk_library(path: Path) -> Iterator[Any]:
 
     Its modules are loaded at first use and warn then. Where warnings are errors, as in tests, that would end the
     process.
-
-    Args:
-        path: the file that needs it.
 
     Raises:
         DataError: it is missing.

@@ -105,6 +105,12 @@ class Spec:
         shape = tuple(n * scale.get(axis, 1) for axis, n in zip(self.axes, self.shape, strict=True))
         return replace(self, shape=shape, geometry=self.geometry.enlarged(scale))
 
+    def as_image(self, dtype: Any, **changes: Any) -> Spec:
+        """Spec of one image for all coils, such as a mask or a reconstruction."""
+        axes = tuple(axis for axis in self.axes if axis != "coil")
+        own = {"shape": tuple(self.size(axis) for axis in axes), "recon_shape": None, **changes}
+        return replace(self, axes=axes, dtype=np.dtype(dtype), kind="image", **own)
+
     def as_meant(self) -> Spec:
         """The spec of an output whose format has no slope: of the values that the stored ones stand for.
 

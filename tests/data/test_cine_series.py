@@ -12,6 +12,7 @@ import pytest
 import torch
 from dicom_series import OBLIQUE, write_series
 from helpers import numpy_ifft2c
+from monai.data import DataLoader
 from pydicom.uid import MRImageStorage
 
 import common.data.series_reader
@@ -449,7 +450,7 @@ def test_a_batch_of_different_series_is_explained(tmp_path, other, message):
     write(tmp_path / "b.h5", **other)
     dataset = CineDataset(find_cine(tmp_path))
     with pytest.raises(DataError, match=message):
-        list(training_loader(dataset, 6))
+        list(DataLoader(dataset, batch_size=6))
     assert len(list(training_loader(dataset, 1))) == 6
 
 
@@ -457,7 +458,7 @@ def test_a_transform_may_make_sizes_equal(tmp_path):
     write(tmp_path / "a.h5", imagesTrue=random_series())
     write(tmp_path / "b.h5", imagesTrue=random_series(0, (3, 8, 9, 7)))
     dataset = CineDataset(find_cine(tmp_path), lambda item: {**item, "truth": item["truth"][..., :6, :5, :4]})
-    (batch,) = training_loader(dataset, 6)
+    (batch,) = DataLoader(dataset, batch_size=6)
     assert batch["truth"].shape == (6, 1, 6, 5, 4)
 
 

@@ -52,19 +52,11 @@ class DicomSeries:
 def arrange(
     path: Path, frames: list[DicomFrame], series: str | None, part: str | None, order: str | None, axis: str | None
 ) -> DicomSeries:
-    """Choose one series and put its images in order.
-
-    Args:
-        path: the file or folder, for errors.
-        frames: all images of it.
-        series: ``SeriesInstanceUID`` of the series to take.
-        part: "magnitude", "phase", "real" or "imaginary".
-        order: the tag, one of `TIMES`, that orders frames in time.
-        axis: "t" or "z" for images that give neither a place nor a time.
+    """Choose one series and put its images in order; the options are those of ``dicom.open_source``.
 
     Raises:
-        DataError: for several series or parts of which none is chosen; images that differ in size, type or
-            orientation; places that are not evenly spaced; orders in time that contradict each other; echoes.
+        DataError: for several series or parts of which none is chosen; images that differ in size, type or orientation;
+            places that are not evenly spaced; orders in time that contradict each other; echoes.
     """
     frames = _one_part(path, _one_series(path, frames, series), part)
     _check_alike(frames)

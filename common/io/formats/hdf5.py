@@ -153,15 +153,9 @@ _MATLAB_MASK_AXES = {2: ("x", "y"), 3: ("z", "x", "y")}
 def mask_of(
     path: Path, file: h5py.File, place: str, data: Spec, name: str, axes: tuple[str, ...] | None = None
 ) -> Source | None:
-    """Return a data set as the mask of k-space, ``None`` if there is none.
+    """Return the data set ``place`` as the mask of k-space ``data`` of a name, ``None`` if there is none.
 
-    Args:
-        path: the file.
-        file: the same, open.
-        place: name of the data set.
-        data: the k-space.
-        name: name of the k-space, for errors.
-        axes: those of the mask; ``None``: ``[W]``, ``[H, W]`` or ``[slices, H, W]``.
+    ``axes`` are those of the mask; ``None``: ``[W]``, ``[H, W]`` or ``[slices, H, W]``.
 
     Raises:
         DataError: for a mask of other axes, or that does not fit.

@@ -197,14 +197,10 @@ def _read_lines(
 
 
 def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
-    """Headers of lines, ``head``, and how many numbers each line has, ``length``, its ``trajectory`` too.
+    """Headers of lines at rising places, ``head``, the count of their numbers, ``length``, and their ``trajectory``.
 
     They are taken from the chunks as they lie in the file: the HDF5 library also looks up the samples, for which it
     reserves whatever memory a damaged file says.
-
-    Args:
-        dataset: the acquisitions.
-        numbers: rising places of lines in it.
 
     Raises:
         ValueError: for lines in another layout than that of the ISMRMRD library.
@@ -234,9 +230,7 @@ class _Sampling(DerivedSource):
     """Sampling mask of a raw file, bool ``[(t,) z, height, width]``; padding is not sampled."""
 
     def __init__(self, source: _Scan, grid: _Grid) -> None:
-        spec, axes = source.spec, tuple(axis for axis in source.spec.axes if axis != "coil")
-        sizes = tuple(spec.size(axis) for axis in axes)
-        own = replace(spec, axes=axes, shape=sizes, dtype=np.dtype(bool), kind="image", native=None, recon_shape=None)
+        own = source.spec.as_image(bool, native=None)
         super().__init__(source, own, name=f"{source.name} (sampling)", key="sampling")
         self._grid = grid
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common.errors import DataError, file_errors, source_option
+from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
 from common.io.geometry import LPS_TO_RAS, MILLIMETERS, Geometry, unit_name
+from common.io.layout import fastest_first
 from common.io.packages import itk_library
 from common.io.sink import Sink, write_flat
 from common.io.source import DecodedSource, Source
@@ -72,7 +73,7 @@ def open_source(path: Path, *, axes: str | None = None) -> Source:
             io.SetFileName(str(path))
             io.ReadImageInformation()
             sizes = [int(io.GetDimensions(n)) for n in range(io.GetNumberOfDimensions())]
-            names = _named_axes(path, sizes, axes)
+            names, _ = fastest_first(path, sizes, axes, "xyz")
             if io.GetNumberOfComponents() != 1:
                 raise DataError(
                     f"{path}: expected one number for each pixel, got {io.GetNumberOfComponents()} components; "
@@ -178,21 +179,6 @@ def _check_packed(path: Path, offset: int, n_bytes: int) -> None:
             found += len(unpacker.decompress(piece, 2**22))
     if not unpacker.eof or found != n_bytes:
         raise ValueError(f"its compressed values end after {found} bytes, expected {n_bytes}")
-
-
-def _named_axes(path: Path, sizes: list[int], axes: str | None) -> list[str]:
-    if axes not in (None, "xy", "xyz", "xyt", "xyzt"):
-        raise ValueError(f"axes must be 'xy', 'xyz', 'xyt' or 'xyzt', got {axes!r}")
-    count = len(sizes)
-    while count > (len(axes) if axes else 3) and sizes[count - 1] == 1:
-        count -= 1
-    names = axes or {2: "xy", 3: "xyz"}.get(count, "")
-    if len(names) != count:
-        raise DataError(
-            f"{path}: expected {'the axes ' + axes if axes else 'two or three axes'}, got the size {sizes}; choose "
-            f"them, the fastest first: {source_option('axes', 'xyzt')} (t is time)"
-        )
-    return list(names)
 
 
 def _geometry(path: Path, fields: dict[str, str], io: Any, names: list[str]) -> Geometry:

@@ -22,7 +22,7 @@ from common.io.bounded import check_piece, n_bytes_of, unpack_gzip
 from common.io.flat import FlatArray, flat_source
 from common.io.geometry import MILLIMETERS, SECONDS, Geometry
 from common.io.intensity import Intensity
-from common.io.layout import Layout
+from common.io.layout import Layout, fastest_first
 from common.io.sink import Sink, write_flat
 from common.io.source import Source
 from common.io.spec import Spec
@@ -149,21 +149,11 @@ def _named_axes(path: Path, header: Any, axes: str | None) -> tuple[list[str], l
     """Names and sizes of the array axes; those of one entry at the end are left out."""
     n_axes = int(header["dim"][0])
     sizes = [int(n) for n in header["dim"][1 : 1 + max(0, min(n_axes, 7))]]
-    declared = list(sizes)
-    if axes not in (None, "xy", "xyz", "xyt", "xyzt"):
-        raise ValueError(f"axes must be 'xy', 'xyz', 'xyt' or 'xyzt', got {axes!r}")
-    while len(sizes) > (3 if axes is None else len(axes)) and sizes[-1] == 1:
-        sizes.pop()
-    names = axes or {2: "xy", 3: "xyz", 4: "xyzt"}.get(len(sizes), "")
-    if len(sizes) != len(names) or min(sizes, default=0) < 1:
-        raise DataError(
-            f"{path}: expected the axes {', '.join(axes or 'xyzt')} (t is time), got the size {declared}; choose them: "
-            "--source_options \"{'axes': 'xyt'}\", or split the file"
-        )
+    names, sizes = fastest_first(path, sizes, axes, "xyzt")
     time_unit = int(header["xyzt_units"]) & _TIME_UNITS
     if "t" in names and sizes[-1] > 1 and time_unit not in (0, 8, 16, 24):
         raise DataError(f"{path}: expected time along axis {len(names)}, got a frequency; split the file")
-    return list(names), sizes
+    return names, sizes
 
 
 def _geometry(

@@ -56,14 +56,9 @@ _OME_UNITS = {
 def open_source(path: Path, *, channel: int | None = None, image: int | None = None, luma: bool = False) -> Source:
     """Open a TIFF.
 
-    Axes are those that OME-XML, ImageJ or tifffile's own metadata name; pages of a file that names none are slices,
-    z. An orientation tag is followed: rows and columns are those of the picture as it is shown.
-
-    Args:
-        path: the file.
-        channel: the channel to take from an image of several.
-        image: the image to take from a file of several images, counted from 0.
-        luma: True to turn colours of 8 bit to their luma.
+    Axes are those that OME-XML, ImageJ or tifffile's own metadata name; pages of a file that names none are slices, z.
+    An orientation tag is followed: rows and columns are those of the picture as it is shown. Of several channels one is
+    chosen by ``channel``, of several images by ``image``; with ``luma`` colours of 8 bit become their luma.
 
     Raises:
         DataError: the file cannot be used; :class:`TiffSource` lists the reasons.
