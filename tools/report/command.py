@@ -130,7 +130,8 @@ class _Report:
             if found:
                 tables.append(_extremes_table(protocol, part, reference))
                 charts += gain_histograms(protocol, found, reference)
-            charts.append(distributions(protocol, part))
+            if n_cases(part) > 2:
+                charts.append(distributions(protocol, part))
         history = self.folder / HISTORY
         return write_page(
             Path(out) if str(out) else self.folder / "report.html",

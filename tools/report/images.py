@@ -20,6 +20,7 @@ from common.figures.scales import (
     reference_of,
 )
 from common.metrics.case import Case
+from common.metrics.cases import label
 from tools.report.page import Picture, Strip, Viewer
 
 ByteArray = NDArray[np.uint8]
@@ -54,7 +55,7 @@ def case_viewer(case: Case, name: str, error_scale: float, std_scale: float = 0.
         name = f"{name}, frame {frame}"
         images = {key: image[..., frame] for key, image in images.items()}
         differences = {key: image[..., frame] for key, image in differences.items()}
-    titles = {method: method_title(case, method) for method in case.methods}
+    titles = {method: label(method) for method in case.methods}
     pictures = [Picture(title, [_grey(images[key], window)]) for key, title in titles.items()]
     notes = [f"grey 0 to {window:.3g}"]
     if "target" in images:
@@ -66,6 +67,7 @@ def case_viewer(case: Case, name: str, error_scale: float, std_scale: float = 0.
         ]
         notes.append(f"errors 0 to {error_scale:.3g}")
     if "std" in images:
+        notes.append("the reconstruction is the mean of samples")
         pictures.append(Picture("deviation of samples", [_coloured(images["std"], STD, std_scale)], error=True))
         notes.append(f"standard deviation 0 to {std_scale:.3g}")
     if "mask" in images:
