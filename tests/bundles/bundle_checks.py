@@ -97,5 +97,4 @@ def _for_the_root(command: str, name: str) -> str:
     if f"bundles/{name}/" in command:
         return command
     command = command.replace("../../tools", "tools")
-    command = re.sub(r"(?<![\w/])(configs|models|eval)/", rf"bundles/{name}/\1/", command)
-    return f"{command} --bundle_root bundles/{name}" if "monai.bundle run" in command else command
+    return re.sub(r"(?<![\w/])(configs|models|eval)/", rf"bundles/{name}/\1/", command)
