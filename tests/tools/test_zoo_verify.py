@@ -58,8 +58,9 @@ def zipped(folder: Path, path: Path, **others: str) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("no_processes")
 def test_json_is_all_that_is_printed_of_a_bundle_that_passes(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(bundle, "--quick", "--json") == 0
+    assert command(bundle, "--json") == 0
     captured = capsys.readouterr()
     result = json.loads(captured.out)
     assert captured.err == ""
@@ -67,7 +68,6 @@ def test_json_is_all_that_is_printed_of_a_bundle_that_passes(bundle: Path, capsy
     checks = {check["name"]: check for check in result["checks"]}
     assert list(checks)[: len(FIRST)] == FIRST
     assert {check["status"] for check in checks.values()} == {"pass"}
-    assert checks["network output"]["detail"] == "33x45 to 66x90, 47x35 to 94x70"
     assert all(set(check) == {"name", "status", "detail", "seconds"} for check in checks.values())
 
 
@@ -276,6 +276,7 @@ def test_packages_are_installed_in_the_versions_named() -> None:
     ]
 
 
+@pytest.mark.slow  # makes a virtual environment
 def test_an_environment_that_cannot_be_made_ends_the_checks(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setattr(verify_module, "run_group", _never)
