@@ -1,4 +1,4 @@
-"""The state of a training on disk: written atomically, restored exactly."""
+"""State of a training on disk: written atomically, restored exactly."""
 
 from __future__ import annotations
 
@@ -197,8 +197,8 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """Load a plain state dict, in place; half precision on disk becomes the network's own.
 
     Args:
-        network: receives the weights.
-        path: ``.pt`` file.
+        network: network that receives the weights.
+        path: path of a ``.pt`` file.
 
     Returns:
         the network.

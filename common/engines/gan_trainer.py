@@ -63,34 +63,35 @@ class GanTrainer(SupervisedTrainer):
     training repeats an uninterrupted one, bit by bit where the device's kernels do.
 
     Args:
-        device: where to train.
+        device: device of the networks and the batches.
         max_epochs: epochs in all; commonly ``phases.epochs``.
         train_data_loader: yields dictionaries of tensors; its sampler may be a
             :class:`~common.data.loading.ResumableSampler`.
         network: the generator.
         optimizer: the generator's optimizer.
-        objective: see :class:`~common.engines.objective.Objective`.
+        objective: loss terms of the method, an :class:`~common.engines.objective.Objective`.
         weights: weight of each term by name; every term an objective gives must have one (0 leaves it out).
         discriminator: ``None`` for supervised training.
         discriminator_optimizer: needed with a discriminator.
-        phases: see :class:`~common.engines.phases.PhaseSchedule`; ``None`` is one phase without end.
+        phases: phases of the training, a :class:`~common.engines.phases.PhaseSchedule`; ``None``: one without end.
         critic_steps: discriminator steps for one generator step, each on a new batch.
         weight_clip: bound of the discriminator's weights after each of its steps (Wasserstein GAN), or ``None``.
         penalties: gradient penalties of the discriminator.
         gradient_clip: bound of the gradient's norm in both networks, or ``None``.
         ema: moving average of ``network``, updated after each generator step.
         precision: ``float32``, ``bfloat16``, ``float16``, or ``auto`` (bfloat16 where the device is built for it)
-            inside the networks (float16 with loss scaling, on
-            CUDA only); losses, Fourier transforms and data consistency stay float32.
-        channels_last: memory format of the networks. ``None`` follows the device: channels last where it has units for
-            bfloat16 (GPUs, recent CPUs); on other CPUs it makes training 20 to 30 % slower.
+            inside the networks (float16 with loss scaling, on CUDA only); losses, Fourier transforms and data
+            consistency stay float32.
+        channels_last: True for the memory format channels last. ``None`` follows the device: channels last where it has
+            units for bfloat16 (GPUs, recent CPUs); on other CPUs it makes training 20 to 30 % slower.
         accumulation_steps: batches whose gradients are added up for one step.
-        compile: compile the generator's pass; ``compile_kwargs`` go to ``torch.compile``.
-        checkpoint: keeps and restores the state of training.
-        seed: see above; ``None`` leaves random states alone.
-        prepare_batch: as in MONAI; one that has ``attach`` is attached like a handler, and so can follow the phases.
+        compile: True to compile the generator's pass; ``compile_kwargs`` go to ``torch.compile``.
+        checkpoint: object that keeps and restores the state of training.
+        seed: number that the random states of each iteration follow from; ``None`` leaves them alone.
+        prepare_batch: function of MONAI's trainers; one with ``attach`` is attached like a handler, and so can follow
+            the phases.
         inferer, non_blocking, postprocessing, key_train_metric, additional_metrics, metric_cmp_fn, train_handlers,
-            decollate, epoch_length: as in MONAI.
+            decollate, epoch_length: arguments of MONAI's ``SupervisedTrainer``.
 
     Raises:
         ValueError: for arguments that do not fit together.
@@ -332,7 +333,7 @@ class GanTrainer(SupervisedTrainer):
         self.state.output.update({f"loss_{name}": term.detach() for name, term in terms.items()})
 
     def _accumulation(self) -> tuple[bool, bool]:
-        """Whether this iteration is the first and the last of an accumulated step; an epoch's end closes one."""
+        """Return if this iteration is the first, and if it is the last, of an accumulated step; epochs end with one."""
         within = (self.state.iteration - 1) % self.state.epoch_length
         steps = self.accumulation_steps
         return within % steps == 0, (within + 1) % steps == 0 or within + 1 == self.state.epoch_length
@@ -397,7 +398,7 @@ class _Stages(nn.Module):
 
 @contextmanager
 def _frozen(network: nn.Module | None) -> Any:
-    """Within it, a network's weights gather no gradient, though gradients flow through it."""
+    """Keep a network's weights from gathering gradients in a block, though gradients flow through the network."""
     trainable = [] if network is None else [p for p in network.parameters() if p.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)

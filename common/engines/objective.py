@@ -1,4 +1,4 @@
-"""What a method gives the GAN trainer: named loss terms."""
+"""Interface of a method for the GAN trainer: named loss terms."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable

@@ -1,4 +1,4 @@
-"""Phases of a training: what changes at which epoch, as data."""
+"""Phases of a training: weights, learning rates and parts by epoch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ class Phase:
     """A stretch of epochs trained with one set of weights, learning rates and parts.
 
     Args:
-        name: shown in logs.
-        epochs: length; a phase of 0 is left out.
-        adversarial: whether the discriminator is trained and judges; a pixel phase has it off.
+        name: name in logs and in options by phase.
+        epochs: number of epochs; a phase of 0 is left out.
+        adversarial: True if the discriminator is trained and judges; a pixel phase has it off.
         weights: loss weights that differ from the trainer's in this phase.
         learning_rate: the generator's at the start of the phase, of its optimizer's first group of parameters; the
             others keep their ratio to it. ``None`` keeps the optimizer's own.
@@ -23,9 +23,9 @@ class Phase:
             times the rate every ``step_epochs``.
         final_fraction: fraction of the rate left at the end of the phase, of a ``linear`` or ``cosine`` fall.
         step_epochs: epochs between two steps of the rate; needed for ``step`` alone.
-        step_factor: what a step multiplies the rate by.
+        step_factor: factor of the rate at a step.
         warmup_epochs: epochs (may be a fraction) of linear rise from zero at the start of the phase.
-        reset_optimizers: whether the phase begins with new optimizers: with empty moments.
+        reset_optimizers: True if the phase begins with empty moments of the optimizers.
         same_schedule: True if the schedule of the phase before goes on: warm-up and decay, as that phase has them, span
             both. Its own ``decay``, ``warmup_epochs`` and learning rates are not used.
 
@@ -83,7 +83,7 @@ class PhaseSchedule:
     """Phases one after another; the last one lasts as long as the training does.
 
     Args:
-        phases: in order, at least one with epochs.
+        phases: phases in order, at least one with epochs.
     """
 
     def __init__(self, phases: Sequence[Phase]) -> None:
@@ -97,7 +97,7 @@ class PhaseSchedule:
         return sum(phase.epochs for phase in self.phases)
 
     def at(self, epochs_done: float) -> tuple[Phase, float]:
-        """The phase after so many epochs of training, and the epochs done in it."""
+        """Return the phase after so many epochs of training, and the epochs done in it."""
         for phase in self.phases[:-1]:
             if epochs_done < phase.epochs:
                 return phase, epochs_done

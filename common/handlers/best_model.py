@@ -1,4 +1,4 @@
-"""Keeps the weights of the best validation."""
+"""Handler that keeps the weights of the best validation."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ class BestModel:
     :class:`~common.engines.checkpoint.TrainingCheckpoint`, so a resumed training does not overwrite a better model.
 
     Args:
-        network: whose weights are kept, commonly the moving average.
+        network: network whose weights are kept, commonly the moving average.
         path: file, replaced atomically.
-        half: store floating-point weights as float16, half the size; ``load_state_dict`` takes them back.
+        half: True stores floating-point weights as float16, half the size; ``load_state_dict`` takes them back.
     """
 
     def __init__(self, network: nn.Module, path: str | Path, half: bool = False) -> None:

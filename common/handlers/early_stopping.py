@@ -1,4 +1,4 @@
-"""Ends a training whose validation has stopped getting better."""
+"""Handler that ends a training whose validation has stopped getting better."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class EarlyStopping:
 
     Args:
         validator: MONAI evaluator whose metric is watched.
-        metric: name among its metrics. NaN is no gain.
-        patience: validations to wait for a better one; ``None`` or 0 never ends the training early.
-        min_delta: what a validation must gain more than.
-        lower_is_better: for an error, such as ``mse``.
+        metric: name of one of its metrics. NaN is no gain.
+        patience: number of validations to wait for a better one; ``None`` or 0 never ends the training early.
+        min_delta: gain that a validation must exceed.
+        lower_is_better: True for an error, such as ``mse``.
 
     Raises:
         ValueError: for a negative ``patience`` or ``min_delta``; at the first validation, if the metric is not one.

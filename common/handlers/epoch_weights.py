@@ -1,4 +1,4 @@
-"""Keeps the weights of each validation, named after its metric."""
+"""Handler that keeps the weights of each validation, named after its metric."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class EpochWeights:
     the names of the files, so a resumed training keeps count.
 
     Args:
-        network: whose weights are kept, commonly the moving average.
-        directory: made if need be.
+        network: network whose weights are kept, commonly the moving average.
+        directory: folder of the files; made if need be.
         metric: name among the evaluator's metrics; four digits of it are in the name.
         keep: number of files kept, the best by the metric, of equal ones the earlier; ``None`` keeps all.
         half: store floating-point weights as float16, half the size.
@@ -67,7 +67,7 @@ class EpochWeights:
                 worse.unlink()
 
     def ranked(self) -> list[Path]:
-        """The files there are, best first."""
+        """Return the files there are, best first."""
         name = re.compile(rf"epoch_(\d+)_{re.escape(self.metric)}_(.+)\.pt")
         found = [(match, path) for path in self.directory.iterdir() if (match := name.fullmatch(path.name))]
 
@@ -80,7 +80,7 @@ class EpochWeights:
 
 
 def validated(engine: Workflow, metric: str) -> float:
-    """A metric of the validation just run.
+    """Return a metric of the validation just run.
 
     Raises:
         ValueError: if the evaluator has no such metric.

@@ -1,4 +1,4 @@
-"""Keeps the weights of now, and those of each phase's end."""
+"""Handler that keeps the newest weights, and those of each phase's end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PhaseWeights:
     which weights are kept.
 
     Args:
-        network: whose weights are kept, commonly the moving average.
+        network: network whose weights are kept, commonly the moving average.
         path: file of the newest, e.g. ``model.pt``, replaced atomically; a phase's is called ``model_<phase>.pt``.
         half: store floating-point weights as float16, half the size.
     """

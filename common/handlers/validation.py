@@ -1,4 +1,4 @@
-"""When a training validates, and what becomes of the last epoch's weights."""
+"""Handlers of validation: its epochs, and the weights of the last one."""
 
 from __future__ import annotations
 

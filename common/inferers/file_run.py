@@ -69,7 +69,8 @@ class FileRun:
                 self._write(left[group.rank :: group.size], len(self.plan) - len(left))
             with group.step():
                 if group.rank == 0:
-                    sink.begin(identity)  # finds what the others have written
+                    if group.size > 1:
+                        sink.begin(identity)  # finds what the others have written
                     sink.finish()
 
     def _write(self, tiles: Sequence[Tile], n_done: int) -> None:

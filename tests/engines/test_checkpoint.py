@@ -1,5 +1,6 @@
 """What is restored, what is refused, and which checkpoints stay."""
 
+import errno
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ from common.engines import Phase, TrainingCheckpoint, exponential_average, load_
 from common.engines.folder_lock import folder_lock
 from common.errors import DataError
 from common.handlers import save_weights
+from common.io import DiskFullError
 
 PIXEL = [Phase("pixel", 1, adversarial=False)]
 
@@ -170,6 +172,21 @@ def test_an_older_checkpoint_stays_until_a_newer_one_has_been_read_back(tmp_path
     assert names(tmp_path) == [3, 5, 6]
     _, iterations = train(tmp_path, epochs=2)
     assert iterations == [6, 7, 8, 9, 10]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoints(tmp_path, monkeypatch):
+    train(tmp_path)
+
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(DiskFullError, match=r"checkpoint_000000006\.pt: the disk is full"):
+            train(tmp_path, epochs=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_000000003.pt", "checkpoint_000000005.pt"]
+    assert train(tmp_path, epochs=2)[1] == [6, 7, 8, 9, 10]
 
 
 def test_temporary_files_of_killed_runs_are_removed(tmp_path):
