@@ -146,8 +146,11 @@ class FileInferer(Inferer):
         stem, suffix = split_suffix(path)
         if path.is_dir() and not suffix and (found := format_of(path)) and found.suffixes == (".zarr",):
             suffix = ".zarr"
+        written = output_suffix(suffix) if self.suffix is None else self.suffix
+        if self.suffix is None and written != suffix:
+            logger.info(f"{path}: {suffix} is read and not written, so the output is {written}")
         upscale = TileNetwork(network, self._enlarge.upscale, self._enlarge.halo).upscale
-        return f"{stem}_x{upscale}{output_suffix(suffix) if self.suffix is None else self.suffix}"
+        return f"{stem}_x{upscale}{written}"
 
     def _check_place(self, path: Path, output: Path) -> None:
         folder = path.absolute().parent.resolve()

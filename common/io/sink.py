@@ -57,6 +57,7 @@ class Sink:
         self.spec = checked_spec(str(path), spec)
         self._encode = encode
         self._done: dict[str, Region] = {}  # by the stem of its file
+        self._bounds, self._names = np.zeros((0, len(spec.shape), 2), int), list[str]()  # of these, for `read`
         self._whole: np.ndarray | None = None
 
     def begin(self, identity: Mapping[str, str] | None = None) -> None:
@@ -137,12 +138,16 @@ class Sink:
         if self._whole is not None:
             return self._whole[parts]
         values = np.empty([part.stop - part.start for part in parts], self.spec.dtype)
-        for text, place in self._done.items():
-            file = self.partial / f"{text}.npy"
+        if len(self._bounds) != len(self._done):  # an array, because an output may have 100000 parts
+            self._bounds = np.array([[(part.start, part.stop) for part in place] for place in self._done.values()])
+            self._names = list(self._done)
+        starts, stops = np.array([(part.start, part.stop) for part in parts]).T
+        touched = ((self._bounds[..., 0] < stops) & (self._bounds[..., 1] > starts)).all(axis=1)
+        for number in np.flatnonzero(touched):
+            file, place = self.partial / f"{self._names[number]}.npy", self._done[self._names[number]]
             both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(parts, place, strict=True)]
-            if all(part.start < part.stop for part in both):
-                with file_errors(file, "a part of an unfinished output"):
-                    values[_seen_from(parts, both)] = np.load(file, mmap_mode="r")[_seen_from(place, both)]
+            with file_errors(file, "a part of an unfinished output"):
+                values[_seen_from(parts, both)] = np.load(file, mmap_mode="r")[_seen_from(place, both)]
         return values
 
     def write_all(self, values: np.ndarray) -> Path:

@@ -125,15 +125,17 @@ def test_radiographs_of_one_folder_are_enlarged_one_by_one(tmp_path: Path) -> No
     assert outputs == [tmp_path / "out" / f"chest{index}_x2.dcm" for index in range(3)]
 
 
-def test_a_header_with_its_values_becomes_one_file(tmp_path: Path) -> None:
+def test_a_header_with_its_values_becomes_one_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "in").mkdir()
     image = SimpleITK.GetImageFromArray(ct(4, 12, 16))
     image.SetSpacing((0.7, 0.5, 1.25))
     image.SetOrigin((-120.0, -95.5, 33.25))
     image.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, -1))
     SimpleITK.WriteImage(image, str(tmp_path / "in" / "scan.mhd"))
-    (output,) = enlarge_files(tmp_path / "in", FileInferer(tmp_path / "out"), Nearest(2, 3))
+    with caplog.at_level("INFO", logger="recon"):
+        (output,) = enlarge_files(tmp_path / "in", FileInferer(tmp_path / "out"), Nearest(2, 3))
     assert output == tmp_path / "out" / "scan_x2.mha"
+    assert "scan.mhd: .mhd is read and not written, so the output is .mha" in caplog.text
     other = SimpleITK.ReadImage(str(output))
     np.testing.assert_allclose(outer_corners(other), outer_corners(image), atol=1e-4)
     np.testing.assert_array_equal(

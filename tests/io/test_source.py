@@ -54,7 +54,7 @@ def test_regions_outside_are_refused(movie: Path) -> None:
 
 
 def test_unknown_options_are_refused_by_name(movie: Path) -> None:
-    with pytest.raises(ValueError, match=r"TIFF has no option dataset, chanel; it has channel, image, spacing"):
+    with pytest.raises(ValueError, match=r"TIFF has no option dataset, chanel; it has channel, image, luma, spacing"):
         open_source(movie, dataset="a", chanel=1)
 
 
