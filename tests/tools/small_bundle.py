@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 README = """# Model Overview
@@ -30,6 +31,16 @@ None.
 
 
 NAME = "small_mri_reconstruction"
+
+
+@pytest.fixture(autouse=True)
+def small_common(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages with a `common` of one file, for tests that import this fixture."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "common").mkdir()
+    (folder / "common" / "__init__.py").write_text('"""Shared."""\n')
+    (folder / "LICENSE").write_text("licence of common")
+    monkeypatch.setattr("tools.zoo.package.COMMON", folder / "common")
 
 
 def write_small_bundle(folder: Path, bundle_name: str = NAME, /, version: str = "0.1.0", **metadata: Any) -> Path:

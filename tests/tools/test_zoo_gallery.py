@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from small_bundle import NAME, png, write_small_bundle
+from small_bundle import NAME, png, small_common, write_small_bundle  # noqa: F401
 
 from tools.zoo.index import write_index
 from tools.zoo.package import build_package
@@ -169,7 +169,7 @@ def test_card_says_what_the_bundle_is_and_how_to_use_it(tmp_path: Path) -> None:
     assert page.texts["th"][:2] == ["image", "PSNR (dB)"]
     assert page.texts["td"][:4] == ["zero-filled", "20.1", "SmallNet", "30.2"]
     versions = page.texts["td"][4:]
-    assert versions[:4] == ["0.10.0", f"zip, {package.size / 1e6:.1f} MB", package.sha256, "more layers"]
+    assert versions[:4] == ["0.10.0", f"zip, {package.size / 1e3:.1f} kB", package.sha256, "more layers"]
     assert (versions[4], versions[7]) == ("0.9.0", "the first, told anew")
     links = [href for href in page.values("href") if href.startswith("https://")]
     assert links == ["https://example.org/none", "https://doi.org/10.1000/1", "https://example.org/licence"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import monai.bundle.scripts as monai_scripts
 import pytest
-from small_bundle import NAME, write_small_bundle
+from small_bundle import NAME, small_common, write_small_bundle  # noqa: F401
 
 from tools.command import run_commands
 from tools.zoo.index import index, write_index

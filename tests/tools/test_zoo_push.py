@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
-from small_bundle import NAME, write_small_bundle
+from small_bundle import NAME, small_common, write_small_bundle  # noqa: F401
 
 from tools.command import run_commands
 from tools.zoo import push as push_module

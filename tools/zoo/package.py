@@ -90,7 +90,7 @@ def package(name: str, out: str = "dist", large_files: str = "", zoo_test: bool 
 
 
 def build_package(
-    bundle: Path, out: Path, large_files_url: str = "", *, common: Path = COMMON, limit: int = LARGE_FILE_BYTES
+    bundle: Path, out: Path, large_files_url: str = "", *, common: Path | None = None, limit: int = LARGE_FILE_BYTES
 ) -> Package:
     """Write `NAME_v<version>.zip` and `NAME_v<version>.zip.sha256` into a folder; older ones are replaced.
 
@@ -99,12 +99,13 @@ def build_package(
         out: folder for the zip; made if need be.
         large_files_url: URL of the folder that files over the limit will be put into; they are written to
             `out/NAME_v<version>_large_files`, and not into the zip.
-        common: the package to ship.
+        common: the package to ship; default is that of this repository.
         limit: largest size of a file in the zip, in bytes.
 
     Raises:
         ValueError: the bundle lacks what it needs, or has too large a file and no URL.
     """
+    common = common or COMMON
     stem = f"{bundle.name}_v{_checked_version(bundle, common)}"
     large = [file for file in own_files(bundle) if (bundle / file).stat().st_size > limit]
     if large:
@@ -124,13 +125,13 @@ def build_package(
     return Package(path, checksum, path.stat().st_size, files, tuple(large_folder / file for file in large))
 
 
-def stage_bundle(bundle: Path, folder: Path, *, common: Path = COMMON) -> Path:
+def stage_bundle(bundle: Path, folder: Path, *, common: Path | None = None) -> Path:
     """Write what a package holds, large files too, as a folder; it appears whole or not at all.
 
     Args:
         bundle: folder of the bundle.
         folder: where the new folder goes; made if need be.
-        common: the package to ship.
+        common: the package to ship; default is that of this repository.
 
     Returns:
         The new folder, `folder/NAME`.
@@ -141,6 +142,7 @@ def stage_bundle(bundle: Path, folder: Path, *, common: Path = COMMON) -> Path:
     target = folder / bundle.name
     if target.exists():
         raise ValueError(f"{target} is there already; remove it or choose another folder")
+    common = common or COMMON
     _checked_version(bundle, common)
     with scratch_folder(folder) as scratch:
         _stage(bundle, scratch, common).rename(target)
