@@ -43,8 +43,9 @@ def verify(
 ) -> str | None:
     """Check a bundle as the MONAI Model Zoo does and beyond, in a temporary folder, without network access.
 
-    The bundle's code runs in processes that see the unpacked bundle and nothing of this repository. Verify bundles
-    that you trust: these processes keep a bundle from mistakes, not from malice. Exit status 1 if a check fails.
+    The bundle's code runs in processes that see the unpacked bundle and nothing of this repository; torch.export and
+    ONNX files are made and compared as `zoo export` does it. Verify bundles that you trust: these processes keep a
+    bundle from mistakes, not from malice. Exit status 1 if a check fails.
 
     Args:
         target: name of a bundle in this repository, its folder, or a packaged bundle (.zip).
