@@ -77,9 +77,9 @@ class SaveCineResults:
 
     Args:
         output_dir: folder of the files; made if need be.
-        formats: of "h5" and "nifti", those to write.
-        intensity_range: see :class:`~common.data.series_reader.CineReader`, as the data was read.
-        source_options: of :func:`~common.io.open_source`, as the data was read.
+        formats: files to write, "h5", "nifti" or both.
+        intensity_range: range that the data was read with, see :class:`~common.data.series_reader.CineReader`.
+        source_options: options of :func:`~common.io.open_source` that the data was read with.
 
     Raises:
         ValueError: for unknown formats.

@@ -94,7 +94,7 @@ class PanelHandler:
         n_extremes: number of the best and of the worst cases, by PSNR gain over the baseline, among these.
         n_samples: number of samples of the standard deviation, for its heading.
         make: function that makes a case of an item.
-        zoom: see :func:`common.figures.case_figure`.
+        zoom: enlargement of the parts in the second row, see :func:`common.figures.case_figure`.
     """
 
     def __init__(

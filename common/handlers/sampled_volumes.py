@@ -43,7 +43,7 @@ class SaveSampledVolumes(SaveReconstructions):
 
     Args:
         output_dir: folder of the files; made if need be. Not the folder of the input.
-        formats: of "h5" and "nifti", those to write.
+        formats: files to write, "h5", "nifti" or both.
         attributes: further ones for the HDF5 file, for instance the number of samples and the seed.
         options: those of :func:`common.data.reader.open_slices` that the data was read with.
 
@@ -99,7 +99,11 @@ class SaveSampledVolumes(SaveReconstructions):
                     write_volume(volumes[name], like, self._free(f"{stem}{ending}{suffix}", like), np.float32)
 
     def _free(self, name: str, like: SliceReader) -> Path:
-        """Where a file of this name goes, if that is not taken."""
+        """Return the path of a file, which no other input has taken.
+
+        Raises:
+            DataError: two inputs have results of this name.
+        """
         path = self.output_dir / name
         source = self._sources.setdefault(path, like.path)
         if source != like.path or path.resolve() == like.path.resolve():

@@ -16,7 +16,7 @@ _NEAREST_TO_0_AND_1 = 1e-4  # bounds the slope of the cross entropy by 1e4; 1 - 
 
 
 def _magnitudes(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Of complex series; real ones as they are."""
+    """Return the magnitudes of complex series, and real series unchanged."""
     one, other = (series.abs() if series.is_complex() else series for series in (prediction, target))
     return one, other
 
@@ -78,7 +78,7 @@ class CineObjective:
 
     Args:
         loss: name of the image loss, spelled as above.
-        network: where it has a method ``weight_penalty() -> scalar``, that is the term ``weights``.
+        network: network whose method ``weight_penalty() -> scalar``, if it has one, is the term ``weights``.
 
     Raises:
         ValueError: for an unknown loss.

@@ -47,7 +47,7 @@ class SrGanObjective:
     def generator_terms(
         self, batch: Mapping[str, Tensor], outputs: Tensor, discriminator: nn.Module | None
     ) -> dict[str, Tensor]:
-        """What the generator minimises.
+        """Return the loss terms of the generator.
 
         Args:
             batch: ``label`` the truth, ``(batch, channels, height, width[, depth])``.
@@ -67,7 +67,7 @@ class SrGanObjective:
     def discriminator_terms(
         self, batch: Mapping[str, Tensor], outputs: Tensor, discriminator: nn.Module
     ) -> dict[str, Tensor]:
-        """What the discriminator minimises; arguments as above, ``outputs`` detached."""
+        """Return the loss terms of the discriminator; arguments as above, ``outputs`` detached."""
         real, fake = discriminator(batch["label"]), discriminator(outputs)
         critic = self.adversarial.discriminator(real, fake)
         # cross entropy with target t is that with target 1, plus (1 - t) times the logit

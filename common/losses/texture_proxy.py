@@ -1,4 +1,4 @@
-"""What the textures of an image are: statistics that a network's style maps are led to."""
+"""Texture statistics of an image, which the style maps of a network are trained to match."""
 
 import math
 
@@ -11,7 +11,7 @@ class HighPass(nn.Module):
     """An image without its low frequencies: minus its Gaussian average. An image of one value becomes zero.
 
     Args:
-        sigma: of the Gaussian, in pixels.
+        sigma: standard deviation of the Gaussian, in pixels.
     """
 
     kernel: Tensor

@@ -40,11 +40,11 @@ class _GroupBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class GroupBatchNorm2d(_GroupBatchNorm, nn.BatchNorm2d):
-    """Of images."""
+    """Batch norm of images over all processes."""
 
 
 class GroupBatchNorm3d(_GroupBatchNorm, nn.BatchNorm3d):
-    """Of volumes."""
+    """Batch norm of volumes over all processes."""
 
 
 _KINDS: dict[type[nn.Module], type[_GroupBatchNorm]] = {
@@ -60,7 +60,7 @@ def synchronise_batch_norm(network: nn.Module, device: torch.device) -> None:
 
     Args:
         network: holds the batch norms; must not be one itself.
-        device: where it trains; CUDA gets ``torch.nn.SyncBatchNorm``.
+        device: device of the training; CUDA gets ``torch.nn.SyncBatchNorm``.
     """
     for name, child in network.named_children():
         kind = _KINDS.get(type(child))

@@ -129,5 +129,5 @@ class CineUNet(nn.Module):
 
     @torch.jit.ignore
     def weight_penalty(self) -> Tensor:
-        """What the regularisation of weights adds to the objective, a scalar; 0 for the others."""
+        """Return the penalty on the weights, a scalar; 0 without an `l1` or `l2` regularisation."""
         return weight_penalty(self, self.l1, self.l2)

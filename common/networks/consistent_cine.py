@@ -83,10 +83,10 @@ class ConsistentCineUNet(ConsistentCine):
     method itself works on magnitudes and drops the measured data.
 
     Args:
-        network, width, depth, regularization, regularization_parameters: see :class:`CineUNet`. Two cascades of
-            UNet2D2D of width 32 have 15,524,164 parameters.
+        network, width, depth, regularization, regularization_parameters: arguments of :class:`CineUNet`. Two
+            cascades of UNet2D2D of width 32 have 15,524,164 parameters.
         n_cascades: networks, each with its own weights.
-        n_dc_iterations, view_sharing: see :class:`ConsistentCine`.
+        n_dc_iterations, view_sharing: arguments of :class:`ConsistentCine`.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class ConsistentCineUNet(ConsistentCine):
 
     @torch.jit.ignore
     def weight_penalty(self) -> Tensor:
-        """What the regularisation of weights adds to the objective, a scalar; 0 for the others."""
+        """Return the penalty on the weights, a scalar; 0 without an `l1` or `l2` regularisation."""
         return weight_penalty(self, self.l1, self.l2)
 
 
@@ -156,7 +156,7 @@ class LightCineCascade(ConsistentCine):
         n_stages: U-Nets, each with its own weights.
         widths: channels of the levels of each U-Net.
         shuffle: side of the blocks of pixels that become channels.
-        n_dc_iterations, view_sharing: see :class:`ConsistentCine`.
+        n_dc_iterations, view_sharing: arguments of :class:`ConsistentCine`.
     """
 
     def __init__(

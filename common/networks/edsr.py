@@ -31,7 +31,7 @@ class EdsrGenerator(SrGenerator):
         n_blocks: residual blocks.
         width: feature maps.
         head_kernel: kernel of the last convolution; 1, or odd.
-        upsampling_kind: see :func:`~common.networks.upsampling.doubling`.
+        upsampling_kind: kind of the enlarging layers, see :func:`~common.networks.upsampling.doubling`.
     """
 
     def __init__(

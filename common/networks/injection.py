@@ -20,8 +20,8 @@ class TextureInjection(nn.Module):
       the start, nothing but noise is added: a trained network without injections is a starting point.
 
     Args:
-        channels: of the features.
-        texture_channels: of the style map.
+        channels: number of channels of the features.
+        texture_channels: number of channels of the style map.
         mode: one of ``INJECTIONS``.
         noise_strength: at the start; not zero, where samples that do not differ have no gradient to differ.
     """

@@ -55,7 +55,7 @@ class ResidualBlock(nn.Module):
     small (standard deviation ``0.1 / sqrt(fan in)``), so that a new block is close to the identity.
 
     Args:
-        channels: of the features.
+        channels: number of channels of the features.
         kernels: sizes of the two convolutions, odd.
         n_conditions: length of the condition vectors; 0 for none.
         injection: adds textures, see :class:`~common.networks.injection.TextureInjection`.
@@ -102,15 +102,16 @@ class LightUNet(nn.Module):
     up, skips are added. There is no normalisation. Time is never pooled.
 
     Args:
-        in_channels: of the image.
-        out_channels: of the result; the convolution that makes it starts near zero (standard deviation 0.002).
+        in_channels: number of channels of the image.
+        out_channels: number of channels of the result; the convolution that makes it starts near zero (standard
+            deviation 0.002).
         widths: channels of the levels, the finest first.
         shuffle: side of the blocks of pixels; 1 works at full resolution.
         memory: features handed on from one U-Net of a cascade to the next, at the resolution of the first level.
         n_conditions: length of the condition vectors, see :class:`ResidualBlock`.
         series: True for series of frames, ``(batch, channels, height, width, frames)``.
         texture_channels: channels of injected style maps, images alone; 0 for none.
-        injection: see :class:`~common.networks.injection.TextureInjection`.
+        injection: kind of the injected textures, see :class:`~common.networks.injection.TextureInjection`.
         attention: True adds self-attention to the coarsest level, images alone.
 
     Raises:

@@ -13,7 +13,7 @@ class ConditionalPatchDiscriminator(nn.Module):
     2,764,609 parameters.
 
     Args:
-        in_channels: of image and condition together.
+        in_channels: number of channels of image and condition together.
         width: channels of the first convolution.
     """
 

@@ -30,7 +30,7 @@ class Autocast(nn.Module):
     Args:
         network: from an image to a tensor, or to a tuple or list of tensors.
         precision: ``float32``, ``bfloat16``, ``float16``, or ``auto``, see :func:`resolve_precision`.
-        device: where it will run.
+        device: device that the network runs on.
     """
 
     def __init__(self, network: nn.Module, precision: str, device: torch.device | str = "cpu") -> None:
@@ -39,7 +39,7 @@ class Autocast(nn.Module):
         self.dtype = PRECISIONS[resolve_precision(precision, device)]
 
     def forward(self, image: Tensor) -> Any:
-        """What the network gives."""
+        """Return the output of the network, in float32."""
         if self.dtype is None:
             return self.network(image)
         with torch.autocast(image.device.type, dtype=self.dtype):

@@ -66,7 +66,7 @@ class RrdbGenerator(SrGenerator):
         width: feature maps.
         growth: feature maps that a dense block's convolution adds.
         bounded: the tanh head, output within [0, 1]. ``False``: a linear head, output of any value.
-        upsampling_kind: see :func:`~common.networks.upsampling.doubling`.
+        upsampling_kind: kind of the enlarging layers, see :func:`~common.networks.upsampling.doubling`.
     """
 
     def __init__(

@@ -24,7 +24,8 @@ class SeriesConvolution(nn.Module):
     Args:
         in_channels, out_channels: features.
         kernel: size in rows, columns and frames, odd.
-        regularization, parameters: see :func:`~common.networks.regularization.feature_regularization`.
+        regularization, parameters: kind and numbers of the regularisation, see
+            :func:`~common.networks.regularization.feature_regularization`.
         transposed: instead doubles height and width, each frame alone, by a transposed convolution with this kernel
             and stride.
     """
@@ -63,7 +64,7 @@ class SeriesBlock(nn.Module):
     Args:
         network: one of ``KERNELS``.
         in_channels, out_channels: features before and after.
-        regularization, parameters: of each convolution.
+        regularization, parameters: kind and numbers of the regularisation after each convolution.
     """
 
     def __init__(

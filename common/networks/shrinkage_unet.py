@@ -83,14 +83,14 @@ class ShrinkageUNet(nn.Module):
     by a transposed 3x3 convolution; skips are concatenated. The correction is zero at the start.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the correction.
+        in_channels: number of channels of the input.
+        out_channels: number of channels of the correction.
         width: channels of the first level; the levels have 1, 2, 4, 8 and the bottom 16 times as many.
         threshold: start of the soft-thresholds, in units of features after batch norm.
         dropout: rate at which whole channels are dropped before each block of the decoder.
         texture_channels: channels of the style maps that are injected after every block; 0 for none.
-        injection: see :class:`~common.networks.injection.TextureInjection`.
-        attention: whether the bottom has self-attention.
+        injection: kind of the injected textures, see :class:`~common.networks.injection.TextureInjection`.
+        attention: True adds self-attention to the bottom.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class SrResNetGenerator(SrGenerator):
         spatial_dims: 2 or 3.
         n_blocks: residual blocks.
         width: feature maps.
-        upsampling_kind: see :func:`~common.networks.upsampling.doubling`.
+        upsampling_kind: kind of the enlarging layers, see :func:`~common.networks.upsampling.doubling`.
     """
 
     def __init__(

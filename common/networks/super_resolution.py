@@ -1,4 +1,4 @@
-"""What the super-resolution generators have in common."""
+"""Base class of the super-resolution generators."""
 
 import torch
 from common.networks.receptive_field import receptive_halo

@@ -37,7 +37,7 @@ class TextureCascade(LightCascade):
     Args:
         n_stages: stages in all.
         n_texture_stages: last stages, which are given noise and styles.
-        widths, shuffle, memory, n_conditions, n_dc_iterations: see :class:`LightCascade`.
+        widths, shuffle, memory, n_conditions, n_dc_iterations: arguments of :class:`LightCascade`.
         n_textures: texture vectors of an image; 1 is one for the whole image.
         texture_size: numbers of a vector; 320 in the source.
         injection: ``adain`` as in the source or ``spatial``, see

@@ -55,8 +55,9 @@ class UnrolledUNets(nn.Module):
 
     Args:
         n_blocks: updates, one after another.
-        rolled: whether they are one update repeated, with the same weights.
-        width, threshold, dropout: of the U-Nets. Three blocks of width 32: 31,151,253 parameters.
+        rolled: True repeats one update, with the same weights.
+        width, threshold, dropout: arguments of the U-Nets, see :class:`ShrinkageUNet`. Three blocks of width 32:
+            31,151,253 parameters.
         n_consistency: iterations of conjugate gradients of the data consistency at the end, for several coils (one coil
             is exact); 0 leaves it out.
     """
@@ -136,7 +137,7 @@ class TextureUNets(UnrolledUNets):
         texture_size: numbers of a vector; 320 in the source.
         injection: ``adain`` as in the source or ``spatial``, see
             :class:`~common.networks.injection.TextureInjection`.
-        attention: whether the bottom of the last U-Net has self-attention.
+        attention: True adds self-attention to the bottom of the last U-Net.
         encoder_width: multiplier of MobileNetV2's channels.
         encoder_weights: torchvision's file of MobileNetV2, or ``None`` to start from random weights.
     """
@@ -206,7 +207,7 @@ class TextureUNets(UnrolledUNets):
 
     @torch.jit.ignore
     def stages(self, measurement: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What training looks at: two samples of each measurement, drawn with torch's random state.
+        """Return two samples of each measurement, drawn with torch's random state, and their distribution.
 
         Returns:
             mean and log-variance of the texture vectors ``(batch, n_textures, size)``, the style map ``(batch, size, h,

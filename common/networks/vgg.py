@@ -153,7 +153,7 @@ class Vgg19Classifier(Vgg19):
 
     Args:
         n_classes: classes.
-        weights, layer, channels, width: see :class:`Vgg19`; from a file come the convolutions alone.
+        weights, layer, channels, width: arguments of :class:`Vgg19`; a file of weights gives the convolutions alone.
         dropout: rate before the linear layer.
     """
 

@@ -50,7 +50,7 @@ class RefineGanObjective:
     def generator_terms(
         self, batch: Mapping[str, Tensor], outputs: Stages, discriminator: nn.Module | None
     ) -> dict[str, Tensor]:
-        """What the generator minimises.
+        """Return the loss terms of the generator.
 
         Args:
             batch: ``image`` the measurement ``(batch, 3, height, width)``, ``label`` the truth
@@ -78,7 +78,7 @@ class RefineGanObjective:
     def discriminator_terms(
         self, batch: Mapping[str, Tensor], outputs: Stages, discriminator: nn.Module
     ) -> dict[str, Tensor]:
-        """What the critic minimises; arguments as above, ``outputs`` detached."""
+        """Return the loss terms of the critic; arguments as above, ``outputs`` detached."""
         _, _, truth, _, consistent = self._network_units(batch, outputs)
         real = discriminator(truth)
         losses = [self.adversarial.discriminator(real, discriminator(fake)) for fake in consistent]

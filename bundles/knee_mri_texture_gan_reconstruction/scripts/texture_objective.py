@@ -1,4 +1,4 @@
-"""What the knee bundle's networks minimise: images, structures, textures, and the spread of samples."""
+"""Loss terms of the knee bundle's networks: images, structures, textures, and the spread of samples."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ class ReconstructionObjective:
     def generator_terms(
         self, batch: Mapping[str, Tensor], outputs: Tensor | Sequence[Tensor], discriminator: nn.Module | None
     ) -> dict[str, Tensor]:
-        """What the network minimises.
+        """Return the loss terms of the network.
 
         Args:
             batch: ``image`` the measurement, see ``unpack_coils``; ``label`` the truth ``(batch, 2, height, width)``.
@@ -76,7 +76,7 @@ class TextureGanObjective(ReconstructionObjective):
         proxy: texture statistics of magnitudes, see :class:`~common.losses.GaborTextures`; on the device of the
             training. Its ``size`` is the networks' ``texture_size``.
         adversarial: name of the adversarial loss; the source's is ``bce``, which is non-saturating.
-        spatial: whether textures are compared cell by cell; else their means, as the source's one vector.
+        spatial: True compares textures cell by cell, False their means, as the source does with its one vector.
     """
 
     def __init__(self, proxy: nn.Module, adversarial: str = "bce", spatial: bool = True) -> None:
@@ -88,7 +88,7 @@ class TextureGanObjective(ReconstructionObjective):
     def generator_terms(
         self, batch: Mapping[str, Tensor], outputs: Any, discriminator: nn.Module | None
     ) -> dict[str, Tensor]:
-        """What the generator minimises; ``outputs`` are :class:`~common.networks.TextureUNets`' stages."""
+        """Return the loss terms of the generator; ``outputs`` are :class:`~common.networks.TextureUNets`' stages."""
         mean, log_variance, style, second, first = outputs
         zero_filled, factor = self._zero_filled(batch)
         truth, first, second = batch["label"] * factor, first * factor, second * factor
@@ -108,7 +108,7 @@ class TextureGanObjective(ReconstructionObjective):
     def discriminator_terms(
         self, batch: Mapping[str, Tensor], outputs: Any, discriminator: nn.Module
     ) -> dict[str, Tensor]:
-        """What the discriminator minimises; arguments as above, ``outputs`` detached."""
+        """Return the loss terms of the discriminator; arguments as above, ``outputs`` detached."""
         real, fake = self.discriminator_pairs(batch, outputs)
         return {"critic": self.adversarial.discriminator(discriminator(real), discriminator(fake))}
 
