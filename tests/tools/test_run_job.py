@@ -226,7 +226,7 @@ def test_predictions_by_weights_that_are_made_anew_are_made_anew_too(folder):
     assert run(folder, tasks) == 0
     assert (starts(folder, "a", "predict"), starts(folder, "b", "predict")) == (2, 2)
     tasks[1]["overrides"] = {"split": "x"}
-    assert run(folder, tasks, "--only", "b") == 0
+    assert run(folder, tasks, "--only", "b,") == 0
     assert (starts(folder, "b", "predict~1"), starts(folder, "b", "predict")) == (2, 1)
 
 

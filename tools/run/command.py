@@ -20,7 +20,7 @@ def run(
     hours: float | None = None,
     data: str = "",
     out: str = "",
-    only: str | tuple[str, ...] = (),
+    only: str | tuple[str, ...] = "",
     mail: str = "",
     shipped: bool = False,
     check: bool = False,
@@ -51,7 +51,7 @@ def run(
         Path(str(file)),
         out=Path(str(out)) if out else None,
         data=Path(str(data)) if data else None,
-        only=[name.strip() for name in (only.split(",") if isinstance(only, str) else map(str, only))] if only else (),
+        only=[str(name).strip() for name in (only if isinstance(only, tuple | list) else str(only).split(",")) if name],
         shipped=shipped,
         mail_by_default=bool(mail),
     )
