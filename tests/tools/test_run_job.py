@@ -399,3 +399,7 @@ def test_the_last_training_that_has_begun_gives_a_file_and_finished_ones_are_ins
     capsys.readouterr()
     assert run(folder, [tasks[1], evaluation(folder, "far", "other")], *now) == 0
     assert "far: predict" in capsys.readouterr().out
+    assert run(folder, [tasks[1]], *now) == 1
+    (models / "other.pt").unlink()
+    assert run(folder, [tasks[1], evaluation(folder, "far", "other")], *now) == 1
+    assert f"no task can be done: far: {models / 'other.pt'} is not shipped" in capsys.readouterr().err

@@ -55,6 +55,9 @@ def run(
         shipped=shipped,
         mail_by_default=bool(mail),
     )
+    if not job.selected:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in job.left_out.items())
+        raise ValueError(f"{file}: no task can be done: {reasons or 'none predicts with shipped weights'}")
     if check:
         return _checked(job)
     wanted = job.mail or any(task.mail for task in job.selected)
