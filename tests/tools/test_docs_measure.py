@@ -183,23 +183,23 @@ def test_the_command_writes_what_was_measured_into_the_document(bundle, capsys):
 @pytest.mark.parametrize(
     ("config", "mask", "rate"),
     [
-        ({"mask_family": "radial", "sampling_rate": 0.1, "mask_options": "$dict()"}, "radial", "0.1"),
-        ({"mask_family": "radial", "sampling_rate": 0.1, "mask_file": "$@dataset_dir + '/m/r_10.png'"}, "r_10.png", ""),
+        ({"mask_family": "radial", "sampling_rate": 0.1, "mask#options": "$dict()"}, "radial", "0.1"),
+        ({"mask_family": "radial", "sampling_rate": 0.1, "mask#file": "$@dataset_dir + '/m/r_10.png'"}, "r_10.png", ""),
         ({"accelerations": [8], "center_fractions": [0.04]}, "", "8"),
         ({"accelerations": [4, 8.5]}, "", "4,8.5"),
         ({"mask_family": "radial_golden", "n_spokes": 13, "accel": 8}, "radial_golden", "13"),
         (
-            {"degradation_name": "mr", "degradation_options": {"noise_std": 0.0, "aligned": False}, "upscale": 4},
+            {"degradation_name": "mr", "degradation#options": {"noise_std": 0.0, "aligned": False}, "upscale": 4},
             "mr noise_std=0 aligned=False",
             "4",
         ),
     ],
 )
 def test_mask_and_rate_of_an_evaluation(tmp_path, config, mask, rate):
-    (tmp_path / "inference.json").write_text(json.dumps({"mask_family": "cartesian", "mask_file": None}))
+    (tmp_path / "inference.json").write_text(json.dumps({"mask_family": "cartesian", "mask#file": None}))
     (tmp_path / "plain.json").write_text("{}")
     assert setting_of([tmp_path / "plain.json"], config) == {"mask": mask, "rate": rate}
-    changed = setting_of([tmp_path / "inference.json"], {**config, "mask_family": "spiral", "mask_file": None})
+    changed = setting_of([tmp_path / "inference.json"], {**config, "mask_family": "spiral", "mask#file": None})
     assert changed["mask"].startswith("spiral")
 
 

@@ -49,7 +49,7 @@ RECIPE = "recipe.yaml"
 SPEED_STEP = {"_target_": "tools.docs.speed.note_speed", "evaluator": "@evaluator", "output_dir": "@output_dir"}
 """Step after the run of an evaluation."""
 _MASKS = ("mask_family", "degradation_name")
-_OPTIONS = ("mask_options", "degradation_options")
+_OPTIONS = ("mask#options", "degradation#options")
 _RATES = ("sampling_rate", "accelerations", "n_spokes", "upscale")
 
 
@@ -179,8 +179,8 @@ def setting_of(files: Sequence[Path], overrides: Mapping[str, Any]) -> dict[str,
     config: dict[str, Any] = {}
     for content in (*map(read_json, files), overrides):
         config |= content
-    if config.get("mask_file"):
-        return {"mask": Path(str(config["mask_file"])).name.strip("'\" "), "rate": ""}
+    if config.get("mask#file"):
+        return {"mask": Path(str(config["mask#file"])).name.strip("'\" "), "rate": ""}
     mask = next((str(config[key]) for key in _MASKS if key in config), "")
     options: Mapping[str, Any] = next((config[key] for key in _OPTIONS if isinstance(config.get(key), Mapping)), {})
     words = [mask, *(f"{name}={as_text(value)}" for name, value in options.items())]
