@@ -83,7 +83,7 @@ class CaseDrawing:
     Args:
         figure: empty figure, or a part of one.
         case: the first case.
-        zoom: see :func:`case_figure`.
+        zoom: magnification of the detailed part, see :func:`case_figure`.
     """
 
     def __init__(self, figure: Figure | SubFigure, case: Case, zoom: int = 1) -> None:

@@ -39,7 +39,7 @@ class CaseDrawer:
 
     Attributes:
         protocol: name of the protocol of PSNR and SSIM.
-        zoom: see :func:`common.figures.case_figure`.
+        zoom: magnification of the detailed part, see :func:`common.figures.case_figure`.
         error_scale: end of the scale of all error maps, in image units.
         std_scale: end of the scale of all standard deviations, in image units.
     """

@@ -1,4 +1,4 @@
-"""Whether a map of uncertainty is large where the error is."""
+"""Rank correlation of a map of uncertainty and the error, over tissue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TISSUE_FRACTION, TISSUE_QUANTILE = 0.1, 0.99
 
 
 def tissue_mask(target: np.ndarray) -> np.ndarray:
-    """Where a volume shows tissue rather than air: above 10 % of the 99th percentile of its values.
+    """Mask of tissue rather than air: voxels above 10 % of the 99th percentile of its values.
 
     The percentile, since a few bright pixels (vessels, spikes) must not decide for all. Air has nothing to make up and
     little error, so that with it any map ranks errors well.

@@ -163,7 +163,7 @@ class _Frame:
         return np.zeros_like(self.reach)
 
     def _inside(self, hull: BoolArray) -> bool:
-        """Whether a hull is about the centre, and ends before the reach does."""
+        """Return True if a hull is about the centre and ends before the reach does."""
         shift = np.hypot(*(np.argwhere(hull).mean(0) - self.center))
         near = shift <= 0.5 + OFF_CENTER * np.sqrt(hull.sum() / np.pi)
         return bool(near) and not (ndimage.binary_dilation(hull) & ~self.reach).any()

@@ -1,4 +1,4 @@
-"""Whether the pore space of a rock is right: porosity, two-point correlation and pore sizes of a segmented image.
+"""Errors of the pore space of a rock: porosity, two-point correlation and pore sizes of a segmented image.
 
 All take grey images or pore masks as arrays of 2 or 3 axes. Pores are dark. Lengths are in voxels times `voxel_size`.
 """
