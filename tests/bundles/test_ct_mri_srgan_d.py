@@ -187,6 +187,26 @@ def test_a_gan_starts_from_given_weights(trained: Path, images: Path, scratch: P
     assert 0 < moved < 0.01, "one epoch at a rate of 1e-4 stays near its start"
 
 
+def test_ct_trains_with_the_window_that_is_typed(scratch: Path, tmp_path: Path, python: WarmPython) -> None:
+    """Hounsfield units + 1024 in 16 bits, some beyond the window of 24 to 3024."""
+    hounsfield = {name: 3400 * texture_image(seed, 64, 72) - 1100 for seed, name in enumerate("abcdv")}
+    for name, values in hounsfield.items():
+        path = tmp_path / "ct" / ("valid" if name == "v" else "train") / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rint(values + 1024).clip(0).astype(np.uint16)).save(path)
+    where = training(scratch, tmp_path / "ct", tmp_path / "out")
+    command = ["monai.bundle", "run", "--config_file", SMOKE, *where, "--intensity_range", "[24, 3024]"]
+    done = python(*command, cwd=BUNDLE)
+    assert done.status == 0, done.stderr
+    row = read_csv(tmp_path / "out" / "history.csv")[-1]
+    truth = (np.rint(hounsfield["v"]) + 1000) / 3000
+    assert (truth > 1).any()
+    small = Image.fromarray(truth.astype(np.float32)).resize((18, 16), Image.Resampling.BICUBIC)
+    bicubic = np.asarray(small.resize((72, 64), Image.Resampling.BICUBIC))
+    error = np.mean((bicubic.clip(0, 1) - truth.clip(0, 1))[4:-4, 4:-4] ** 2)
+    assert float(row["psnr_bicubic"]) == pytest.approx(-10 * math.log10(error), abs=0.02)
+
+
 @pytest.mark.slow
 def test_two_processes_train_together(images: Path, scratch: Path, python: WarmPython) -> None:
     folder = scratch / "two_processes"

@@ -190,8 +190,9 @@ def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
     for chunk in np.unique(numbers // n_lines).tolist():
         data = dataset.id.read_direct_chunk((chunk * n_lines,))[1]
         inside = numbers[numbers // n_lines == chunk] if n_lines > 1 else numbers[:1] * 0 + chunk
-        parts.append(np.frombuffer(data, record)[inside - chunk * n_lines])
-    return np.concatenate(parts)
+        # as bytes: numpy compares all the fields of records that it joins, a third of the time of a scan
+        parts.append(np.frombuffer(data, np.dtype((np.void, record.itemsize)))[inside - chunk * n_lines])
+    return np.concatenate(parts).view(record)
 
 
 class _Sampling(DerivedSource):
