@@ -81,6 +81,7 @@ def measure_bundle(
         raise ValueError(f"--only: {bundle.name} has no evaluation {unknown[0]}, but {known}{left_out}")
     lines, failed = [f"{name}: left out, {reason}" for name, reason in job.left_out.items()], []
     found = {one.name: one for one in evaluations(job)}
+    first = {one.weights: name for name, one in reversed(found.items())}
     with locked(out) as lock, interruptible():
         for name in [*tasks, *comparisons]:
             old = read_results(bundle) if (bundle / FILE).is_file() else pd.DataFrame(columns=list(COLUMNS))
@@ -89,7 +90,9 @@ def measure_bundle(
             say(f"{bundle.name}: {name}")
             try:
                 if name in tasks:
-                    timing = {} if _is_timed(old[old["evaluation"] != name], found[name]) else {"+run": [SPEED_STEP]}
+                    # in the first evaluation of its weights, and wherever rows of the speed would be lost
+                    timed = name == first[found[name].weights] or _has_speed(old, name)
+                    timing = {"+run": [SPEED_STEP]} if timed else {}
                     new = _evaluated(tasks[name], found[name], {"device": device, **timing}, lock)
                 else:
                     new = _compared(comparisons[name], bundle, job, out, device)
@@ -114,10 +117,8 @@ def _is_current(frame: pd.DataFrame, name: str, bundle: Path) -> bool:
     )
 
 
-def _is_timed(frame: pd.DataFrame, evaluation: Evaluation) -> bool:
-    """Return whether there is a row of the speed of an evaluation's weights."""
-    assert evaluation.weights is not None  # those that are shipped
-    return bool(((frame["protocol"] == SPEED) & (frame["sha256"] == digest(evaluation.weights))).any())
+def _has_speed(frame: pd.DataFrame, name: str) -> bool:
+    return bool(((frame["evaluation"] == name) & (frame["protocol"] == SPEED)).any())
 
 
 def _evaluated(task: Task, found: Evaluation, further: Mapping[str, Any], lock: TextIO) -> pd.DataFrame:
