@@ -54,10 +54,10 @@ def test_shipped_weights_are_shown_before_anything_is_trained(runs, tmp_path, ca
     configs = [config for config, _ in runs]
     assert configs == ["inference.json", "train.json", "inference.json"]
     shipped, training, inference = (overrides for _, overrides in runs)
-    assert {"ckpt_dir", "checkpoint", "widths"}.isdisjoint(shipped)
+    assert {"ckpt_dir", "checkpoint", "network_options#widths"}.isdisjoint(shipped)
     assert shipped["sampling_rate"] == 0.1
     assert training["ckpt_dir"] == inference["ckpt_dir"] == tmp_path / "demo" / "model"
-    assert training["widths"] == inference["widths"]
+    assert training["network_options#widths"] == inference["network_options#widths"]
     out = capsys.readouterr().out
     before, after = out.split("2/5")
     assert "zero-filled     PSNR 22.50 dB  SSIM 0.400\n" in before

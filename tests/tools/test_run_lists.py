@@ -62,7 +62,7 @@ def test_weights_are_of_an_earlier_training_the_bundle_or_a_file(folder):
             [
                 {"name": "own", "type": "predict", "config": "inference.json"},
                 {"name": "first", "type": "train", "weights": "w.pt", "yields": {"models/model.pt": "best.pt"}},
-                {"name": "second", "weights": {"initial_weights": "first/best.pt"}},
+                {"name": "second", "weights": {"initial_weights": "first/best.pt", "phases#pixel": "first/best.pt"}},
                 {"name": "path", "type": "predict", "weights": "out/first/models/best.pt"},
                 {"name": "old", "type": "predict", "weights": "models/model.pt"},
             ],
@@ -72,7 +72,8 @@ def test_weights_are_of_an_earlier_training_the_bundle_or_a_file(folder):
     assert "ckpt_dir" not in found["own"].places(found["own"].runs[0])
     assert found["own"].runs[0].overrides == {}
     assert found["first"].runs[0].overrides == {"initial_weights": str(folder / "w.pt")}
-    assert [run.overrides for run in found["second"].runs] == [{"initial_weights": best}, {}]
+    nested = {"initial_weights": best, "phases#pixel": best}
+    assert [run.overrides for run in found["second"].runs] == [nested, {}]
     assert found["path"].runs[0].overrides == {"checkpoint": best}
     assert found["old"].runs[0].overrides == {"checkpoint": str(folder / "bundle" / "models" / "model.pt")}
     assert [task.needs for task in found.values()] == [(), (), ("first",), ("first",), ()]

@@ -183,7 +183,7 @@ class _Reader:
             if twice := [key for key in further if key in own]:
                 raise ValueError(f"{where}: {twice[0]} follows from `weights` or `data` too; remove it from overrides")
             whole = {"bundle": bundle.name, "config": names[kind], "overrides": own, **definition}
-            given = {key: value for key, value in further.items() if key in known[kind]}
+            given = {key: value for key, value in further.items() if top_key(key) in known[kind]}
             runs.append(Run(kind, configs[kind], {**own, **given}, whole))
         return tuple(runs)
 
