@@ -52,7 +52,7 @@ def test_skeleton_has_the_files_of_the_house(skeleton):
     _, bundle = skeleton
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     expected = {f"configs/{name}.json" for name in CONFIGS} | {"configs/logging.conf", "LICENSE", "recipe.yaml"}
-    expected |= {"docs/README.md", "docs/data_license.txt", "scripts/__init__.py"}
+    expected |= {"docs/README.md", "docs/data_license.txt"}
     expected |= {f"scripts/{NAME}_network.py", f"scripts/{NAME}_objective.py"}
     assert expected <= files
     assert not list(bundle.glob("models/*"))
@@ -108,7 +108,7 @@ def test_scripts_keep_the_style_of_the_house(skeleton):
     pytest.importorskip("ruff")
     _, bundle = skeleton
     for command in (["check"], ["format", "--check"]):
-        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "--config", str(ROOT / "pyproject.toml")]
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "--config", str(ROOT / "bundles" / "ruff.toml")]
         done = subprocess.run([*ruff, str(bundle)], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -28,6 +28,7 @@ from tools.zoo.triton import Door
 
 AXES = ("height", "width", "depth")
 FULL_SIZE = {1: 256, 2: 256, 3: 64}  # of an axis that the metadata leave free, by their number
+RUNTIMES = {"ts": "TorchScript", "pt2": "torch.export program", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 RUNS = 3  # for the median time, after one to warm up
 
 
@@ -128,12 +129,10 @@ def export_network(
         source = Source(network, examples[-1], free, (inputs.name, outputs.name), texts)
         run = _write_and_load(source, path, file_format)
         parity = [_parity(run, *pair) for pair in zip(examples, expected, strict=True)]
-        runs = {FORMATS[file_format].title: run}
-        if compare:
-            runs |= _other_runtimes(source, path, file_format)
-        for name, run in runs.items():
+        runs = {file_format: run} | (_other_runtimes(source, path, file_format) if compare else {})
+        for name, run in sorted(runs.items(), key=lambda item: list(RUNTIMES).index(item[0])):
             difference = _parity(run, examples[0], expected[0]).difference
-            timings.append(Timing(name, _milliseconds(run, examples[0]), difference))
+            timings.append(Timing(RUNTIMES[name], _milliseconds(run, examples[0]), difference))
     image, pred = (
         Door(tensor.name, [-1 if axis in free else n for axis, n in enumerate(shape)])
         for tensor, shape in ((inputs, parity[0].input_shape), (outputs, parity[0].output_shape))
@@ -221,15 +220,15 @@ def _write_and_load(source: Source, path: Path, file_format: str) -> Any:
 
 
 def _other_runtimes(source: Source, path: Path, file_format: str) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Return the network in the runtimes that are installed, beside that of the file."""
+    """Return the network in the runtimes that are installed, by their keys in `RUNTIMES`, without that of the file."""
     runs: dict[str, Callable[[Tensor], Tensor]] = {}
     for name in ("ts", "onnx"):
         kind, other = FORMATS[name], path.with_name(f"other{FORMATS[name].suffix}")
         if name != file_format and all(map(importlib.util.find_spec, kind.packages)):
-            runs[kind.title] = _write_and_load(source, other, name)
+            runs[name] = _write_and_load(source, other, name)
     model = path if file_format == "onnx" else path.with_name("other.onnx")
     if model.is_file() and importlib.util.find_spec("openvino") is not None:
-        runs["OpenVINO"] = load_openvino(model)
+        runs["openvino"] = load_openvino(model)
     return runs
 
 
