@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +46,9 @@ def commands(words: list[str]) -> dict[str, Any]:
 def summary(place: str) -> str:
     """Return the first line of the docstring of a command, or of its module, which is not imported."""
     module, _, name = place.partition(":")
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(module)
-    found: ast.Module | ast.FunctionDef = (tree := ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+    # not by the import system, which would import the package of the module
+    path = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
+    found: ast.Module | ast.FunctionDef = (tree := ast.parse(path.read_text(encoding="utf-8")))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             found = node

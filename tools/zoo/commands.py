@@ -1,4 +1,4 @@
-"""The words after `python -m tools zoo`."""
+"""`python -m tools zoo`: package, verify, export, index, serve and push bundles."""
 
 from __future__ import annotations
 
