@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from common.io import open_source
 from tests.io.test_damaged import CASES, SAMPLES, make, path_of
 
