@@ -533,9 +533,9 @@ BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (rate_above_1, r"must be in \(0, 1\], got 1\.5;"),
     (missing_weights, r"none\.pt: no such weights"),
     (weights_of_other_size, r"model\.pt: does not fit this configuration; use the width it was trained with"),
-    (malicious_weights, r"bad\.pt: expected a file of weights alone, .* it was not executed"),
+    (malicious_weights, r"bad\.pt: the file is damaged or not of torch"),
     (misspelt_option, r"--sampling_rates, .* --sampling_rate: .*inference\.json"),
-    (malicious_zip, r"bad\.pt: expected a file of weights alone, .* it was not executed"),
+    (malicious_zip, r"bad\.pt: expected a file of tensors alone, .* it was not executed"),
 ]
 
 

@@ -126,5 +126,5 @@ def test_other_files_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"'features.18.0.weight' .*, got nothing of that name"):
         MobileNetV2Features(path, width=0.35)
     path.write_bytes(b"PK\x03\x04 not a model")
-    with pytest.raises(ValueError, match=r"weights\.pth: expected a file of weights alone, got one that is damaged"):
+    with pytest.raises(ValueError, match=r"weights\.pth: .*damaged"):
         MobileNetV2Features(path, width=0.35)
