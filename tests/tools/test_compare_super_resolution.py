@@ -149,8 +149,8 @@ def test_pictures_show_zoomed_parts_of_all_methods(compared):
     with Image.open(compared / "sheet.png") as sheet, Image.open(compared / "panels" / "a_0.png") as panel:
         assert sheet.width * 1.2 == pytest.approx(panel.width, abs=2)
         assert sheet.height * 1.2 == pytest.approx(2 * panel.height, abs=4)
-        assert panel.width > 5 * 2.4 * 120
-        assert panel.height > 3 * 2.4 * 120
+        assert panel.width > 5 * 2.2 * 120
+        assert panel.height > 3 * 2.2 * 120
 
 
 # -- what needs no process -----------------------------------------------------------------------------------------
