@@ -11,6 +11,7 @@ import pandas as pd
 from common.io.atomic import atomic_path
 from tools.command import command
 from tools.docs.document import rendered, with_metrics
+from tools.docs.options import with_options
 from tools.docs.results import FILE, read_results, stale_rows
 from tools.zoo.layout import BUNDLES, ROOT, bundle_names, find_bundle
 
@@ -96,7 +97,8 @@ def changes(bundles: Sequence[Path], root: Path = ROOT) -> dict[Path, str]:
     for bundle in bundles:
         readme, metadata = bundle / "docs" / "README.md", bundle / METADATA
         own = bundle.name
-        wanted[readme] = rendered(readme.read_text(encoding="utf-8"), readme, lambda name: results(name or own))  # noqa: B023
+        text = rendered(readme.read_text(encoding="utf-8"), readme, lambda name: results(name or own))  # noqa: B023
+        wanted[readme] = with_options(text, bundle)
         wanted[metadata] = with_metrics(metadata.read_text(encoding="utf-8"), metadata, results(own))
     readme = root / "README.md"
     wanted[readme] = rendered(readme.read_text(encoding="utf-8"), readme, results)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 CONFIGS = ("train", "inference")
+_TABLE = re.compile(r"^<!-- options -->\n(?:\|[^\n]*\n)*<!-- /options -->$", re.MULTILINE)
+
+
+def with_options(text: str, bundle: Path) -> str:
+    """Return a document whose table between ``<!-- options -->`` and ``<!-- /options -->`` is that of a bundle.
+
+    Args:
+        text: the document.
+        bundle: folder of the bundle.
+    """
+    return _TABLE.sub(lambda _: f"<!-- options -->\n{options_table(bundle)}\n<!-- /options -->", text)
 
 
 def options_table(bundle: Path) -> str:
