@@ -45,6 +45,8 @@ def run_commands(commands: Mapping[str, Any], name: str, arguments: Sequence[str
         group = group.get(word) if isinstance(group, Mapping) else None
     if isinstance(group, Mapping):  # the command is still to be named
         words.append("--help")
+    if words[-1:] in (["--help"], ["-h"]) and "--" not in words:  # else a command that takes any option takes it
+        words.insert(-1, "--")
     try:
         fire.Fire(commands, command=words, name=name, serialize=_run)
     except fire.core.FireExit as stop:
