@@ -11,6 +11,7 @@ from common.metrics.protocols import Protocol
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 PANEL_INCHES = 2.3
 GREY, ERROR, STD = "gray", "inferno", "viridis"
@@ -30,6 +31,7 @@ class Drawing:
         self.figure = figure
         self.grid: np.ndarray = figure.subplots(n_rows, n_columns, squeeze=False, **options)
         self._images: dict[Axes, AxesImage] = {}
+        self._head: Text | None = None
         for axes in self.grid.flat:
             axes.set_xticks([])
             axes.set_yticks([])
@@ -64,7 +66,9 @@ class Drawing:
         room = int(12 * self.figure.bbox.width / self.figure.dpi)
         place = case_name((case.path, case.slice_index)) + (", middle plane" if middle_plane else "")
         title = f"{shorten(place, room)}\n{notes}"
-        self.figure.suptitle(title, x=0.01, ha="left", fontsize=9, parse_math=False)
+        if self._head is None:
+            self._head = self.figure.suptitle(title, x=0.01, ha="left", fontsize=9, parse_math=False)
+        self._head.set_text(title)  # stays where the layout has put it
 
 
 def method_title(case: Case, method: str) -> str:

@@ -23,12 +23,18 @@ MakeCase = Callable[[Mapping[str, Any], Mapping[str, Any]], Case]
 
 
 class BatchCases(Sequence[Case]):
-    """Cases of a batch, each made when it is first asked for; `with_target` tells which have a target."""
+    """Cases of a batch, each made when it is first asked for.
+
+    Attributes:
+        places: data file and slice of each case.
+        with_target: True for each case with a target.
+    """
 
     def __init__(self, batch: list[dict[str, Any]], output: list[dict[str, Any]], make: MakeCase) -> None:
         self._items = list(zip(batch, output, strict=True))
         self._make = make
         self._made: dict[int, Case] = {}
+        self.places = [place_of(where) for where in batch]
         self.with_target = [images.get("label") is not None for images in output]
 
     def __len__(self) -> int:
@@ -40,6 +46,11 @@ class BatchCases(Sequence[Case]):
         if position not in self._made:
             self._made[position] = self._make(*self._items[position])
         return self._made[position]
+
+
+def place_of(item: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the data file and the slice of an item."""
+    return str(item["path"]), int(item["slice"])
 
 
 def cases_of(engine: Engine, make: MakeCase) -> BatchCases:
@@ -83,8 +94,7 @@ def measured_case(where: Mapping[str, Any], images: Mapping[str, Any]) -> Case:
     if "sample" in images:
         methods["sample"] = _image(images["sample"])
     return Case(
-        path=str(where["path"]),
-        slice_index=int(where["slice"]),
+        *place_of(where),
         methods=methods,
         target=None if images.get("label") is None else _image(images["label"]),
         mask=mask[0, 0],
@@ -101,8 +111,7 @@ def series_case(where: Mapping[str, Any], images: Mapping[str, Any]) -> Case:
     """
     without = series_without_network(_plain(images["image"])[None])
     return Case(
-        path=str(where["path"]),
-        slice_index=int(where["slice"]),
+        *place_of(where),
         methods={
             **{name: series[0, 0] for name, series in without.items()},
             RECONSTRUCTION: _image(images["pred"]).abs(),
@@ -136,8 +145,7 @@ class EnlargedCase:
         """Make a case."""
         image, pred = _plain(images["image"])[None].float(), _plain(images["pred"]).float()
         return Case(
-            path=str(where["path"]),
-            slice_index=int(where["slice"]),
+            *place_of(where),
             methods={
                 **{kernel: resize(image, pred.shape[1:], kernel)[0, 0].clamp(0, 1) for kernel in self.kernels},
                 RECONSTRUCTION: pred[0].clamp(0, 1),

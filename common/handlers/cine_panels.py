@@ -18,7 +18,7 @@ class CinePanels(PanelHandler):
 
     Args:
         output_dir: folder of the figures; made if need be.
-        max_cases: most figures per process and run; None: 8, of series with a target alone.
+        max_cases: most figures of a run; None: 8, of series with a target alone.
         protocol: protocol that gives a value per series.
         n_extremes: number of the best and of the worst series, by PSNR gain over the aliased one, among these.
     """

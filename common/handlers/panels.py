@@ -3,79 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import ignite.distributed as idist
 import numpy as np
-from common.figures.index import PanelIndex
+from common.figures.index import PanelIndex, Place
 from common.figures.scales import distant_frames, error_scale_of, moving_row, planes, reference_of, std_scale_of
-from common.handlers.cases import MakeCase, cases_of, measured_case
+from common.handlers.cases import MakeCase, cases_of, measured_case, place_of
 from common.io.disk import disk_errors
 from common.metrics.case import Case, require_slice_protocol
-from common.metrics.protocols import Protocol, get_protocol
+from common.metrics.protocols import get_protocol
 from ignite.engine import Engine, Events
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 MAX_CASES = 8
 """Most pictures of a run by default."""
 
 
-class CasePicker:
-    """Picks positions of up to `max_cases` items, spread evenly over a run of an evaluator."""
-
-    def __init__(self, max_cases: int) -> None:
-        self.max_cases = max_cases
-        self._seen = self._picked = 0
-
-    def pick(self, engine: Engine, n_items: int) -> list[int]:
-        """Positions of the items of this batch that are to be shown."""
-        done = (engine.state.iteration - 1) % (engine.state.epoch_length or 1) + 1
-        # the number of all items is known only roughly: batches end with their file
-        expected = self._seen + n_items * ((engine.state.epoch_length or 1) - done + 1)
-        chosen = []
-        for position in range(n_items):
-            if self._picked < self.max_cases and self._seen * self.max_cases >= self._picked * expected:
-                self._picked += 1
-                chosen.append(position)
-            self._seen += 1
-        return chosen
-
-
-class ExtremeCases:
-    """Keeps the cases with the largest and the smallest PSNR gain of the reconstruction over the baseline.
-
-    Cases without a target, and those whose gain is not finite, are passed over.
+def spread_places(engine: Engine, n: int) -> list[Place]:
+    """Return up to `n` cases, spread evenly over the data, whatever part of them this process evaluates.
 
     Args:
-        n: number of either.
-        protocol: protocol of the PSNR.
+        engine: evaluator whose data set is a list of items with "path" and "slice", or has such a list as `data`.
+        n: largest number of cases.
     """
+    dataset: Any = cast("DataLoader[Any]", engine.state.dataloader).dataset
+    return _spread([place_of(item) for item in getattr(dataset, "data", dataset)], n)
 
-    def __init__(self, n: int, protocol: Protocol) -> None:
-        if n < 0:
-            raise ValueError(f"the number of best and worst cases must be 0 or more, got {n}")
-        self.n = n
-        self.protocol = protocol
-        self._cases: list[tuple[float, Case]] = []
 
-    def add(self, case: Case) -> None:
-        """Look at a case; it is kept on the CPU."""
-        if case.target is None or self.n == 0 or not math.isfinite(gain := case.gain(self.protocol)):
-            return
-        kept = self._extremes([*self._cases, (gain, case)])
-        self._cases = [(value, one.on_cpu() if one is case else one) for value, one in kept]
-
-    def of_all_processes(self) -> list[Case]:
-        """Those kept here that are extreme among the cases of all processes; call it on every process."""
-        parts = _gather([(gain, _place(case)) for gain, case in self._cases])
-        chosen = {place for _, place in self._extremes([entry for part in parts for entry in part])}
-        return [case for _, case in self._cases if _place(case) in chosen]
-
-    def _extremes(self, entries: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
-        ordered = sorted(entries, key=lambda entry: entry[0])
-        return ordered if len(ordered) <= 2 * self.n else [*ordered[: self.n], *ordered[-self.n :]]
+def extreme_places(gains: Mapping[Place, float], n: int) -> list[Place]:
+    """Return the `n` cases of the smallest and the `n` of the largest gain; all of them where there are fewer."""
+    ordered = sorted(gains, key=lambda place: (gains[place], place))
+    return ordered if len(ordered) <= 2 * n else [*ordered[:n], *ordered[len(ordered) - n :]]
 
 
 class PanelHandler:
@@ -85,13 +47,15 @@ class PanelHandler:
     figures; see :func:`common.figures.case_figure`. :class:`common.figures.PanelIndex` names the files and keeps the
     images for a report. Where the output has samples, the reconstruction is their mean; one sample is drawn too, and
     the standard deviation, in a scale of its own that all figures share. See :mod:`common.handlers.cases` for what the
-    evaluator's items hold. In a group of processes each draws cases it has evaluated.
+    evaluator's items hold. In a group of processes each draws cases that it has evaluated; the files are those of one
+    process.
 
     Args:
         output_dir: folder of the figures; made if need be.
-        max_cases: most figures per process and run; None: 8, of cases with a target alone.
+        max_cases: most figures of a run; None: 8, of cases with a target alone.
         protocol: protocol of the PSNR and SSIM under the panels; not one of volumes.
-        n_extremes: number of the best and of the worst cases, by PSNR gain over the baseline, among these.
+        n_extremes: number of the best and of the worst cases, by PSNR gain over the baseline, among these; cases whose
+            gain is not finite are passed over.
         n_samples: number of samples of the standard deviation, for its heading.
         make: function that makes a case of an item.
         zoom: enlargement of the parts in the second row, see :func:`common.figures.case_figure`.
@@ -109,6 +73,8 @@ class PanelHandler:
     ) -> None:
         if max_cases is not None and max_cases < 1:
             raise ValueError(f"the number of cases to show must be 1 or more, got {max_cases}; leave the handler out")
+        if n_extremes < 0:
+            raise ValueError(f"the number of best and worst cases must be 0 or more, got {n_extremes}")
         self.output_dir = Path(output_dir)
         self.max_cases = MAX_CASES if max_cases is None else max_cases
         self.needs_target = max_cases is None
@@ -117,45 +83,47 @@ class PanelHandler:
         self.n_samples = n_samples
         self.make = make
         self.zoom = zoom
-        self._restart()
+        self._planned: list[Place] = []
+        self._gains: dict[Place, float] = {}
+        self._cases: dict[Place, Case] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register on the evaluator."""
-        engine.add_event_handler(Events.STARTED, self._restart)
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._draw)
 
-    def _restart(self) -> None:
-        self._picker = CasePicker(self.max_cases)
-        self._spread: list[Case] = []
-        self._extremes = ExtremeCases(self.n_extremes, self.protocol)
+    def _start(self, engine: Engine) -> None:
+        self._planned, self._gains, self._cases = spread_places(engine, self.max_cases), {}, {}
 
     def _collect(self, engine: Engine) -> None:
         cases = cases_of(engine, self.make)
-        with_target = cases.with_target
-        usable = [position for position, has in enumerate(with_target) if has or not self.needs_target]
-        self._spread += [cases[usable[place]].on_cpu() for place in self._picker.pick(engine, len(usable))]
-        for position in usable:
-            if self.n_extremes and with_target[position]:
-                self._extremes.add(cases[position])
+        for position, (place, with_target) in enumerate(zip(cases.places, cases.with_target, strict=True)):
+            if self.n_extremes and with_target and math.isfinite(gain := cases[position].gain(self.protocol)):
+                gains = {**self._gains, place: gain}
+                self._gains = {extreme: gains[extreme] for extreme in extreme_places(gains, self.n_extremes)}
+            if place in self._gains or (place in self._planned and (with_target or not self.needs_target)):
+                self._cases[place] = cases[position].on_cpu()
+        wanted = {*self._gains, *self._planned}
+        self._cases = {place: case for place, case in self._cases.items() if place in wanted}
 
     def _draw(self, engine: Engine) -> None:
-        chosen = {_place(case): case for case in self._extremes.of_all_processes()}
-        further = [case for case in self._spread if _place(case) not in chosen]
-        room = max(0, self.max_cases - len(chosen))
-        chosen |= {_place(case): case for case in _spread(further, room)}
-        for case in chosen.values():
+        parts = _gather((self._gains, list(self._cases)))
+        chosen = extreme_places({place: gain for gains, _ in parts for place, gain in gains.items()}, self.n_extremes)
+        kept = {place for _, places in parts for place in places}
+        further = [place for place in self._planned if place in kept and place not in chosen]
+        chosen += _spread(further, max(0, self.max_cases - len(chosen)))
+        drawn = [self._cases[place] for place in sorted(chosen) if place in self._cases]
+        for case in drawn:
             case.n_samples = self.n_samples
-        drawn = list(chosen.values())
-        parts = _gather((list(chosen), error_scale_of(drawn), std_scale_of(drawn)))
-        places, error_scales, std_scales = zip(*parts, strict=True)
-        index = PanelIndex.of(
-            [place for part in places for place in part], self.protocol.name, max(error_scales), max(std_scales)
-        )
+        scales = _gather((error_scale_of(drawn), std_scale_of(drawn)))
+        index = PanelIndex.of(chosen, self.protocol.name, *map(max, zip(*scales, strict=True)))
         index.draw(drawn, self.output_dir, self.zoom)
-        if index.pictures and idist.get_rank() == 0:
+        notes = [*filter(None, _gather(index.notes))]
+        if notes and idist.get_rank() == 0:
+            index.notes.update(notes[0])
             index.write(self.output_dir)
-        self._restart()  # the images are not needed any more
+        self._gains, self._cases = {}, {}  # the images are not needed any more
 
 
 class TensorBoardPanelHandler:
@@ -163,7 +131,7 @@ class TensorBoardPanelHandler:
 
     A row per case, all in the window [0, 1], the same cases each time; of a series one of its two most distant frames,
     and below it a row of pixels over time. The step is the evaluator's epoch, which MONAI's ``ValidationHandler`` sets
-    to the trainer's. Only the first process logs.
+    to the trainer's. The first process logs the cases of all.
 
     Args:
         log_dir: folder of the TensorBoard files; a writer is opened at the first image.
@@ -188,12 +156,11 @@ class TensorBoardPanelHandler:
         self.n_cases = n_cases
         self.make = make
         self._writer: SummaryWriter | None = None
-        self._start()
+        self._planned: list[Place] = []
+        self._rows: dict[Place, list[np.ndarray]] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register on the evaluator."""
-        if idist.get_rank() > 0:
-            return
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._log)
@@ -208,13 +175,14 @@ class TensorBoardPanelHandler:
             self._writer.close()
             self._writer = None
 
-    def _start(self) -> None:
-        self._picker = CasePicker(self.n_cases)
-        self._rows: list[list[np.ndarray]] = []
+    def _start(self, engine: Engine) -> None:
+        self._planned, self._rows = spread_places(engine, self.n_cases), {}
 
     def _collect(self, engine: Engine) -> None:
         cases = cases_of(engine, self.make)
-        self._rows += [self._row(cases[position]) for position in self._picker.pick(engine, len(cases))]
+        self._rows |= {
+            place: self._row(cases[position]) for position, place in enumerate(cases.places) if place in self._planned
+        }
 
     def _row(self, case: Case) -> list[np.ndarray]:
         images = planes(_finite(case))
@@ -230,12 +198,14 @@ class TensorBoardPanelHandler:
         return [panel.clip(0, 1) for panel in panels]
 
     def _log(self, engine: Engine) -> None:
-        if not self._rows:
+        rows = {place: row for part in _gather(self._rows) for place, row in part.items()}
+        if not rows or idist.get_rank() > 0:
             return
         with disk_errors(self.log_dir):
             if self._writer is None:
                 self._writer = SummaryWriter(str(self.log_dir))
-            self._writer.add_image(self.tag, _grid(self._rows), engine.state.epoch, dataformats="HW")
+            grid = _grid([rows[place] for place in self._planned if place in rows])
+            self._writer.add_image(self.tag, grid, engine.state.epoch, dataformats="HW")
             self._writer.flush()
 
 
@@ -253,16 +223,12 @@ def _frame_over_profile(series: np.ndarray, frame: int, row: int) -> np.ndarray:
     return np.concatenate([series[..., frame], profile])
 
 
-def _spread(cases: Sequence[Case], n: int) -> list[Case]:
-    n = min(n, len(cases))
-    return [cases[number * len(cases) // n] for number in range(n)]
+def _spread(places: Sequence[Place], n: int) -> list[Place]:
+    n = min(n, len(places))
+    return [places[number * len(places) // n] for number in range(n)]
 
 
-def _place(case: Case) -> tuple[str, int]:
-    return case.path, case.slice_index
-
-
-def _gather(item: list[Any] | tuple[Any, ...]) -> list[Any]:
+def _gather(item: Any) -> list[Any]:
     """The item of each process, by rank."""
     return cast("list[Any]", idist.all_gather(item))
 

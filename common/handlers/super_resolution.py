@@ -53,7 +53,7 @@ class SuperResolutionPanels(PanelHandler):
     Args:
         output_dir: folder of the figures; made if need be.
         upscale: ratio of the sizes; the protocol is ``super_resolution_x<upscale>``.
-        max_cases: most figures per process and run; None: 8, of images with a target alone.
+        max_cases: most figures of a run; None: 8, of images with a target alone.
         zoom: magnification of the parts; 1 leaves their row out.
         baselines: kernels of the enlargements, as for :class:`SuperResolutionTable`.
         n_extremes: number of the best and of the worst cases, by PSNR gain over the last baseline, among these.

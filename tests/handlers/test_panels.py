@@ -3,21 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine, Events
-from monai.data import DataLoader
+from ignite.engine import Engine
+from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from common.data.loading import evaluation_loader
 from common.errors import DataError
 from common.figures import CaseDrawer, PanelIndex, case_figure, save_figure
 from common.figures.scales import detailed_part, error_scale_of, grey_window, std_scale_of
 from common.handlers import CaseTableHandler, cases
-from common.handlers.panels import CasePicker, PanelHandler, TensorBoardPanelHandler
+from common.handlers.panels import PanelHandler, TensorBoardPanelHandler
 from common.metrics import Case, get_protocol, protocols
 from common.operators.fourier import complex_to_channels, fft2c, ifft2c
 from common.operators.measurement import pack_measurement, unpack_measurement
-from tests.helpers import random_mask
+from tests.helpers import folder_contents, random_mask
 
 
 class HalfZeroFilled(torch.nn.Module):
@@ -40,7 +41,7 @@ def prepare_batch(batch, device, non_blocking, **_):
 def evaluator_of(items, *handlers, batch_size=2, **options):
     return SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=DataLoader(items, batch_size=batch_size),
+        val_data_loader=DataLoader(items, batch_size=batch_size) if isinstance(items, list) else items,
         network=HalfZeroFilled(),
         prepare_batch=prepare_batch,
         val_handlers=list(handlers),
@@ -215,7 +216,8 @@ def test_a_reused_figure_shows_the_next_case(tmp_path):
             one.get_bbox().bounds for one in expected.axes.patches
         ]
     assert texts(figure) == texts(new)
-    assert names(tmp_path) == ["0.png", "1.png"]
+    CaseDrawer("magnitude_slice", zoom=2, error_scale=0.3).save(shown[1], tmp_path / "new.png")
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "new.png").read_bytes()
 
 
 def test_panels_are_spread_over_the_slices_and_at_most_as_many_as_asked(tmp_path):
@@ -265,30 +267,35 @@ def test_best_and_worst_are_among_the_panels_and_keep_their_images(tmp_path):
         index.case(tmp_path, place)
 
 
-def test_extremes_are_those_of_all_processes(processes, tmp_path):
-    members = [processes.Process(target=draw_panels, args=(rank, tmp_path)) for rank in range(2)]
+def test_two_processes_evaluate_to_the_bytes_of_one(processes, tmp_path):
+    draw_panels(0, tmp_path, "alone", 1)
+    members = [processes.Process(target=draw_panels, args=(rank, tmp_path, "together", 2)) for rank in range(2)]
     for process in members:
         process.start()
     for process in members:
         process.join()
     assert [process.exitcode for process in members] == [0, 0]
-    items = [item(f"/site_{rank}/b.h5", index) for rank in range(2) for index in range(rank, 12, 2)]
-    ordered = sorted(gains(items), key=gains(items).get)
-    index = PanelIndex.read(tmp_path / "panels")
-    assert {*ordered[:2], *ordered[-2:]} <= set(index.pictures)
-    assert len(index.pictures) == 10  # five each
-    assert {path for path, _ in index.pictures} == {"/site_0/b.h5", "/site_1/b.h5"}
-    assert all(("b_2_" in name) == (path == "/site_1/b.h5") for (path, _), name in index.pictures.items())
-    assert names(tmp_path / "panels") == sorted([*index.pictures.values(), "panels.json"])
+    alone, together = (folder_contents(tmp_path / name) for name in ("alone", "together"))
+    assert len(PanelIndex.read(tmp_path / "together" / "panels").pictures) == 5
+    assert len(alone) == 5 * 2 + 2  # a picture and its images each, their index, the table
+    assert together == alone
+    logged = [read_images(tmp_path / f"{name}_log")[0].encoded_image_string for name in ("alone", "together")]
+    assert logged[0] == logged[1]
 
 
-def draw_panels(rank, folder):
-    """A member of a group of two evaluates every second slice."""
+def draw_panels(rank, folder, name, world_size):
+    """A member of a group evaluates its files."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    items = [item(f"/site_{rank}/b.h5", index) for index in range(rank, 12, 2)]
-    evaluator_of(items, PanelHandler(folder / "panels", max_cases=5, n_extremes=2)).run()
-    torch.distributed.destroy_process_group()
+    if world_size > 1:
+        torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=world_size)
+    paths = ("/site_0/b.h5", "/site_1/b.h5", "/site_1/a_longer_name.h5")
+    dataset = Dataset([item(path, 4 * n + index) for n, path in enumerate(paths) for index in range(4)])
+    log = TensorBoardPanelHandler(folder / f"{name}_log")
+    handlers = [PanelHandler(folder / name / "panels", max_cases=5, n_extremes=1), CaseTableHandler(folder / name), log]
+    evaluator_of(evaluation_loader(dataset, 2), *handlers).run()
+    log.close()
+    if world_size > 1:
+        torch.distributed.destroy_process_group()
 
 
 def test_few_cases_are_all_shown_and_equal_stems_kept_apart(tmp_path):
@@ -346,18 +353,11 @@ def test_spoiled_index_is_refused(tmp_path):
 
 @pytest.mark.parametrize("n_items", [1, 5, 7, 16])
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_picker_never_shows_more_than_asked(n_items, batch_size):
-    picker, seen = CasePicker(5), []
-
-    def look(engine):
-        seen.extend(engine.state.batch[position]["slice"] for position in picker.pick(engine, len(engine.state.batch)))
-
-    evaluator = evaluator_of([item("a.h5", index) for index in range(n_items)], batch_size=batch_size)
-    evaluator.add_event_handler(Events.ITERATION_COMPLETED, look)
-    evaluator.run()
-    assert len(seen) == min(n_items, 5) or (len(seen) == 4 and batch_size == 3)
-    assert seen[0] == 0
-    assert seen == sorted(set(seen))
+def test_never_more_cases_than_asked_are_drawn_and_they_lie_evenly(tmp_path, n_items, batch_size):
+    items = [item("a.h5", index) for index in range(n_items)]
+    evaluator_of(items, PanelHandler(tmp_path, max_cases=5, n_extremes=0), batch_size=batch_size).run()
+    drawn = [index for _, index in PanelIndex.read(tmp_path).pictures]
+    assert drawn == [number * n_items // 5 for number in range(5)] if n_items > 5 else list(range(n_items))
 
 
 def test_unusable_options_are_refused_at_once(tmp_path):
