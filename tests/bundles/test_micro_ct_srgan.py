@@ -496,7 +496,7 @@ BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (missing_weights, r"none\.pt: no such weights"),
     (weights_of_other_width, r"model\.pt: does not fit this configuration; use the width it was trained with"),
     (factor_of_3, r"upscale must be one of 2, 4, 8, got 3"),
-    (image_for_3d, r"rock\.png: expected a volume for a network of 3 spatial dimensions"),
+    (image_for_3d, r"rock\.png: expected a volume"),
     (nan_values, r"hole\.tif: .*NaN or infinite"),
 ]
 
