@@ -15,6 +15,7 @@ PLACES = {
     "compare": "tools.compare:compare",
     "data": "tools.data:COMMANDS",
     "demo": "tools.demo:demo",
+    "demo_train": "tools.demo_train:demo_train",
     "docs": "tools.docs.command:docs",
     "new": "tools.new:new",
     "report": "tools.report.command:report",

@@ -1,17 +1,16 @@
-"""`python -m tools demo`."""
+"""`python -m tools demo`: one page of the shipped weights of all bundles."""
 
-import csv
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-from helpers import SMALL_CASCADE_OPTIONS
-from PIL import Image
+from html_page import check_page
 
+from common.metrics.cases import read_cases
 from tools import demo as module
 from tools.__main__ import commands
 from tools.command import run_commands
 
-FEW = {"n_train": 4, "n_valid": 2, "n_test": 3}
+SMALL = {"brain_mri": {"size": 64}, "cardiac_cine": {"n_slices": 1, "size": 64, "n_frames": 4}}
 
 
 def run(out):
@@ -19,83 +18,37 @@ def run(out):
     return run_commands(commands(words), "tools", words)
 
 
-def write_results(folder, cases):
-    """What an inference writes."""
-    (folder / "panels").mkdir(parents=True)
-    with (folder / "metrics.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["protocol", "file", "slice", "method", "psnr", "ssim", "nmse"])
-        for case in cases:
-            writer.writerow(["magnitude_slice", case, 0, "zero_filled", 22.5, 0.4, 0.1])
-            writer.writerow(["magnitude_slice", case, 0, "reconstruction", 31.25, 0.9, 0.01])
+def psnr_of(folder, method):
+    table = read_cases(folder / "metrics.csv")
+    (value,) = table[table["method"] == method]["psnr"]
+    return f"{value:.2f}"
 
 
-@pytest.fixture
-def runs(monkeypatch):
-    """The runs of the bundle, in place of them."""
-    done = []
-
-    def bundle(config, overrides):
-        done.append((config, overrides))
-        output_dir = overrides["output_dir"]
-        if config == "train.json":
-            output_dir.mkdir(parents=True)
-            (output_dir / "history.csv").write_text("epoch,phase,psnr\n1,pixel,20\n2,pixel,25\n")
-        else:
-            write_results(output_dir, sorted((Path(overrides["dataset_dir"]) / "test").glob("*.png")))
-
-    monkeypatch.setattr(module, "_bundle", bundle)
-    monkeypatch.setattr(module, "COUNTS", FEW)
-    return done
-
-
-def test_shipped_weights_are_shown_before_anything_is_trained(runs, tmp_path, capsys):
-    assert run(tmp_path / "demo") == 0
-    configs = [config for config, _ in runs]
-    assert configs == ["inference.json", "train.json", "inference.json"]
-    shipped, training, inference = (overrides for _, overrides in runs)
-    assert {"ckpt_dir", "checkpoint", "network_options#widths"}.isdisjoint(shipped)
-    assert shipped["sampling_rate"] == 0.1
-    assert training["ckpt_dir"] == inference["ckpt_dir"] == tmp_path / "demo" / "model"
-    assert training["network_options#widths"] == inference["network_options#widths"]
-    out = capsys.readouterr().out
-    before, after = out.split("2/5")
-    assert "zero-filled     PSNR 22.50 dB  SSIM 0.400\n" in before
-    assert "reconstruction  PSNR 31.25 dB  SSIM 0.900\n" in before
-    assert "demo/shipped/results/panels/00001_0.png\n" in before
-    assert after.endswith(f"\nOpen {tmp_path / 'demo' / 'report.html'}\n")
-
-
-def test_what_is_shown_first_is_the_first_of_the_cases_that_are_tested(runs, tmp_path):
+def test_two_bundles_in_one_process_on_one_page(tmp_path, monkeypatch, capsys):
+    examples = [replace(one, options=SMALL[one.data]) for one in module.EXAMPLES[:2]]
+    monkeypatch.setattr(module, "EXAMPLES", examples)
     assert run(tmp_path) == 0
-    alone, among = tmp_path / "shipped" / "data" / "test", tmp_path / "data" / "test"
-    assert [path.name for path in alone.iterdir()] == ["00001.png"]
-    assert len(list(among.iterdir())) == FEW["n_test"]
-    assert (alone / "00001.png").read_bytes() == (among / "00001.png").read_bytes()
-    page = (tmp_path / "report.html").read_text()
-    assert "A short training on synthetic brains" in page
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.endswith(f"Open {tmp_path / 'report.html'}\n")
+    page = check_page(tmp_path / "report.html")
+    for example in examples:
+        before, after = (psnr_of(tmp_path / example.bundle, name) for name in (example.baseline, "reconstruction"))
+        assert f"{before} dB -> {after} dB" in printed.out
+        assert f"{before} → {after}" in page.text
+        assert f"bundles/{example.bundle}/configs/inference.json" in page.text
+        assert float(after) > float(before)
+    assert {"reconstruction", "error of zero-filled"} <= set(page.images)
+    assert any("view sharing, reconstruction" in name for name in page.images)
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_ends_the_demo_in_its_own_words(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, "SHIPPED", {"mask_family": "square", "sampling_rate": 0.1})
-    assert run(tmp_path) == 1
-    assert "error: unknown mask family" in (error := capsys.readouterr().err)
-    assert "square" in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "training").exists()
-
-
-@pytest.mark.slow
-def test_from_nothing_to_a_report(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, "COUNTS", FEW)
-    monkeypatch.setattr(module, "NETWORK", {**module.NETWORK, **SMALL_CASCADE_OPTIONS})
-    monkeypatch.setattr(module, "TRAINING", {"val_interval": 1, "epochs#small": 1, "epochs#full": 1, "epochs#gan": 1})
+def test_all_five_bundles(tmp_path, capsys):
     assert run(tmp_path) == 0
-    out = capsys.readouterr().out
-    (zero_filled,) = (line for line in out.splitlines() if line.startswith("zero-filled     PSNR "))
-    (shipped,) = (line for line in out.splitlines() if line.startswith("reconstruction  PSNR "))
-    assert float(shipped.split()[2]) > float(zero_filled.split()[2]) + 5
-    with Image.open(tmp_path / "shipped" / "results" / "panels" / "00001_0.png") as picture:
-        assert picture.width > 1000
-    assert (tmp_path / "report.html").is_file()
+    page = check_page(tmp_path / "report.html")
+    assert {one.bundle for one in module.EXAMPLES} == {path.parent.name for path in tmp_path.glob("*/metrics.csv")}
+    assert len(module.EXAMPLES) == 5
+    assert "deviation of samples" in page.images
+    gains = [line.split() for line in capsys.readouterr().out.splitlines() if " dB -> " in line]
+    assert all(float(words[-2]) > float(words[-5]) for words in gains)
+    assert len(gains) == 5

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +81,21 @@ def report_results(
         FileNotFoundError: there is nothing to report.
         ValueError: a file is not what a run writes.
     """
+    with open_run(results_dir, dataset_dir) as run:
+        return run.write(out, title)
+
+
+@contextmanager
+def open_run(results_dir: str | Path, dataset_dir: str | Path = "") -> Iterator[RunReport]:
+    """Open the results of a run; arguments and errors as for `report_results`."""
     given = Path(results_dir)
     folder = given.parent if given.is_file() else given
     result = given if given.is_file() else folder / RESULT_FILE
-    if not result.is_file():
-        return _Report(folder, None, dataset_dir).write(out, title)
-    with open_result(result) as file:
-        return _Report(folder, file, dataset_dir).write(out, title)
+    with open_result(result) if result.is_file() else nullcontext() as file:
+        yield RunReport(folder, file, dataset_dir)
 
 
-class _Report:
+class RunReport:
     """The page of a folder, of which each file is read once."""
 
     def __init__(self, folder: Path, result: ResultFile | None, dataset_dir: str | Path) -> None:
@@ -119,6 +125,7 @@ class _Report:
         return case_table(rows) if rows else None
 
     def write(self, out: str | Path, title: str) -> Path:
+        """Write the page, with a headline that fits if `title` is empty, and return its path."""
         tables: list[Any] = []
         charts: list[Any] = []
         for protocol in self.protocols:
@@ -139,7 +146,7 @@ class _Report:
             self._intro(),
             [
                 Section("Numbers", tables),
-                *self._cases(),
+                *self.cases(),
                 Section("Ejection fraction", self._hearts()),
                 Section("Charts", charts),
                 Section("Training", training_curves(history) if history.is_file() else []),
@@ -214,7 +221,7 @@ class _Report:
             f"and below it the 95 % bootstrap interval of the mean{', over files' if several else ''}.",
         )
 
-    def _cases(self) -> list[Section]:
+    def cases(self) -> list[Section]:
         """The best, the worst and further cases to look at; of series first the beating images."""
         gain: dict[CaseKey, float] = {}
         note = ""
@@ -233,7 +240,8 @@ class _Report:
         std_scale = self.index.std_scale if self.index is not None else 0.0
         for kind, case, key, interval in self._images(chosen):
             gained = f", {gain[key]:+.2f} {note}" if key in gain else ""
-            name = f"{kind}: {case_name((case.path, case.slice_index))}{gained}"
+            rank = "" if len(gain) == 1 and key in gain else f"{kind}: "
+            name = f"{rank}{case_name((case.path, case.slice_index))}{gained}"
             if case.series and len(strips) < 4:
                 strips += [series_strip(case, name, interval), *self._frame_chart(case)]
             viewers.append(case_viewer(case, name, error_scale, std_scale))
