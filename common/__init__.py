@@ -1,4 +1,4 @@
-"""What two or more bundles of the reconstruction and super-resolution zoo share.
+"""Code shared by two or more bundles of the reconstruction and super-resolution zoo.
 
 Imports run one way: bundle -> common -> libraries.
 """

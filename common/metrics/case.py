@@ -50,7 +50,8 @@ class Case:
         Each is computed when it is first asked for; metrics of one name and protocol are the same.
 
         Raises:
-            ValueError: see :meth:`common.metrics.Protocol.evaluate`.
+            ValueError: if there is no target, or images cannot be measured, see
+                :meth:`common.metrics.Protocol.evaluate`.
         """
         if self.target is None:
             raise ValueError(f"{self.path}: {protocol.name} compares an image with its target, got none")

@@ -19,7 +19,7 @@ class PerceptualDistance:
 
     Args:
         weights: file of weights, see :class:`common.networks.Vgg19`.
-        width: of the network; None for that of the file.
+        width: number of feature maps of the network's first block; None takes that of the file.
 
     Raises:
         FileNotFoundError, ValueError: as :class:`common.networks.Vgg19`.
@@ -30,7 +30,7 @@ class PerceptualDistance:
 
     @torch.no_grad()
     def __call__(self, sr_image: Tensor, hr_image: Tensor) -> Tensor:
-        """The distance of each image, on its device.
+        """Measure the distance of each pair of images, on their device.
 
         Args:
             sr_image: float, ``(batch, 1, height, width)`` in [0, 1], each side at least 16 pixels; or volumes

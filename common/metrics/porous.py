@@ -153,7 +153,7 @@ def compare_pore_space(
         sr_image: grey values of 2 or 3 axes, pores dark.
         hr_image: the same shape and scale.
         voxel_size: side of a voxel of both; the unit of `pore_size_error`.
-        max_lag: as in `two_point_correlation`.
+        max_lag: largest distance of the two-point correlation in voxels; None as in `two_point_correlation`.
 
     Returns:
         `threshold`; `porosity_sr` and `porosity_hr`; `porosity_error`, their absolute difference;

@@ -65,10 +65,13 @@ def aliased_series(measured: Tensor) -> Tensor:
 
 
 def series_without_network(measured: Tensor) -> dict[str, Tensor]:
-    """What cine reconstructions are compared with, magnitudes ``(batch, 1, height, width, frames)`` by name.
+    """Return the baselines of cine reconstruction by name, magnitudes ``(batch, 1, height, width, frames)``.
 
-    ``aliased``, see :func:`aliased_series`, and of a measurement ``view_shared``, see
-    :func:`~common.operators.series.view_shared`.
+    ``aliased`` holds the aliased magnitudes, see :func:`aliased_series`. ``view_shared`` holds the magnitudes after
+    :func:`~common.operators.series.view_shared`; it is left out if the input has only one channel.
+
+    Args:
+        measured: aliased magnitudes or measurement, as :func:`aliased_series` takes them.
     """
     series = {"aliased": aliased_series(measured)}
     if measured.shape[1] > 1:
@@ -80,8 +83,8 @@ def aliased_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tens
     """``output_transform`` that measures the baseline of cine series: the aliased series in place of results.
 
     Args:
-        output: an evaluator's, decollated; "image" as :func:`aliased_series` takes it, less the batch; "label" the
-            truth.
+        output: decollated items of an evaluator: "image" is the input of :func:`aliased_series` without the batch
+            axis, "label" the true series.
     """
     return [aliased_series(item["image"][None])[0] for item in output], [item["label"] for item in output]
 
@@ -90,8 +93,8 @@ def bicubic_and_label(output: Sequence[Mapping[str, Tensor]]) -> tuple[list[Tens
     """``output_transform`` that measures the baseline of super-resolution: bicubic enlargements in place of results.
 
     Args:
-        output: an evaluator's, decollated; "image" the low-resolution image ``(channels, h, w[, d])``, "label" the
-            truth.
+        output: decollated items of an evaluator: "image" is the low-resolution image ``(channels, h, w[, d])``,
+            "label" the true high-resolution image.
     """
     labels = [item["label"] for item in output]
     sizes = [label.shape[1:] for label in labels]
@@ -106,13 +109,14 @@ class ProtocolMetric(IgniteMetricHandler):
 
     Args:
         protocol: a protocol, or the name of one, that gives a value per slice or image.
-        metric: one of its metrics. NMSE is better when lower: MONAI's key metric wants the opposite.
-        output_transform: from ``engine.state.output`` to (predictions, labels), each a list of
+        metric: name of one of the protocol's metrics. NMSE is better when
+            lower, but MONAI's key metric is better when higher.
+        output_transform: function from ``engine.state.output`` to (predictions, labels), each a list of
             ``(channels, height, width[, depth or frames])`` or a batch of it, with two channels (real, imaginary) or
             one.
-        save_details: whether to leave the values of the slices.
-        constant: whether the value is the same at each run of the evaluator, as that of a baseline is in a validation
-            whose masks follow from file names. It is computed once.
+        save_details: True if the values of the slices are stored in ``engine.state.metric_details``.
+        constant: True if the value is the same at each run of the evaluator, as for a baseline in a validation whose
+            masks follow from file names. It is then computed once.
 
     Raises:
         ValueError: for an unknown protocol or metric, and for a volume protocol.

@@ -44,7 +44,7 @@ class Protocol:
 
     @property
     def units(self) -> str:
-        """What it gives values of, in the plural."""
+        """Plural name of the things that get a value each, such as "slices"."""
         return "series" if self.scope == "cine" else f"{self.scope}s"
 
     @property
@@ -53,7 +53,7 @@ class Protocol:
         return tuple(self.measures)
 
     def with_measures(self, **measures: Measure) -> Protocol:
-        """The same with further metrics; it keeps its name."""
+        """Return a copy with further metrics; it keeps its name."""
         return replace(self, measures={**self.measures, **measures})
 
     def require(self, metrics: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The one tensor at a reconstruction network's door: k-space, its mask and its coils, stacked as real channels."""
+"""Input tensor of a reconstruction network: k-space, mask and sensitivity maps, stacked as real channels."""
 
 import torch
 from common.operators.fourier import channels_to_complex

@@ -1,4 +1,4 @@
-"""Series of frames at a network's door: time is the last axis, and each frame is a measurement of its own."""
+"""Measurement of a series of frames as input of a network: the last axis is time, each frame a measurement."""
 
 import torch
 from common.operators.measurement import pack_measurement, unpack_coils

@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class DrawnMask(Protocol):
-    """A source of masks of slices or of series, see :class:`~common.operators.masks.MaskSource`."""
+    """Interface of a source of masks of slices or series, see :class:`~common.operators.masks.MaskSource`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Draw masks of a shape."""
@@ -29,15 +29,16 @@ class DrawnMask(Protocol):
 
 
 class SeededAcquisition:
-    """What batch preparations share: the masks and the noise of a batch, and the seeds that they come from.
+    """Base class of batch preparations: draws the masks and the noise of a batch from seeds.
 
     Args:
-        mask: draws masks, see :class:`~common.operators.masks.MaskSource`, or those of series.
-        augmentation: maps a batch of images ``(batch, channels, height, width)`` and a generator to such a batch.
+        mask: source of masks of slices, see :class:`~common.operators.masks.MaskSource`, or of series.
+        augmentation: function from a batch of images ``(batch, channels, height, width)`` and a generator to such a
+            batch; None leaves images as they are.
         noise_std: standard deviation of complex Gaussian noise in k-space, in image units, of the real and of
             the imaginary part.
-        by_file: whether masks and noise follow from the file's name, so that an evaluation repeats (all slices
-            of a file share a mask), or from torch's random state, for training.
+        by_file: True for evaluation: masks and noise follow from the file's name, so that they repeat, and all slices
+            of a file share a mask. False for training: they follow from torch's random state.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class SeededAcquisition:
         self.by_file = by_file
 
     def attach(self, trainer: PhasedTrainer) -> None:
-        """Let an augmentation that follows the phases of a training know its trainer."""
+        """Attach the trainer to an augmentation that depends on the phase of the training."""
         attach = getattr(self.augmentation, "attach", None)
         if attach is not None:
             attach(trainer)
 
     def _generator(self, device: torch.device) -> torch.Generator:
-        """The random numbers of one batch, from torch's random state."""
+        """Return a generator for one batch, seeded from torch's random state."""
         return torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
 
     def _augmented(self, image: Tensor, generator: torch.Generator) -> Tensor:
@@ -79,7 +80,7 @@ class SeededAcquisition:
         return mask
 
     def _mask_names(self, batchdata: Mapping[str, Any]) -> list[str]:
-        """What the masks follow from where ``by_file``."""
+        """Return the seed of each mask if ``by_file``: the names of the files."""
         return [Path(path).name for path in batchdata["path"]]
 
     def _noisy(self, batchdata: Mapping[str, Any], kspace: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
@@ -94,21 +95,21 @@ class SeededAcquisition:
 
 
 class PrepareAcquisition(SeededAcquisition):
-    """Acquires a whole batch on the device.
+    """Simulates the acquisition of a whole batch on the device.
 
     Batches of ``image`` are augmented, masked and given noise; those of ``kspace`` and ``mask``, measured by a
     scanner, are passed on as they are; their truth is ``image`` where there is one.
 
     Args:
-        mask: see :class:`SeededAcquisition`.
-        augmentation: see there; of images ``(batch, 1, height, width)``.
-        noise_std: see there.
-        by_file: see there.
-        nonnegative: whether the network takes only images whose real and imaginary parts are not negative, as the
-            intensity scaling ``shifted`` does. Checked where ``by_file``.
+        mask: source of masks, see :class:`~common.operators.masks.MaskSource`.
+        augmentation: function from images ``(batch, 1, height, width)`` and a generator to such images; None for none.
+        noise_std: standard deviation of the real and of the imaginary part of the noise, in image units.
+        by_file: True if masks and noise follow from the file's name, see :class:`SeededAcquisition`.
+        nonnegative: True if the network takes only images whose real and imaginary parts are not negative, as the
+            intensity scaling ``shifted`` does. Checked only if ``by_file``.
 
     Raises:
-        ValueError: at a call, for an image with phase where ``nonnegative`` is asked, naming the file.
+        ValueError: at a call, for an image with phase if ``nonnegative``, naming the file.
     """
 
     def __init__(
@@ -193,16 +194,16 @@ def plain_tensors(
     names: Sequence[str] = ("image", "kspace", "mask"),
     **options: Any,
 ) -> dict[str, Tensor]:
-    """The named entries of a batch, as far as it has them, on the device.
+    """Return the named entries of a batch that exist, as plain tensors on the device.
 
-    Without MONAI's metadata, whose bookkeeping slows every later operation.
+    MONAI's metadata are dropped, because their bookkeeping slows every later operation.
     """
     names = [name for name in names if name in batchdata]
     return {name: batchdata[name].as_subclass(Tensor).to(device, **options) for name in names}
 
 
 def truth_channels(entries: Mapping[str, Tensor]) -> Tensor | None:
-    """The stored reference of measured k-space, ``image``, as ``(batch, 2, height, width)``, or ``None``."""
+    """Return the stored reference of measured k-space, ``image``, as ``(batch, 2, height, width)``, or ``None``."""
     return complex_to_channels(entries["image"].to(torch.complex64)) if "image" in entries else None
 
 

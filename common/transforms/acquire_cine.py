@@ -1,4 +1,4 @@
-"""``prepare_batch`` of dynamic MRI: series in, what the network takes and the truth out."""
+"""``prepare_batch`` of dynamic MRI: from series to the input of the network and the truth."""
 
 import zlib
 from collections.abc import Callable, Mapping, MutableMapping
@@ -19,27 +19,29 @@ MEASUREMENTS = ("simulated", "stored")
 
 
 class PrepareCine(SeededAcquisition):
-    """Undersamples a batch of series on the device, or passes on what was measured.
+    """Undersamples a batch of series on the device, or passes on measured data.
 
     Of each batch it takes, in this order:
 
     - ``kspace`` and ``mask``, measured by a scanner. Maps of several coils are estimated from the mean of all frames.
     - ``recon``, stored aliased magnitudes, where ``measurement`` is ``stored``, or where there is nothing else.
     - ``truth``: it is given coils, transformed, masked with another mask in each frame, and given noise. A truth
-      without phase is given a smooth random one before: k-space of real images is symmetric, so that half of it would
-      tell the rest.
+      without phase is given a smooth random one before: k-space of real images is symmetric, so that one half would
+      determine the other.
 
     The truth of the batch is ``truth``, or none.
 
     Args:
-        mask: draws masks ``(batch, 1, height, width, frames)``.
-        complex_image: what the network takes: False for magnitudes ``(batch, 1, height, width, frames)``, True for the
-            measurement, see :func:`~common.operators.series.pack_series`; the truth is then real and imaginary part.
+        mask: source of masks ``(batch, 1, height, width, frames)``.
+        complex_image: True if the network takes the measurement, see :func:`~common.operators.series.pack_series`, and
+            the truth is real and imaginary part; False if it takes magnitudes ``(batch, 1, height, width, frames)``.
         measurement: ``simulated`` from the truth, or ``stored`` aliased magnitudes.
-        n_coils: simulated receive coils, in a ring.
-        augmentation: maps ``(batch, frames, height, width)`` and a generator to such a batch; all frames alike.
-        noise_std: of complex Gaussian noise in k-space, in units of the truth, of real and imaginary part.
-        by_file: whether masks and noise follow from the file's name and the number of the series in it, and the phase
+        n_coils: number of simulated receive coils, which stand in a ring.
+        augmentation: function from ``(batch, frames, height, width)`` and a generator to such a batch, which treats
+            all frames alike; None for none.
+        noise_std: standard deviation of the real and of the imaginary part of Gaussian noise in k-space, in units of
+            the truth.
+        by_file: True if masks and noise follow from the file's name and the number of the series in it, and the phase
             from the name, so that an evaluation repeats.
 
     Raises:
@@ -124,7 +126,7 @@ class PrepareCine(SeededAcquisition):
         return slice_names(batchdata)  # the series of a file may be different hearts
 
     def _views(self, series: Tensor, generator: torch.Generator) -> Tensor:
-        """The augmentation, of all frames alike: they are its channels."""
+        """Augment all frames alike: they are the channels of the augmentation."""
         return self._augmented(series[:, 0].movedim(-1, 1), generator).movedim(1, -1)[:, None]
 
     def _phases(self, batchdata: Mapping[str, Any], truth: Tensor, generator: torch.Generator) -> Tensor:

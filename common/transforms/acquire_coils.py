@@ -14,12 +14,12 @@ from torch import Tensor
 
 
 class PrepareCoilAcquisition(SeededAcquisition):
-    """Acquires a whole batch of multi-coil k-space on the device, and estimates its sensitivity maps.
+    """Simulates the acquisition of a batch of multi-coil k-space on the device, and estimates sensitivity maps.
 
     Batches of ``kspace`` alone are fully sampled: their coil images are augmented, masked and given noise. Those with
     ``mask`` too were measured by a scanner and are passed on as they are. In both cases the maps come from the centre
-    of what is measured, so that inference can do the same. Reference lines that a scanner measured for themselves,
-    ``calibration`` of the shape of ``kspace`` and 0 elsewhere, give the maps instead.
+    of the measured k-space, so that inference can do the same. If a scanner measured reference lines separately, the
+    maps come from these: ``calibration``, of the shape of ``kspace`` and 0 elsewhere.
 
     The truth of fully sampled k-space is its coil images combined with the maps of the fully sampled data (kept
     everywhere, whatever ``support``), ``sum_c conj(S_c) x_c``: complex, its magnitude that of the root sum of squares
@@ -27,12 +27,14 @@ class PrepareCoilAcquisition(SeededAcquisition):
     the measurement's maps explain it. The truth of measured k-space is the stored reference, ``image``, or none.
 
     Args:
-        mask: see :class:`~common.transforms.acquire.SeededAcquisition`; with a full centre.
-        sensitivity: how maps are estimated, and
-        support: where they are kept: see :func:`~common.operators.sensitivity.estimate_sensitivity_maps`.
-        augmentation: see ``SeededAcquisition``; it gets the coil images ``(batch, n_coils, height, width)``.
-        noise_std: see there.
-        by_file: see there.
+        mask: source of masks with a fully sampled centre, see :class:`~common.operators.masks.MaskSource`.
+        sensitivity: method that estimates the maps, see :func:`~common.operators.estimate_sensitivity_maps`.
+        support: fraction of the low-resolution image's peak below which the maps are 0; 0 keeps them everywhere.
+        augmentation: function from coil images ``(batch, n_coils, height, width)`` and a generator to such images;
+            None for none.
+        noise_std: standard deviation of the real and of the imaginary part of the noise, in image units.
+        by_file: True if masks and noise follow from the file's name, see
+            :class:`~common.transforms.acquire.SeededAcquisition`.
 
     Raises:
         ValueError: at a call, if the centre is too small for maps, naming the batch's files, or there is no k-space.
@@ -85,7 +87,7 @@ class PrepareCoilAcquisition(SeededAcquisition):
             raise ValueError(f"{_files(batchdata)}{error}; {hint}") from None
 
     def _truth(self, kspace: Tensor, maps: Tensor) -> Tensor:
-        """The coils of full k-space as one image, in the phase of the measurement's maps."""
+        """Combine the coils of full k-space to one image, in the phase of the measurement's maps."""
         everywhere = torch.ones_like(kspace[:1, :1].real)
         full_maps = estimate_sensitivity_maps(kspace, everywhere, method=self.sensitivity)
         turn = (full_maps.conj() * maps).sum(dim=1, keepdim=True).angle()

@@ -19,14 +19,15 @@ class RandomView:
     the input image. RefineGAN's public re-implementation augments so, with a chain of interpolations.
 
     Args:
-        probability: of each of the five kinds.
+        probability: probability of each of the five kinds of change (crop, affine map, perspective, flip along
+            either axis), in [0, 1].
         crop: smallest side of the crop, as a fraction of the image.
         degrees: largest rotation either way.
         shift: largest shift either way, as a fraction of the image.
         scale: largest enlargement or reduction, 0.1 for 0.9 to 1.1.
         shear_degrees: largest shear either way.
         perspective: largest perspective coefficient; 0.1 changes the magnification by 10 % across half an image.
-        flips: what is flipped: ``both``, ``columns`` (left and right alone) or ``none``.
+        flips: axes that are flipped: ``both``, ``columns`` (left and right only) or ``none``.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class RandomView:
 
         Args:
             image: real or complex, ``(batch, channels, height, width)``.
-            generator: on the image's device.
+            generator: source of random numbers on the image's device.
 
         Returns:
             the same shape and dtype.

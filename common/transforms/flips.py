@@ -15,7 +15,7 @@ class RandomFlips:
     Args:
         axes: spatial axes to flip, 0 being the height; ``None`` is all. Anatomy has sides that a network may need:
             ``[1]`` flips axial slices left to right only.
-        turns: whether the first two axes are exchanged.
+        turns: True if the first two spatial axes are exchanged for half of the samples, where they are equally long.
     """
 
     def __init__(self, axes: Sequence[int] | None = None, turns: bool = True) -> None:
@@ -27,7 +27,7 @@ class RandomFlips:
 
         Args:
             image: ``(batch, channels, height, width[, depth])``.
-            generator: on the image's device.
+            generator: source of random numbers on the image's device.
 
         Returns:
             the same shape and dtype.

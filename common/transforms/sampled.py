@@ -12,14 +12,14 @@ from monai.transforms import MapTransform, Transform
 
 
 class SplitSamplesd(Transform):
-    """Takes apart what a :class:`~common.inferers.SamplingInferer` gave.
+    """Splits the output of a :class:`~common.inferers.SamplingInferer`.
 
     Of an item's ``(5, height, width)`` it makes ``key``, the mean ``(2, height, width)``; "std", the standard deviation
     ``(1, height, width)``; and "sample", the first sample ``(2, height, width)``. Images of two channels stay as they
     are, so that networks with and without noise share one configuration.
 
     Args:
-        key: of the prediction.
+        key: key of the prediction in the item.
     """
 
     def __init__(self, key: str = "pred") -> None:
@@ -44,14 +44,13 @@ class SplitSamplesd(Transform):
 
 
 class CropToReconSpaced(MapTransform):
-    """Cuts the middle part of an item's images: as high and wide as its "recon_height" and "recon_width" say.
+    """Crops an item's images to the middle part of its "recon_height" and "recon_width".
 
-    The reconSpace of an ISMRMRD header is smaller than k-space where the readout was oversampled. Where the origin
-    comes to lie: :func:`common.operators.cropping.center_crop`. Keys that an item lacks, or has as None, are passed
-    over.
+    The reconSpace of an ISMRMRD header is smaller than k-space if the readout was oversampled. The origin is placed as
+    in :func:`common.operators.cropping.center_crop`. Keys that are missing or None are skipped.
 
     Args:
-        keys: of images ``(channels, height, width)``.
+        keys: keys of the images ``(channels, height, width)`` to crop.
     """
 
     def __init__(self, keys: KeysCollection = ("pred", "label", "std", "sample")) -> None:

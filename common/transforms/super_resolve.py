@@ -32,20 +32,21 @@ class PrepareSuperResolution:
 
     Args:
         upscale: whole factor between the two resolutions.
-        degradation: see :mod:`common.operators.degradation`; ``None`` for pairs.
+        degradation: degradation that makes the low-resolution images, see :mod:`common.operators.degradation`; ``None``
+            for pairs.
         patch_size: side of the low-resolution patches in pixels, or one by each phase's name; ``None`` keeps whole
             images.
-        augmentation: maps a batch of images and a generator to such a batch, or several that follow each other. Pairs
-            are given to it one after the other with a generator of the same state, see
+        augmentation: function from a batch of images and a generator to such a batch, or several applied in turn. Both
+            images of a pair are augmented one after the other with a generator of the same state, see
             :class:`~common.transforms.RandomFlips`.
-        by_file: for evaluation: whole images, and the degradation's draws follow from the file's name and the slice,
-            so that it repeats on one kind of device; else they follow from torch's random state.
+        by_file: True for evaluation: images stay whole, and the degradation's draws follow from the file's name and
+            the slice, so that it repeats on one kind of device. False: they follow from torch's random state.
         margin: low-resolution pixels about a patch that are degraded with it and then cut off. ``None`` degrades
             whole images, which is exact, as k-space truncation needs it. 4 is exact to rounding for reductions other
             than that; blur adds its reach, four ``sigma / upscale``. Saves time with images much larger than
             patches, and volumes.
-        candidates: places drawn for each patch, of which the one of the largest standard deviation is taken: with
-            more than 1, fewer patches show nothing but background.
+        candidates: number of places drawn for each patch; the one with the largest standard deviation is taken. With
+            more than 1, fewer patches contain only background.
 
     Raises:
         ValueError: for arguments that do not fit together; at a training's start, for patch sizes of other phases

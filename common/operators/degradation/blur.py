@@ -18,7 +18,8 @@ def blur(image: Tensor, kernels: Tensor) -> Tensor:
 
     Args:
         image: real, ``(batch, channels, height, width[, depth])``.
-        kernels: of odd size, ``(batch, height, width[, depth])``; summing to 1 they keep intensities.
+        kernels: one kernel of odd size for each image, ``(batch, height, width[, depth])``. Kernels that sum to 1
+            keep intensities.
 
     Returns:
         the image's shape and dtype.
@@ -80,7 +81,7 @@ class GaussianBlur:
     Args:
         sigma: standard deviation in pixels (of the image it is given), a number or a range. Kernels end at four
             times the largest, and are scaled to a sum of 1.
-        isotropic: whether all axes share one standard deviation; else each principal axis draws its own.
+        isotropic: True if all axes share one standard deviation; otherwise each principal axis draws its own.
         angle_deg: direction of the first principal axis, from the first spatial axis (down) to the second (right), a
             number or a range; for 2-D anisotropic blur. ``None`` draws from all directions, in 3-D too.
     """

@@ -13,22 +13,22 @@ Choice = TypeVar("Choice", bound=Hashable)
 
 
 class Degradation(Protocol):
-    """Makes images worse, and ``1 / upscale`` as large along each axis; ``upscale`` is 1 where the size stays."""
+    """Interface of a degradation; it reduces each axis to ``1 / upscale``, and ``upscale`` is 1 if the size stays."""
 
     upscale: int
 
     def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """Degrade ``(batch, channels, height, width[, depth])``; all that is random is drawn from the generator."""
+        """Degrade ``(batch, channels, height, width[, depth])``; all random numbers come from the generator."""
         ...
 
 
 class DegradationChain:
-    """Steps one after another.
+    """Degradations applied one after another.
 
     Args:
-        steps: degradations; its ``upscale`` is the product of theirs.
-        random_order: whether each sample goes through the steps in an order of its own, all being as likely.
-            Strengths in pixels are those of the image a step is given, before or after it is reduced.
+        steps: at least one degradation; the chain's ``upscale`` is the product of theirs.
+        random_order: True if each sample goes through the steps in a random order, all orders being equally likely.
+            A step counts strengths in pixels of the image it receives, which may be reduced already.
     """
 
     def __init__(self, steps: Sequence[Degradation], random_order: bool = False) -> None:
@@ -54,10 +54,10 @@ class DegradationChain:
 
 
 class OneOf:
-    """One of several degradations for each sample, all being as likely.
+    """One of several degradations for each sample, all equally likely.
 
     Args:
-        degradations: of one ``upscale``.
+        degradations: choices, at least one, all with the same ``upscale``.
     """
 
     def __init__(self, degradations: Sequence[Degradation]) -> None:
@@ -83,7 +83,7 @@ def _by_choice(
     generator: torch.Generator,
     apply: Callable[[Choice, Tensor, torch.Generator], Tensor],
 ) -> Tensor:
-    """Samples of equal choice go through ``apply`` together, and come back in their places."""
+    """Apply each choice to its samples as one batch, and return all samples in their order."""
     groups: dict[Choice, list[int]] = {}
     for sample, choice in enumerate(choices):
         groups.setdefault(choice, []).append(sample)

@@ -13,7 +13,7 @@ class GaussianNoise:
     """``y = x + std n``, n standard normal.
 
     Args:
-        std: in image units, a number or a range.
+        std: standard deviation of the noise in image units, a number or a range.
     """
 
     upscale = 1
@@ -42,7 +42,7 @@ class PoissonNoise:
         self.log_photons = (math.log(low), math.log(high))
 
     def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """Count a batch of any shape; negative intensities count as 0."""
+        """Add counting noise to a batch of any shape; negative intensities count as 0."""
         photons = per_sample(drawn(self.log_photons, image, generator).exp(), image)
         return torch.poisson(image.clamp(min=0) * photons, generator=generator) / photons
 
@@ -55,7 +55,7 @@ class RicianNoise:
     doi:10.1002/mrm.1910340618.
 
     Args:
-        std: of each part, in image units, a number or a range.
+        std: standard deviation of the noise of each part in image units, a number or a range.
     """
 
     upscale = 1

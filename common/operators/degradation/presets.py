@@ -80,7 +80,7 @@ DEGRADATIONS = tuple(_PRESETS)
 def degradation(
     name: str | Sequence[str], upscale: int, options: Mapping[str, Any] | None = None, **more_options: Any
 ) -> Degradation:
-    """A degradation by name, or one of several drawn for each sample.
+    """Build a degradation by its name, or one of several drawn for each sample.
 
     | name    | steps, and options with their defaults                                                          |
     |---------|-------------------------------------------------------------------------------------------------|
@@ -96,10 +96,10 @@ def degradation(
     image units, blur in pixels, photons are counts at intensity 1.
 
     Args:
-        name: one of ``DEGRADATIONS``, or several of them, all being as likely.
+        name: one of ``DEGRADATIONS``, or several of them, all equally likely.
         upscale: whole factor of reduction.
-        options: of the preset, as in the table; with several names, those of each by its name.
-        **more_options: the same by name.
+        options: options of the preset, as in the table; with several names, a mapping from each name to its options.
+        **more_options: further options as keywords; they replace those of ``options``.
 
     Raises:
         ValueError: for an unknown name or option, or a strength out of its range.

@@ -43,7 +43,7 @@ KERNELS = ("nearest", *_FILTERS)
 
 @lru_cache(maxsize=32)
 def resampling_matrix(size: int, new_size: int, kernel: str) -> np.ndarray:
-    """The linear map of one axis, as PIL's ``Image.resize`` computes it.
+    """Return the linear map of one axis, as PIL's ``Image.resize`` computes it.
 
     Pixel centres lie at ``i + 0.5``, and the first and last edges of both grids coincide. A kernel is stretched by
     the factor of reduction (which is the antialiasing), cut off at the image's edge, and its weights are scaled to a
@@ -89,7 +89,7 @@ def resize(image: Tensor, size: Sequence[int], kernel: str = "bicubic") -> Tenso
     Args:
         image: real, ``(batch, channels, height, width[, depth])``, any range.
         size: new spatial size.
-        kernel: see :func:`resampling_matrix`.
+        kernel: name of the resampling kernel, one of ``KERNELS``, see :func:`resampling_matrix`.
 
     Returns:
         images of the new size, same dtype; bicubic and Lanczos overshoot at edges.

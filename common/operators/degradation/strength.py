@@ -11,10 +11,10 @@ Strength = float | Sequence[float]
 
 
 def strength_range(name: str, strength: Strength, above: float | None = None) -> tuple[float, float]:
-    """Lowest and highest strength; a number is both.
+    """Return the lowest and highest strength; a number is both.
 
     Args:
-        name: for the error.
+        name: name of the option in the error message.
         strength: a number, or two in rising order.
         above: a bound that strengths exceed; by default they are at least 0.
 

@@ -11,11 +11,12 @@ from common.operators.masks.sampler import MaskSampler
 class AccelerationMasks(DrawnMasks):
     """A mask source that draws one of several accelerations for each mask, as fastMRI's trainings do.
 
-    Which one follows from the mask's seed, as the mask itself does: a file evaluated by name keeps both.
+    The seed of a mask determines its acceleration too, so that a file evaluated by name always gets the same mask.
 
     Args:
-        accelerations: such as ``[4, 8, 16, 32]``.
-        center_fractions: of the fully sampled centre, one for each acceleration, such as ``[0.08, 0.04, 0.02, 0.01]``.
+        accelerations: accelerations to draw from, each at least 1, such as ``[4, 8, 16, 32]``.
+        center_fractions: width of the fully sampled centre for each acceleration, as a fraction of all columns, such
+            as ``[0.08, 0.04, 0.02, 0.01]``.
         family: a Cartesian family, ``cartesian`` (random lines) or ``equispaced``.
 
     Raises:

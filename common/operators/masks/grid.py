@@ -1,4 +1,4 @@
-"""What all mask families share: coordinates about DC, the sample count, the full centre, and the choice of samples."""
+"""Parts of all mask families: coordinates about DC, sample count, fully sampled centre, choice of samples."""
 
 from __future__ import annotations
 

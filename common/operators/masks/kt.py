@@ -21,20 +21,20 @@ class KtMasks:
 
     - ``radial_golden``: in each frame ``n_spokes`` spokes through DC, each turned from the one before by the golden
       angle, 111.246 degrees, also from frame to frame (Winkelmann et al. 2007, doi 10.1109/TMI.2006.885337); rounded
-      to the Cartesian grid, where the source grids a radial measurement. 13 spokes are Hauptmann et al.'s 2019
-      (doi 10.1002/mrm.27480): of 96 x 96 they sample 13.0 %, of 192 x 192 6.6 %.
+      to the Cartesian grid, where the source grids a radial measurement. Hauptmann et al. 2019
+      (doi 10.1002/mrm.27480) use 13 spokes: they sample 13.0 % of 96 x 96 and 6.6 % of 192 x 192.
     - ``cartesian_random``: ``height / accel`` rows a frame, the ``n_center`` middle ones always, the others drawn anew
       in each frame with a density that falls as ``(1 - |k| / k_max)`` to the power ``density``.
     - ``cartesian_golden``: as many rows, taken at golden-ratio steps from frame to frame through the same density
       (after CAVA, Rich et al. 2020, doi 10.1002/mrm.27903): far apart in a frame, and new ones in the next. Like
-      VISTA (Ahmad et al. 2015, doi 10.1002/mrm.25507) in what it is for; without that method's optimisation.
+      VISTA (Ahmad et al. 2015, doi 10.1002/mrm.25507) in purpose; without that method's optimisation.
 
     Args:
         family: one of ``KT_FAMILIES``.
-        n_spokes: of ``radial_golden``, in each frame.
-        accel: of the Cartesian families, 1 / sampled fraction of the rows.
-        n_center: of the Cartesian families, rows about DC that every frame has.
-        density: of the Cartesian families, exponent of the fall of the density from the centre; 0 is uniform.
+        n_spokes: number of spokes in each frame of ``radial_golden``.
+        accel: acceleration of the Cartesian families, 1 / sampled fraction of the rows, at least 1.
+        n_center: number of rows about DC that every frame of the Cartesian families samples.
+        density: exponent with which the density of the Cartesian families falls from the centre; 0 is uniform.
 
     Raises:
         ValueError: for an unknown family, a number out of range, or, at a call, more centre rows than ``accel`` allows.
@@ -69,13 +69,13 @@ class KtMasks:
         batch: int = 1,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """Draw masks; what a seed gives does not depend on the device.
+        """Draw masks; the masks of a seed do not depend on the device.
 
         Args:
             shape: height, width and number of frames.
-            seed: as of :func:`~common.operators.masks.sampling_mask`: one for the batch, or one for each.
+            seed: one seed for the batch, or one for each mask, see :func:`~common.operators.masks.sampling_mask`.
             batch: number of masks.
-            device: where they are wanted.
+            device: device of the returned masks; None is the CPU.
 
         Returns:
             float32 0/1 ``(batch, 1, height, width, frames)``; DC, at ``[height // 2, width // 2]``, is always sampled.

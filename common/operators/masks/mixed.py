@@ -15,12 +15,12 @@ _OTHER = 0x2545F4914F6CDD1D  # another stream than that of the samples
 
 
 class DrawnMasks:
-    """A mask source that draws one of several samplers for each mask, each as likely as the next.
+    """A mask source that draws one of several samplers for each mask, all equally likely.
 
-    Which one follows from the mask's seed, as the mask itself does: a file evaluated by name keeps both.
+    The seed of a mask determines its sampler too, so that a file evaluated by name always gets the same mask.
 
     Args:
-        samplers: at least one.
+        samplers: samplers to draw from, at least one.
     """
 
     def __init__(self, samplers: Sequence[MaskSampler]) -> None:
@@ -53,14 +53,14 @@ class DrawnMasks:
 
 
 class MixedMasks(DrawnMasks):
-    """A mask source that draws a family and a rate for each mask, each family and each rate as likely as the next.
+    """A mask source that draws a family and a rate for each mask, all pairs equally likely.
 
-    Which ones follows from the mask's seed, as the mask itself does: a file evaluated by name keeps all three.
+    The seed of a mask determines family and rate too, so that a file evaluated by name always gets the same mask.
 
     Args:
-        families: names, see :class:`~common.operators.masks.MaskSampler`; one given twice is drawn twice as often.
-        rates: sampled fractions, likewise.
-        options: of some families, by name: ``{"radial": {"angle_deg": 0.0}}``.
+        families: names of families, of ``MASK_FAMILIES``; one that is given twice is drawn twice as often.
+        rates: sampled fractions, in (0, 1]; one that is given twice is drawn twice as often.
+        options: options of some of the families, by name of the family: ``{"radial": {"angle_deg": 0.0}}``.
 
     Raises:
         ValueError: for an empty list, an unknown family, rate or option, or options of a family that is not drawn.

@@ -26,7 +26,7 @@ MASK_FAMILIES = tuple(_FAMILIES)
 
 
 class MaskSource(Protocol):
-    """What makes masks for a batch: ``MaskSampler`` and ``FixedMask``."""
+    """Interface of a source of masks for a batch, such as ``MaskSampler`` and ``FixedMask``."""
 
     def __call__(
         self,
@@ -58,15 +58,15 @@ def sampling_mask(
 
     Args:
         family: one of ``MASK_FAMILIES``.
-        shape: height and width, any.
+        shape: height and width of the mask, each at least 1.
         rate: sampled fraction, in (0, 1].
         accel: acceleration, 1 / rate; give this or ``rate``.
         seed: an integer, or a file name (without its folder, for the same mask on every machine). Mask i of the batch
             depends on the seed and on i, not on ``batch``, nor on ``device`` but for rounding. A sequence of seeds
             makes one mask each, the first mask of that seed.
         batch: number of masks.
-        device: where the masks are made.
-        **options: of the family, see there: for instance ``center_fraction``, ``angle_deg``.
+        device: device of the masks; None is the CPU.
+        **options: options of the family, such as ``center_fraction`` or ``angle_deg``; its function lists them.
 
     Returns:
         Float32 0/1 ``(batch, 1, height, width)``. For instance 6554 ones in 256 x 256 at a rate of 0.1; for the

@@ -1,4 +1,4 @@
-"""The mask a configuration asks for: drawn from one family or several, or read from a file."""
+"""Mask source of a configuration: drawn from one family or several, or read from a file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ def mask_source(
     options: Mapping[str, Any] | None = None,
     file: str | Path | None = None,
 ) -> MaskSource:
-    """Masks of a family at a rate, of several at several, or the one mask of a file.
+    """Build the mask source of a configuration.
+
+    One family and one rate give a `MaskSampler`, a list of either gives `MixedMasks`, a file gives a `FixedMask`.
 
     Args:
-        family: see `MaskSampler`; a list for `MixedMasks`.
-        rate: sampled fraction, see there; a list for `MixedMasks`.
-        options: of the family, see `MaskSampler`; where family or rate is a list, by family, see `MixedMasks`.
-        file: see `FixedMask`; where it is given, the other arguments do not count.
+        family: name of a mask family, or a list of names to draw from.
+        rate: sampled fraction, in (0, 1], or a list of fractions to draw from.
+        options: options of the family; if family or rate is a list, a mapping from family to its options.
+        file: mask file, see `FixedMask`; if it is given, the other arguments are ignored.
     """
     if file:
         return FixedMask(file)
