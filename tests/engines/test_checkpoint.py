@@ -325,9 +325,12 @@ def ended(directory, moment, epochs=3, number=signal.SIGTERM, **options):
 
 @pytest.fixture
 def unhandled():
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Both signals as a shell's foreground program has them; one in the background ignores SIGINT."""
+    defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, default) for number, default in defaults.items()}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("unhandled")
