@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,19 @@ class TrainingCheckpoint:
         every_iterations: interval within an epoch; an epoch's end is always saved.
         keep: number of newest files kept.
         validator: MONAI evaluator whose ``best_metric`` is kept, or ``None``.
+        weights_dir: folder of the weights that the training writes, of one training at a time too.
 
     Raises:
         ValueError: for an interval or a number of files below 1.
     """
 
     def __init__(
-        self, directory: str | Path, every_iterations: int = 500, keep: int = 2, validator: Workflow | None = None
+        self,
+        directory: str | Path,
+        every_iterations: int = 500,
+        keep: int = 2,
+        validator: Workflow | None = None,
+        weights_dir: str | Path | None = None,
     ) -> None:
         if every_iterations < 1 or keep < 1:
             raise ValueError(f"expected every_iterations and keep of at least 1, got {every_iterations=}, {keep=}")
@@ -56,19 +62,23 @@ class TrainingCheckpoint:
         self.every_iterations = every_iterations
         self.keep = keep
         self.validator = validator
+        self.folders = {self.directory.resolve(), Path(directory if weights_dir is None else weights_dir).resolve()}
         self.termination = Termination()
 
     @contextmanager
     def running(self) -> Iterator[Termination]:
-        """Open the context of a training: it has the folder for itself, and ends at a signal when its state is saved.
+        """Open the context of a training: it has its folders for itself, and ends at a signal when its state is saved.
 
         Raises:
-            DataError: if another training has the folder, or it cannot be written.
+            DataError: if another training has one of the folders, or it cannot be written.
         """
         if dist.is_available() and dist.is_initialized() and dist.get_rank() > 0:
             yield self.termination
             return
-        with folder_lock(self.directory), self.termination:
+        with ExitStack() as stack:
+            for folder in sorted(self.folders):
+                stack.enter_context(folder_lock(folder))
+            stack.enter_context(self.termination)
             remove_temporaries(self.directory, "checkpoint_*.pt")
             yield self.termination
 

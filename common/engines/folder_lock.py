@@ -37,7 +37,7 @@ def folder_lock(folder: Path, patience_s: float = 10.0) -> Iterator[None]:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
-        raise DataError(f"{folder}: cannot be written (read-only); choose another output_dir")
+        raise DataError(f"{folder}: cannot be written (read-only); choose another folder (output_dir, ckpt_dir)")
     if fcntl is None:
         yield
         return
@@ -57,7 +57,8 @@ def _wait_for(descriptor: int, folder: Path, deadline: float) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise DataError(
-                    f"{folder}: another training is running there; wait for its end, or choose another output_dir"
+                    f"{folder}: another training is running there; wait for its end, or choose another folder "
+                    "(output_dir, ckpt_dir)"
                 ) from None
             time.sleep(0.2)
         except OSError as error:

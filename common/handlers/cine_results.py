@@ -13,6 +13,7 @@ from common.data.series_reader import CineReader, open_cine
 from common.errors import DataError
 from common.handlers.cases import cases_of, series_case
 from common.io import IntensityRange, open_sink, split_suffix, to_dtype
+from common.io.disk import remove
 from common.io.formats.cine_hdf5 import IMAGES, ResultSeries, series_attributes, write_results
 from common.metrics.case import RECONSTRUCTION
 from ignite.engine import Events
@@ -21,6 +22,7 @@ from monai.engines.workflow import Workflow
 logger = logging.getLogger("recon")
 
 FORMATS = ("h5", "nifti")
+_UNFINISHED = ".unfinished-"
 _NIFTI = (".nii", ".nii.gz")
 
 
@@ -66,8 +68,8 @@ class SaveCineResults:
     ======  =========================================================================================
 
     Files appear whole or not at all. Until the end of the run the series lie in a hidden folder in ``output_dir``, of
-    which one is in memory at a time. Several processes must share ``output_dir``; the first of them writes the files,
-    in the order of one process alone.
+    which one is in memory at a time; folders of killed runs are removed at the start. Several processes must share
+    ``output_dir``; the first of them writes the files, in the order of one process alone.
 
     For an evaluator that decollates: per item ``engine.state.output`` has "image", the network's input, aliased
     magnitudes ``(1, H, W, T)`` or the measurement, see :func:`~common.operators.series.pack_series`, of which the
@@ -114,7 +116,11 @@ class SaveCineResults:
         self._discard()
         self._readers = {}
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        self._folder = TemporaryDirectory(prefix=".unfinished-", dir=self.output_dir)
+        if idist.get_rank() == 0:
+            for killed in self.output_dir.glob(f"{_UNFINISHED}*"):
+                remove(killed)
+        idist.barrier()
+        self._folder = TemporaryDirectory(prefix=_UNFINISHED, dir=self.output_dir)
 
     def _add_batch(self, engine: Workflow) -> None:
         assert self._folder is not None

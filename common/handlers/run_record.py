@@ -16,7 +16,7 @@ import common
 import ignite.distributed as idist
 import monai
 import torch
-from common.io.atomic import atomic_path
+from common.io.atomic import atomic_path, remove_temporaries
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
@@ -27,7 +27,8 @@ class RunRecord:
     """Write `run.json` when an evaluator has ended: bundle, weights, command, versions, and how each file was sampled.
 
     The entries are described in docs/DATA.md. A record of an earlier run is removed when the evaluator starts, so that
-    none stands beside the results of a run that failed.
+    none stands beside the results of a run that failed, and so are temporary files of killed runs. One run at a time
+    writes to a folder.
 
     Args:
         output_dir: folder of the file; made if need be.
@@ -62,6 +63,9 @@ class RunRecord:
         self._files = {}
         if engine.state.rank == 0:
             self.path.unlink(missing_ok=True)
+            for folder in (self.path.parent, *self.path.parent.glob("*/")):
+                remove_temporaries(folder, "*")
+        idist.barrier()  # the other processes' temporary files begin here
 
     def _add_batch(self, engine: Workflow) -> None:
         batch = engine.state.batch

@@ -204,6 +204,18 @@ def test_one_training_at_a_time(tmp_path, monkeypatch):
     train(tmp_path)
 
 
+def test_one_training_at_a_time_writes_weights_to_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.engines.checkpoint.folder_lock", partial(folder_lock, patience_s=0.3))
+    models, checkpoints = tmp_path / "models", tmp_path / "other" / "checkpoints"
+    trainer = toy_trainer(checkpoint=TrainingCheckpoint(checkpoints, weights_dir=models))
+    with folder_lock(models), pytest.raises(DataError, match=r"models: another training.*ckpt_dir"):
+        trainer.run()
+    with folder_lock(checkpoints), pytest.raises(DataError, match="checkpoints: another training"):
+        trainer.run()
+    trainer.run()
+    toy_trainer(checkpoint=TrainingCheckpoint(checkpoints, weights_dir=checkpoints)).run()
+
+
 def test_a_killed_process_leaves_no_lock(tmp_path):
     reading, writing = os.pipe()
     child = os.fork()

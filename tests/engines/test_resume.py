@@ -1,10 +1,14 @@
 """A training killed at any moment and started again ends with the bits of one that ran through."""
 
+import random
 import signal
+import time
 
 import pytest
 import torch
 from toy_gan import train_until_killed
+
+from common.io.torch_file import load_torch
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,33 @@ def test_killed_training_ends_like_one_that_ran_through(in_a_process, tmp_path, 
 
     assert in_a_process(broken, muon=muon) == 0  # finished: not repeated
     assert [int(line) for line in (broken / "iterations.txt").read_text().split()] == executed
+
+
+@pytest.mark.slow
+def test_training_killed_at_random_moments_ends_like_one_that_ran_through(processes, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    train_until_killed(whole)
+    moments, log = random.Random(16), broken / "iterations.txt"
+    broken.mkdir()
+    log.touch()
+    for _ in range(10):
+        process = processes.Process(target=train_until_killed, args=(broken,))
+        last = len(log.read_text().split()) + moments.randint(0, 5)
+        process.start()
+        while len(log.read_text().split()) < last and process.is_alive():
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.05))
+        process.kill()
+        process.join()
+    executed = [int(line) for line in log.read_text().split()]
+    assert len(set(executed)) < len(executed)  # some were lost by a kill, and done again
+    train_until_killed(broken)
+    states = [load_torch(folder / "checkpoints" / "checkpoint_000000020.pt") for folder in (whole, broken)]
+    assert differences(*states) == []
+    for name in ("model.pt", "history.csv"):
+        assert (whole / name).read_bytes() == (broken / name).read_bytes()
+    assert not list(broken.rglob(".tmp-*"))
 
 
 def test_the_comparison_sees_one_changed_value():

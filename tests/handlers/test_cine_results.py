@@ -244,7 +244,11 @@ def test_uneven_frame_times_are_kept(tmp_path):
 def test_nothing_half_written_stays_behind(tmp_path):
     write_heart(tmp_path / "1.h5")
     data = find_cine(tmp_path)
+    killed = tmp_path / "out" / ".unfinished-of-a-killed-run"
+    killed.mkdir(parents=True)
+    (killed / "0.npy").touch()
     evaluate(data, tmp_path / "out")
+    assert files_in(tmp_path / "out") == ["result.h5"]
     before = (tmp_path / "out" / "result.h5").read_bytes()
 
     class Breaks(nn.Module):

@@ -59,7 +59,12 @@ def bundle(tmp_path):
 def test_a_run_says_what_it_was_made_with(bundle, tmp_path):
     items = [image(f"scan_{n}.npy", index) for n in range(6) for index in range(2)]
     record = RunRecord(tmp_path / "out", bundle, bundle / "model.pt", ["magnitude_slice"], {"noise_std": 0.1})
+    killed = [tmp_path / "out" / place / f".tmp-{'a' * 32}-x.png" for place in (".", "panels")]
+    for path in (*killed, tmp_path / "out" / "kept.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     evaluate(items, PrepareAcquisition(MASKS, by_file=True), [record])
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file()) == ["kept.png", "run.json"]
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (run["bundle"], run["version"]) == ("some_bundle", "1.2.3")
     assert run["weights"]["sha256"] == hashlib.sha256(b"weights").hexdigest()

@@ -11,10 +11,10 @@ import h5py
 import nibabel
 import numpy as np
 import tifffile
-import torch
 from PIL import Image
 
 from common.io import split_suffix
+from common.networks.weights import read_weights
 
 
 def check_weights(folder: Path) -> str:
@@ -26,7 +26,7 @@ def check_weights(folder: Path) -> str:
     path = folder / "model.pt"
     if not path.is_file():
         raise ValueError("expected that the training writes model.pt to its ckpt_dir, got no such file; add a handler")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_weights(path)
     if infinite := [name for name, value in state.items() if not value.isfinite().all()]:
         raise ValueError(f"model.pt of the training: expected finite numbers, got others in {', '.join(infinite)}")
     return f"model.pt, {len(state)} tensors"

@@ -17,6 +17,7 @@ from monai.bundle import verify_metadata
 from packaging.version import InvalidVersion, Version
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from common.io.torch_file import load_torch
 from tools.zoo.archive import sha256_of
 from tools.zoo.config_drift import config_differences
 from tools.zoo.layout import read_json
@@ -217,7 +218,7 @@ def weights_file(folder: Path) -> str:
     hint = "it was not executed: get it again from its source"
     try:
         asked = sorted(get_unsafe_globals_in_checkpoint(path))
-        state = None if asked else torch.load(path, map_location="cpu", weights_only=True)
+        state = None if asked else load_torch(path)
     except Exception as error:  # torch raises many kinds for a damaged or refused file
         raise ValueError(f"{wanted} is damaged or no torch file ({type(error).__name__}); {hint}") from None
     if asked:
