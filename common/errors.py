@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +52,19 @@ def file_errors(path: Path, expected: str) -> Iterator[None]:
         raise DataError(
             f"{path}: cannot be read as {expected} ({_reason(error)}); replace or remove the file"
         ) from error
+
+
+def joined_errors(errors: Sequence[str], failure: str) -> DataError:
+    """Return one error for several files.
+
+    Args:
+        errors: the line of each file, at least one; three of them are repeated.
+        failure: what several files have in common, for example "could not be read".
+    """
+    if len(errors) == 1:
+        return DataError(errors[0])
+    more = [f"and {len(errors) - 3} more, named above"] if len(errors) > 3 else []
+    return DataError(f"{len(errors)} files {failure}: {' | '.join([*errors[:3], *more])}")
 
 
 def source_option(name: str, value: object) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from common.errors import DataError, joined_errors
 from common.io import FORMATS, SUFFIXES, natural_key, split_suffix
 from common.io.formats import dicom, slices
 from common.io.masks import ENDING as MASK_ENDING
 from common.io.opening import module_of
+
+logger = logging.getLogger("recon")
 
 POINT_TO_DATA = "point dataset_dir to a folder of data files"
 PREVIEWS = (".jpg", ".jpeg", ".bmp")
@@ -82,6 +87,41 @@ def find_files(
 def find_images(dataset_dir: Path | str | None, split: str | None = None, hint: str = "") -> list[dict[str, str]]:
     """The data list ``[{"path": ...}, ...]`` of :func:`find_files`, for inference from file to file."""
     return [{"path": str(path)} for path in find_files(dataset_dir, split, hint=hint)]
+
+
+def list_entries(
+    files: Sequence[Mapping[str, str]], describe: Callable[[Mapping[str, str]], Mapping[str, int]], skip_bad_files: bool
+) -> list[dict[str, Any]]:
+    """List the slices or series of files.
+
+    Args:
+        files: ``path`` of each file, and perhaps more, which its entries repeat.
+        describe: opens a file and returns ``n_slices`` and sizes.
+        skip_bad_files: True to list a file that cannot be opened as one slice: an error when it is read, for a loader
+            that goes on then (:func:`~common.data.loading.evaluation_loader`).
+
+    Returns:
+        one entry for each slice, with ``slice``, its number in the file.
+
+    Raises:
+        DataError: for a file that cannot be opened; with ``skip_bad_files`` if none can.
+    """
+    entries: list[dict[str, Any]] = []
+    errors: list[str] = []
+    for file in files:
+        try:
+            sizes = describe(file)
+        except (DataError, OSError) as error:
+            if not skip_bad_files:
+                raise
+            errors.append(str(error))
+            sizes = {"n_slices": 1}
+        entries += [{**file, "slice": index, **sizes} for index in range(sizes["n_slices"])]
+    if errors and len(errors) == len(files):
+        for line in errors if len(errors) > 1 else ():
+            logger.error(line)
+        raise joined_errors(errors, "could not be opened")
+    return entries
 
 
 def is_one_volume(folder: Path) -> bool:

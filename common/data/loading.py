@@ -1,13 +1,17 @@
 """Data sets of slices, and the order in which they are read."""
 
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from common.errors import DataError
 from monai.data import DataLoader, Dataset
 from torch.utils.data import BatchSampler, Sampler
+
+logger = logging.getLogger("recon")
 
 
 class ResumableSampler(Sampler[int]):
@@ -79,9 +83,16 @@ class CaseBatchSampler(BatchSampler):
     Args:
         slices: items with ``path`` and ``slice``, those of a file together.
         batch_size: the most slices in a batch.
+        read: reads the slice of an index. A file of which it cannot read all slices is left out. ``None``: nothing is
+            read, and no file is left out.
+
+    Attributes:
+        errors: the lines about the files that the last pass left out.
     """
 
-    def __init__(self, slices: Sequence[dict[str, Any]], batch_size: int) -> None:
+    def __init__(
+        self, slices: Sequence[dict[str, Any]], batch_size: int, read: Callable[[int], Any] | None = None
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         distributed = dist.is_available() and dist.is_initialized()
@@ -92,13 +103,28 @@ class CaseBatchSampler(BatchSampler):
         if len(files) < processes:
             raise ValueError(f"expected at least one file for each of {processes} processes, got {len(files)} files")
         mine = list(files.values())[rank::processes]
-        self.batches = [file[i : i + batch_size] for file in mine for i in range(0, len(file), batch_size)]
+        self.errors: list[str] = []
+        self._batches = [[file[i : i + batch_size] for i in range(0, len(file), batch_size)] for file in mine]
+        self._read = read
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+        self.errors.clear()
+        for file in self._batches:
+            if self._read is None or self._can_read(file, self._read):
+                yield from file
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return sum(map(len, self._batches))
+
+    def _can_read(self, file: Sequence[Sequence[int]], read: Callable[[int], Any]) -> bool:
+        try:
+            for index in (index for batch in file for index in batch):
+                read(index)
+        except (DataError, OSError) as error:
+            logger.error(f"{error}")
+            self.errors.append(str(error))
+            return False
+        return True
 
 
 def training_loader(
@@ -137,6 +163,17 @@ def training_loader(
     )
 
 
-def evaluation_loader(dataset: Dataset, batch_size: int = 1, num_workers: int = 0) -> DataLoader:
-    """A loader of each slice once, in order, file by file; see :class:`CaseBatchSampler`."""
-    return DataLoader(dataset, batch_sampler=CaseBatchSampler(dataset.data, batch_size), num_workers=num_workers)
+def evaluation_loader(
+    dataset: Dataset, batch_size: int = 1, num_workers: int = 0, skip_bad_files: bool = False
+) -> DataLoader:
+    """A loader of each slice once, in order, file by file; see :class:`CaseBatchSampler`.
+
+    Args:
+        dataset: items with ``path`` and ``slice`` in its data list.
+        batch_size: the most slices in a batch.
+        num_workers: reading processes.
+        skip_bad_files: True to leave out files that cannot be read, which
+            :class:`~common.handlers.BadFiles` reports. Each file is read once more, to know before its first batch.
+    """
+    read = dataset.__getitem__ if skip_bad_files else None
+    return DataLoader(dataset, batch_sampler=CaseBatchSampler(dataset.data, batch_size, read), num_workers=num_workers)

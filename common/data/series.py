@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from common.data.cached import CachedDataset
-from common.data.finding import POINT_TO_DATA, data_folder, find_files
+from common.data.finding import POINT_TO_DATA, data_folder, find_files, list_entries
 from common.data.series_reader import CineReader, open_cine
 from common.errors import DataError
-from common.io import IntensityRange, format_of, split_suffix
+from common.io import FORMATS, IntensityRange, format_of, split_suffix
 
 INPUT, TRUTH = "input_", "truth_"
 
@@ -31,6 +31,7 @@ def find_cine(
     input_file: Path | str | None = None,
     truth_file: Path | str | None = None,
     source_options: Mapping[str, Any] | None = None,
+    skip_bad_files: bool = False,
 ) -> list[dict[str, Any]]:
     """The data list of a set of cine series; shapes are read, not values.
 
@@ -52,6 +53,7 @@ def find_cine(
         input_file: a file of inputs, in place of all that.
         truth_file: that of its truths; may be left out.
         source_options: options of :func:`~common.io.open_source`.
+        skip_bad_files: option of :func:`~common.data.finding.list_entries`.
 
     Returns:
         one entry a series: ``path`` (of pairs the input's), ``slice``, ``n_slices``, ``height``, ``width``,
@@ -67,16 +69,22 @@ def find_cine(
         files: Sequence[Files] = [(Path(input_file), None if truth_file is None else Path(truth_file))]
     else:
         files = _files(dataset_dir, split, hint or POINT_TO_DATA)
-    entries: list[dict[str, Any]] = []
-    for path, truth_path in files:
-        reader = open_cine(path, truth_path, intensity_range=intensity_range, source_options=source_options)
+
+    def describe(entry: Mapping[str, str]) -> dict[str, int]:
+        reader = open_cine(*_files_of(entry), intensity_range=intensity_range, source_options=source_options)
         reader.close()
         height, width, n_frames = reader.size
-        common: dict[str, Any] = {"n_slices": reader.n_series, "height": height, "width": width, "n_frames": n_frames}
-        if truth_path is not None:
-            common["truth_path"] = str(truth_path)
-        entries += [{"path": str(path), "slice": index, **common} for index in range(reader.n_series)]
-    return entries
+        return {"n_slices": reader.n_series, "height": height, "width": width, "n_frames": n_frames}
+
+    return list_entries([_entry_of(*pair) for pair in files], describe, skip_bad_files)
+
+
+def _entry_of(path: Path, truth_path: Path | None) -> dict[str, str]:
+    return {"path": str(path), **({} if truth_path is None else {"truth_path": str(truth_path)})}
+
+
+def _files_of(entry: Mapping[str, str]) -> Files:
+    return Path(entry["path"]), Path(entry["truth_path"]) if "truth_path" in entry else None
 
 
 def _files(dataset_dir: Path | str | None, split: str | None, hint: str) -> list[Files]:
@@ -100,7 +108,10 @@ def _files(dataset_dir: Path | str | None, split: str | None, hint: str) -> list
 
 
 def _may_have_time(path: Path) -> bool:
-    found = format_of(path)
+    if path.is_dir():
+        found = format_of(path)
+    else:  # by the name alone: a damaged file is reported when it is opened
+        found = next((one for one in FORMATS if split_suffix(path)[1].lower() in one.suffixes), None)
     return found is None or found.module not in ("picture", "slices")
 
 
@@ -154,8 +165,7 @@ class CineDataset(CachedDataset):
         return items
 
     def _read(self, entry: dict[str, Any]) -> dict[str, Any]:
-        truth_path = entry.get("truth_path")
-        files = (Path(entry["path"]), None if truth_path is None else Path(truth_path))
+        files = _files_of(entry)
         if files not in self._readers:
             self._readers[files] = open_cine(
                 *files, intensity_range=self.intensity_range, source_options=self.source_options

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from common.data.cached import CachedDataset
-from common.data.finding import find_files
+from common.data.finding import find_files, list_entries
 from common.data.reader import SliceReader, open_slices
 from common.errors import DataError
 from common.operators.fourier import ifft2c
 
+_SIZES = ("n_slices", "height", "width", "recon_height", "recon_width")
 _KEPT = 64  # readers of a data set that are not opened anew for each slice
 
 
@@ -102,31 +103,39 @@ def _state(path: str) -> tuple[int, int] | None:
     return state.st_mtime_ns, state.st_size
 
 
-def list_slices(files: Iterable[Path | str], **options: Any) -> list[dict[str, str | int]]:
+def list_slices(
+    files: Iterable[Path | str], *, skip_bad_files: bool = False, **options: Any
+) -> list[dict[str, str | int]]:
     """List the slices of files; reads headers only.
 
     An entry has ``path``, ``slice``, ``n_slices``, ``height``, ``width``, ``recon_height`` and ``recon_width``.
 
     Args:
         files: data files, for example from :func:`~common.data.finding.find_files`.
+        skip_bad_files: option of :func:`~common.data.finding.list_entries`.
         options: options of :func:`~common.data.reader.open_slices`.
     """
-    entries: list[dict[str, str | int]] = []
-    for file in files:
-        reader = open_slices(file, **options)
+
+    def describe(file: Mapping[str, str]) -> dict[str, int]:
+        reader = open_slices(file["path"], **options)
         reader.source.close()
-        size = {name: getattr(reader, name) for name in ("n_slices", "height", "width", "recon_height", "recon_width")}
-        entries += [{"path": str(file), "slice": index, **size} for index in range(reader.n_slices)]
-    return entries
+        return {name: getattr(reader, name) for name in _SIZES}
+
+    return list_entries([{"path": str(file)} for file in files], describe, skip_bad_files)
 
 
 def find_slices(
-    dataset_dir: Path | str | Sequence[Path | str] | None, split: str | None = None, *, hint: str = "", **options: Any
+    dataset_dir: Path | str | Sequence[Path | str] | None,
+    split: str | None = None,
+    *,
+    hint: str = "",
+    skip_bad_files: bool = False,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """The data list of a folder: the slices of its files, see :func:`~common.data.finding.find_files`.
 
     Raises:
         FileNotFoundError: the folder is missing or holds no data; ``hint`` says what to do.
-        DataError: for a file that cannot be used.
+        DataError: for a file that cannot be used; with ``skip_bad_files`` if none can.
     """
-    return list_slices(find_files(dataset_dir, split, hint=hint), **options)
+    return list_slices(find_files(dataset_dir, split, hint=hint), skip_bad_files=skip_bad_files, **options)

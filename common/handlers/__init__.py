@@ -1,5 +1,6 @@
 """Ignite handlers: what happens around a training or an evaluation."""
 
+from common.handlers.bad_files import BadFiles
 from common.handlers.best_model import BestModel, save_weights
 from common.handlers.case_table import CaseTableHandler
 from common.handlers.cine_panels import CinePanels, TensorBoardCine
@@ -21,6 +22,7 @@ from common.handlers.validation import AdversarialModel, Validation
 
 __all__ = [
     "AdversarialModel",
+    "BadFiles",
     "BestModel",
     "CaseTableHandler",
     "CinePanels",

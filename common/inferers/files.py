@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common.errors import DataError
+from common.errors import DataError, joined_errors
 from common.inferers.group import Group
 from common.inferers.streaming import StreamingInferer
 from common.inferers.tile_network import TileNetwork
@@ -136,11 +136,8 @@ class FileInferer(Inferer):
     def _finish(self, engine: Workflow) -> None:
         parts = Group(shared=True).gather(self._errors)
         errors = list(dict.fromkeys(error for part in parts for error in part))
-        if len(errors) == 1:
-            raise DataError(errors[0])
         if errors:
-            more = [f"and {len(errors) - 3} more, named above"] if len(errors) > 3 else []
-            raise DataError(f"{len(errors)} files could not be enlarged: {' | '.join([*errors[:3], *more])}")
+            raise joined_errors(errors, "could not be enlarged")
 
     def _name(self, path: Path, network: nn.Module) -> str:
         stem, suffix = split_suffix(path)
