@@ -74,7 +74,7 @@ def open_source(path: Path, *, dataset: str | None = None, axes: str | None = No
         found = {key: source for key, source in opened.items() if source is not None}
         main = found[next(key for key in ((dataset,) if dataset else (KSPACE, TRUTH, RECON)) if key in found)]
         _check_alike(main, found)
-        keep_open(main, file)
+        keep_open(main, file[main.spec.dataset], file)
         others = {"target": TRUTH, "aliased": RECON, "phase": PHASE if TRUTH in found else ""}
         companions: dict[Any, Source] = {
             name: found[key] for name, key in others.items() if key in found and found[key] is not main
@@ -116,7 +116,7 @@ def _series(path: Path, file: h5py.File, key: str, attributes: Mapping[str, Any]
     rule = Intensity() if key == PHASE else Intensity(declared_max=declared)
     kind: Kind = "kspace" if is_kspace else "image"
     spec = layout.spec(dtype, _geometry(attributes, layout), kind=kind, intensity=rule, dataset=key)
-    return hdf5_source(path, spec, layout, file)
+    return hdf5_source(path, spec, layout, item)
 
 
 def _check_alike(main: Source, found: Mapping[str, Source]) -> None:

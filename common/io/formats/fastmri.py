@@ -67,7 +67,6 @@ def open_source(
         return hdf5.open_source(path, dataset=dataset, axes=axes, kind=kind, dc=dc, channel=channel)
     with described(path) as file:
         source, companions = _sources(path, file, axes, average, target)
-        keep_open(source, file)
         return KspaceSource(source, dc, companions=companions)
 
 
@@ -100,8 +99,9 @@ def _sources(
     )
     companion = None
     if reference is not None:
-        companion, spec = _fitted(path, file, reference, spec)
-    source = hdf5_source(path, spec, layout, file)
+        companion, spec = _fitted(path, reference, spec)
+    source = hdf5_source(path, spec, layout, stored)
+    keep_open(source, stored, file)
     mask = hdf5.mask_of(path, file, "mask", spec, name)
     if mask is None and "average" in layout.stored:
         mask = MeasuredColumns(source)
@@ -148,7 +148,7 @@ def _target(path: Path, file: h5py.File, name: str | None, n_coils: int) -> h5py
     return None
 
 
-def _fitted(path: Path, file: h5py.File, item: h5py.Dataset, spec: Spec) -> tuple[Source, Spec]:
+def _fitted(path: Path, item: h5py.Dataset, spec: Spec) -> tuple[Source, Spec]:
     """The target as a source, and the spec of k-space that asks for an image of its size."""
     shape = tuple(item.shape or ())
     layout = Layout(("z", "y", "x")[3 - len(shape) :], shape) if len(shape) in (2, 3) else None
@@ -161,4 +161,4 @@ def _fitted(path: Path, file: h5py.File, item: h5py.Dataset, spec: Spec) -> tupl
     name = str(item.name).strip("/")
     own = layout.spec(item.dtype, geometry, intensity=spec.intensity, dataset=name)
     kspace = replace(spec, recon_shape=(layout.sizes[-2], layout.sizes[-1]))
-    return hdf5_source(path, own, layout, file), kspace
+    return hdf5_source(path, own, layout, item), kspace

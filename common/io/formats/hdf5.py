@@ -15,6 +15,7 @@ from common.io.geometry import Geometry, even_times
 from common.io.hdf5_file import (
     Hdf5Native,
     attributes_of,
+    check_inside,
     datasets,
     described,
     dtype_of,
@@ -62,7 +63,7 @@ def open_source(
     with described(path) as file:
         name, stored = _chosen(file, path, dataset)
         source = _source(path, file, name, stored, axes, kind, channel, usual)
-        keep_open(source, file)
+        keep_open(source, stored, file)
         mask = _mask(path, file, source) if source.spec.kind == "kspace" else None
         return as_kspace(source, dc, {"mask": mask})
 
@@ -80,7 +81,7 @@ def _chosen(file: h5py.File, path: Path, name: str | None) -> tuple[str, h5py.Da
             find(file, key, path)  # a link out of the file is the reason
     sizes = {key: list(item.shape) for key, item in found.items()}
     key = chosen(sizes, None, "dataset", "data set with rows and columns", path)
-    find(file, key, path)
+    check_inside(found[key], key, path)
     return key, found[key]
 
 
@@ -114,7 +115,7 @@ def _source(
     rule = Intensity(declared_max=positive_number(attributes.get("max"))) if found == "kspace" else Intensity()
     geometry = _geometry(attributes, layout, times)
     spec = layout.spec(dtype, geometry, kind=found, intensity=rule, dataset=name.strip("/"))
-    return hdf5_source(path, spec, layout, file)
+    return hdf5_source(path, spec, layout, dataset)
 
 
 def _is_matlab(path: Path, dataset: h5py.Dataset) -> bool:
@@ -169,7 +170,7 @@ def mask_of(
         wanted = f"[{', '.join(axes)}]" if axes else "[W], [H, W] or [slices, H, W]"
         raise DataError(f"{path}:{place}: expected a mask {wanted}, got {list(shape)} {item.dtype}; reshape it")
     layout = Layout(names, shape)
-    return Mask(hdf5_source(path, layout.spec(item.dtype, dataset=place), layout, file), data, name)
+    return Mask(hdf5_source(path, layout.spec(item.dtype, dataset=place), layout, item), data, name)
 
 
 def open_sink(path: Path, spec: Spec) -> Sink:

@@ -5,13 +5,14 @@ Read: one grey picture of 1 to 16 bits, or a colour picture whose channels are e
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from common.errors import DataError, file_errors
@@ -32,6 +33,8 @@ _READ = ("PNG", "JPEG", "BMP")
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
 _ORIENTATION = 274
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_TAGS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _PNG_BITS = 24  # place of the bit depth in a PNG
 
 
@@ -58,7 +61,8 @@ def open_source(path: Path, *, luma: bool = False) -> Source:
     with file_errors(path, _KIND), _any_size(), Image.open(path, formats=_READ) as image:
         mode, (width, height) = image.mode, image.size
         n_frames = getattr(image, "n_frames", 1)
-        orientation = known_orientation(image.getexif().get(_ORIENTATION))
+        is_tagged = image.format != "PNG" or "exif" in image.info or not image.fp or _has_late_tags(image.fp)
+        orientation = known_orientation(image.getexif().get(_ORIENTATION) if is_tagged else None)
         dpi = image.info.get("dpi")
         is_deep_colour = image.format == "PNG" and mode in ("RGB", "RGBA", "LA") and _png_bits(path) == 16
     if n_frames != 1:
@@ -86,6 +90,19 @@ def _decoded(path: Path, dtype: np.dtype, orientation: int, luma: bool) -> np.nd
     if values.ndim == 3:
         values = grey_channel(values, str(path), luma)
     return np.ascontiguousarray(shown(values.astype(dtype), orientation))
+
+
+def _has_late_tags(file: IO[bytes]) -> bool:
+    """Return True if a PNG has chunks that may tell an orientation; Pillow decodes the pixels to look behind them."""
+    place = file.tell()
+    file.seek(len(_PNG_SIGNATURE))
+    found = False
+    while not found and len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        found = kind in _PNG_TAGS
+        file.seek(length + 4, 1)
+    file.seek(place)
+    return found
 
 
 def _png_bits(path: Path) -> int:

@@ -69,13 +69,17 @@ def open_source(
         geometry = _geometry(metadata, layout) if metadata else Geometry.unknown(layout.axes)
         found = kind_of(dtype, kind, name, inside, default="image" if metadata else None)
         spec = layout.spec(dtype, geometry, kind=found, dataset=inside or "image")
-    open_file = partial(_open, path, inside)
-    return as_kspace(Source(path, spec, open_file, layout=layout, name=name, kind_of_file=_KIND), dc)
+    source = Source(path, spec, partial(_open, path, inside), layout=layout, name=name, kind_of_file=_KIND)
+    source.keep(_opened(array))
+    return as_kspace(source, dc)
 
 
 def _open(path: Path, inside: str) -> Opened:
     opened: Any = required("zarr", "3.0", path, "Zarr").open(str(path), mode="r")
-    array = opened[inside] if inside else opened
+    return _opened(opened[inside] if inside else opened)
+
+
+def _opened(array: Any) -> Opened:
     return Opened(lambda region: np.asarray(array[region]))
 
 
