@@ -70,7 +70,7 @@ def brain_phantom(seed: int, size: int = 256, *, phase: bool = True) -> NDArray[
 
 @dataclass
 class _Head:
-    """What makes one head differ from another; lengths in phantom units."""
+    """Random properties of a head; lengths in phantom units."""
 
     level: float  # 0: basal ganglia and third ventricle, 1: centrum semiovale
     half_width: float

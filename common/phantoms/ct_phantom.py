@@ -62,7 +62,7 @@ def chest_ct_phantom(seed: int, size: int = 512) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class _Chest:
-    """What makes one chest differ from another; lengths in millimetres."""
+    """Random properties of a chest; lengths in millimetres."""
 
     level: float  # 0: great vessels, 1: chambers of the heart
     half_width: float  # of the rib cage, inside
@@ -172,7 +172,7 @@ def _draw_wall(chest: _Chest, canvas: Canvas, frame: _Frame, image: Field) -> Fi
 
 
 def _lung_borders(chest: _Chest, canvas: Canvas, frame: _Frame) -> tuple[Field, Field]:
-    """Signed distances (positive inside) to the cavity within the ribs, and to what lies between the lungs."""
+    """Signed distances (positive inside) to the cavity within the ribs, and to the space between the lungs."""
     x, y, height = frame.x, frame.y / chest.half_height, chest.half_height
     spine = ellipse(x, frame.y, (0, 0.98 * height), (27, 0.36 * height))
     cavity = np.minimum(-frame.out, -spine)
@@ -224,18 +224,18 @@ def _grow_vessel(
     radius: float,
     order: int = 0,
 ) -> None:
-    """Grow a vessel in space with all its branches, and paint what the plane at 0 on the third axis cuts of them.
+    """Grow a vessel with all its branches in space, and paint their section by the plane at 0 on the third axis.
 
     Radii follow Murray's law (the cubes of the branches add up to the cube of the stem).
 
     Args:
-        canvas: where, and its random numbers.
-        vessels: cover of all vessels, painted on.
+        canvas: canvas that gives coordinates and random numbers.
+        vessels: cover of all vessels, in [0, 1], changed in place.
         sign: -1 for branches to the left of the image, 1 to the right.
-        start: x, y and height above the plane.
+        start: x, y and height above the plane, in millimetres.
         heading: angle in the plane and angle above it, in radians.
-        radius: of the vessel.
-        order: divisions so far.
+        radius: radius of the vessel in millimetres.
+        order: number of divisions so far.
     """
     rng = canvas.rng
     length = radius * rng.uniform(4.5, 8.5)

@@ -19,27 +19,27 @@ SIGNAL: dict[str, float] = {
 
 @dataclass(frozen=True)
 class Chest:
-    """What makes one chest differ from another; lengths in millimetres from the middle of the picture."""
+    """Random properties of a chest; lengths in millimetres from the middle of the picture."""
 
     centre: tuple[float, float]
     axes: tuple[float, float]
     fat: float
     muscle: float
     ribs: tuple[float, float]
-    """How many there are around the chest, and where the first is."""
+    """Number of ribs around the chest, and direction of the first."""
     liver: tuple[float, float, float, float]
-    """Centre and half-axes."""
+    """Centre and half-axes of an ellipse."""
     stomach: tuple[float, float, float, float]
     spine: tuple[float, float]
     aorta: tuple[float, float, float]
     """Centre and radius."""
     signal: dict[str, float]
     fat_phase: float
-    """Of fat against water, in radians: near pi, the balanced steady state's, so that a mixed pixel is dark."""
+    """Phase of fat against water in radians: near pi, as in the balanced steady state; a mixed pixel is dark."""
 
 
 def random_chest(rng: np.random.Generator) -> Chest:
-    """Slim to stout."""
+    """Draw a random chest, from slim to stout."""
     axes = (rng.uniform(162, 200), rng.uniform(110, 128))
     centre = (rng.uniform(-20, 20), rng.uniform(6, 20))
     fat = 9 + 28 * rng.beta(1.5, 2.2)
@@ -131,7 +131,7 @@ def _draw_lungs(picture: _Picture, inside: Field) -> None:
 
 
 def _draw_belly(picture: _Picture, inside: Field) -> None:
-    """What lies below the diaphragm: liver with vessels, stomach, and the fat between."""
+    """Draw the organs below the diaphragm: liver with vessels, stomach, and the fat between them."""
     chest, canvas, signal = picture.chest, picture.canvas, picture.chest.signal
     x, y = canvas.x, canvas.y
     right, down, wide, high = chest.liver

@@ -1,4 +1,4 @@
-"""How a phantom's heart moves in time: beats and breath."""
+"""Motion of a phantom's heart in time: beats and breath."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Frames = NDArray[np.float64]
 """A value for each frame, `(n_frames,)`."""
 
 BREATH = 7.0
-"""Largest way of the diaphragm to either side, in millimetres, as far as it lies in the plane."""
+"""Largest shift of the diaphragm to either side within the plane, in millimetres."""
 
 
 @dataclass(frozen=True)
 class HeartMotion:
-    """What moves, in each frame."""
+    """Motion of a heart and of its diaphragm in each frame."""
 
     frame_interval: float
     """Seconds from frame to frame."""
@@ -27,11 +27,11 @@ class HeartMotion:
     outflow: Frames
     """Speed of `contraction`, about -1 to 1: above 0 blood leaves, below 0 it flows in."""
     breath: Frames
-    """How far the diaphragm is up, in millimetres."""
+    """Height of the diaphragm above its rest position, in millimetres."""
 
 
 def random_motion(rng: np.random.Generator, n_frames: int) -> HeartMotion:
-    """Beats of one heart at a random rate, from a random moment on, while it breathes or holds its breath.
+    """Draw the beats of one heart at a random rate from a random moment on, with or without breathing.
 
     The frames span 1.0 to 1.35 beats of 0.6 to 1.15 s, and the beats differ by a few percent. In each, the blood is
     expelled fast, flows in fast, then slowly (diastasis) and, at the end, by the contraction of the atria. Systole
@@ -58,9 +58,9 @@ def _contraction(systole: float, filling: float, kick: float) -> PchipInterpolat
     """Contraction over the phase of a beat, from 0 (the ventricle begins to contract) to 1.
 
     Args:
-        systole: share of the beat.
-        filling: part of the blood that flows in early.
-        kick: part that the atria press in at the end.
+        systole: length of systole, as a share of the beat.
+        filling: part of the blood that flows in early, in [0, 1].
+        kick: part of the blood that the atria press in at the end, in [0, 1].
     """
     diastole = 1 - systole
     knots = [

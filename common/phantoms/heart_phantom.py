@@ -24,12 +24,12 @@ REACH = 92.0
 
 @dataclass(frozen=True)
 class HeartPhantom:
-    """A beating heart, and what is known about it."""
+    """A series of a beating heart with its known geometry."""
 
     images: NDArray[np.complex64]
     """`(n_slices, size, size, n_frames)`, from base to apex; magnitudes from 0 to at most 1."""
     lv_area_mm2: NDArray[np.float64]
-    """Of the left ventricle's cavity, papillary muscles included, `(n_slices, n_frames)`."""
+    """Area of the left ventricle's cavity, papillary muscles included, `(n_slices, n_frames)`."""
     lv_center_px: NDArray[np.float64]
     """Centroid of that cavity, `(n_slices, n_frames, 2)`: row and column, 0 in the middle of the first pixel."""
     ejection_fraction: float
@@ -40,11 +40,11 @@ class HeartPhantom:
 
 
 def ejection_fraction(areas: NDArray[np.floating[Any]]) -> float:
-    """Part of the blood that a beat expels, (EDV - ESV) / EDV, by discs.
+    """Compute the part of the blood that a beat expels, (EDV - ESV) / EDV, by discs.
 
     Args:
-        areas: of the cavity, `(n_slices, n_frames)`; a volume is their sum over equally distant slices, EDV and ESV
-            are the largest and the smallest of all frames.
+        areas: areas of the cavity in any unit, `(n_slices, n_frames)`, of equally distant slices. The volume of a frame
+            is the sum of its areas; EDV and ESV are the largest and the smallest volume of all frames.
     """
     volume = areas.sum(axis=0)
     return float(1 - volume.min() / volume.max())
@@ -67,7 +67,7 @@ def heart_phantom(seed: int, size: int = 96, n_frames: int = 16, n_slices: int =
         seed: non-negative number of the heart.
         size: height and width in pixels, 32 or more; the field of view, 255 to 305 mm, does not depend on it.
         n_frames: frames, 2 or more, that span a beat or somewhat more.
-        n_slices: sections from base to apex.
+        n_slices: number of sections from base to apex, 1 or more.
 
     Raises:
         ValueError: a number is out of range.
@@ -107,19 +107,19 @@ def heart_phantom(seed: int, size: int = 96, n_frames: int = 16, n_slices: int =
 
 @dataclass(frozen=True)
 class _Scene:
-    """What makes one series differ from another; lengths in millimetres."""
+    """Random properties of a series; lengths in millimetres."""
 
     field_of_view: float
-    upside_down: bool  # as files of some scanners have it
+    upside_down: bool  # as in files of some scanners
     heart: Ventricles
     chest: Chest
     motion: HeartMotion
     place: NDArray[np.float64]  # of the left ventricle in the middle section
-    tilt: NDArray[np.float64]  # way of its middle from base to apex
+    tilt: NDArray[np.float64]  # shift of the ventricle's middle from base to apex
     breath_way: NDArray[np.float64]  # direction in which the diaphragm moves the heart
-    fat: float  # on the heart
+    fat: float  # thickness on the heart
     papillary: NDArray[np.float64]  # (n, 3): direction, distance from the middle and radius, as shares of the cavity's
-    twist: float  # of the wall from full to empty
+    twist: float  # rotation of the wall from full to empty, in radians
     swirl: float  # how uneven flowing blood is
     velocity: float  # phase of the fastest blood, in radians
     coils: list[tuple[float, float, float]]  # right, down, strength
@@ -164,7 +164,7 @@ def _random_scene(rng: np.random.Generator, n_frames: int) -> _Scene:
 
 
 def _middle(scene: _Scene, section: Section) -> NDArray[np.float64]:
-    """Of the left ventricle, from which its outlines are counted, `(n_frames, 2)`: right and down."""
+    """Middle of the left ventricle in each frame, `(n_frames, 2)`: right and down; outlines are distances from it."""
     motion = scene.motion
     middle = scene.place + (section.depth - 0.5) * scene.tilt
     moved = middle + motion.contraction[:, None] * np.asarray(scene.heart.drift)
@@ -204,7 +204,7 @@ class _Polar:
         self._low = low % N_ANGLES
 
     def at(self, outlines: Outlines) -> Field:
-        """An outline's distance from the middle, in the direction of each pixel; one for all frames, or one each."""
+        """Distance of an outline from the middle in each pixel's direction; one outline, or one for each frame."""
         table = np.concatenate((outlines, outlines[:, :1]), axis=1).astype(np.float32)
         first = self._low + ((np.arange(len(self.r)) % len(table)) * (N_ANGLES + 1))[:, None, None]
         low = table.ravel()[first]
@@ -254,16 +254,16 @@ def _draw_aorta(scene: _Scene, canvas: SectionCanvas, frames: NDArray[np.complex
 
 
 class _Heart:
-    """A heart while it is painted into `image`, the box of all frames; its texture is drawn at rest, and carried along.
+    """Painter of a heart into the box of all frames; its texture is drawn at rest and moves with the wall.
 
     Args:
-        scene: what to draw.
-        section: of its heart.
-        canvas: the whole picture's.
-        box: where `image` is in it.
-        polar: its pixels.
-        image: `(n_frames, height, width)`, changed in place.
-        flow_seed: of the blood's swirls.
+        scene: random properties of the series.
+        section: section of the scene's heart to paint.
+        canvas: canvas of the whole picture.
+        box: rows and columns of the picture that `image` covers.
+        polar: polar coordinates of the pixels of the box.
+        image: frames of the box, `(n_frames, height, width)`, changed in place.
+        flow_seed: seed of the uneven signal of flowing blood.
     """
 
     def __init__(
@@ -297,7 +297,7 @@ class _Heart:
         self.swirl = _swirl(scene, canvas, box, flow_seed)
 
     def draw(self) -> None:
-        """Fat, both ventricles and what is in them."""
+        """Paint the fat, both ventricles and their contents."""
         self._draw_surface()
         self._draw_right_ventricle()
         self._draw_left_ventricle()
@@ -306,7 +306,7 @@ class _Heart:
         self.image += cover * (value - self.image)
 
     def _blood(self, uneven: float, speed: float, profile: Field) -> Field:
-        """Its signal; `speed` is that of the fastest, whose share at a pixel is `profile`."""
+        """Signal of blood; `speed` is the speed of the fastest blood, `profile` the share of it at each pixel."""
         flow = self.scene.motion.outflow.astype(np.float32)[:, None, None]
         moving = np.exp(1j * self.scene.velocity * speed * flow * profile)
         return self.signal["blood"] * (1 + uneven * self.swirl) * moving

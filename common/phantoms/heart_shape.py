@@ -17,20 +17,20 @@ ANGLES = np.linspace(0, 2 * math.pi, N_ANGLES, endpoint=False)
 """Directions: 0 is to the right of the image, a quarter turn is down."""
 
 COVERED = 0.90
-"""Part of the long axis that the sections are spread over, from the base on."""
+"""Part of the long axis, from the base on, over which the sections are spread."""
 
 
 @dataclass(frozen=True)
 class Ventricles:
-    """What makes one heart differ from another; lengths in millimetres, directions in radians."""
+    """Random properties of a heart; lengths in millimetres, directions in radians."""
 
     length: float
-    """Of the left ventricle, from base to apex, when it is full."""
+    """Length of the full left ventricle from base to apex."""
     radius: float
-    """Of its cavity where that is widest."""
+    """Radius of the full cavity of the left ventricle at its widest place."""
     wall: float
     ejection_fraction: float
-    """About that of the volume in the sections; the frames need not meet both ends of the beat."""
+    """Ejection fraction, about that of the volume in the sections; frames need not meet both ends of the beat."""
     septum: float
     """Direction of the right ventricle."""
     right_depth: float
@@ -40,9 +40,9 @@ class Ventricles:
     stiff: tuple[float, float, float]
     """Part of the wall that hardly moves, after an infarct: direction, half its width, lost part of the motion."""
     waves: NDArray[np.float64]
-    """Of the outlines, `(2, 5)`: share of the radius and angle of waves 2 to 6 around."""
+    """Waves of the outlines, `(2, 5)`: amplitude, as a share of the radius, and angle of the orders 2 to 6."""
     drift: tuple[float, float]
-    """Way of the middle of the ventricle from full to empty, right and down."""
+    """Shift of the middle of the ventricle from full to empty, right and down."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Section:
     """A section through the heart."""
 
     depth: float
-    """Its distance from the base, as a share of the length."""
+    """Distance of the section from the base, as a share of the length."""
     cavity: Outlines
     """Inner border of the left ventricle."""
     wall: Outlines
@@ -60,13 +60,13 @@ class Section:
     surface: Outlines
     """Outer border of the right ventricle's wall; equal to `wall` where there is none."""
     area: NDArray[np.float64]
-    """Of the left cavity, in square millimetres, `(n_frames,)`."""
+    """Area of the left cavity in square millimetres, `(n_frames,)`."""
     centroid: NDArray[np.float64]
-    """Of the left cavity, right and down of the middle, `(n_frames, 2)`."""
+    """Centroid of the left cavity, right and down of the middle in millimetres, `(n_frames, 2)`."""
 
 
 def random_ventricles(rng: np.random.Generator) -> Ventricles:
-    """Healthy, dilated, thickened or infarcted, with an ejection fraction from 25 to 70 %."""
+    """Draw a healthy, dilated, thickened or infarcted heart with an ejection fraction from 25 to 70 %."""
     fraction = rng.uniform(0.25, 0.70)
     weak = (0.70 - fraction) / 0.45  # weak hearts are wide
     infarct = rng.uniform(0.3, 0.8) * (rng.uniform() < 0.15 + 0.5 * weak)
@@ -87,7 +87,7 @@ def random_ventricles(rng: np.random.Generator) -> Ventricles:
 
 
 def heart_sections(heart: Ventricles, motion: HeartMotion, n_slices: int) -> tuple[list[Section], float]:
-    """Cut the heart across its long axis, from base to apex, in planes that stay where they are.
+    """Cut the heart across its long axis, from base to apex, in planes that do not move with it.
 
     The full left cavity is a truncated half-ellipsoid, its outline a little wavy; its length is 1.25 times the
     half-axis. The wall's area grows in systole as the ventricle becomes shorter, so that its volume is kept; with a

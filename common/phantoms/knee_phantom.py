@@ -84,19 +84,19 @@ def knee_phantom(seed: int, size: int = 256, *, n_slices: int = 5) -> NDArray[np
 
 @dataclass(frozen=True)
 class _Knee:
-    """What makes one knee differ from another; lengths in millimetres."""
+    """Random properties of a knee; lengths in millimetres."""
 
-    place: float  # of the sections' middle, between the condyles: -1 to 1
+    place: float  # position of the middle section between the condyles, -1 to 1
     scale: float
     rotation: float
     shift: tuple[float, float]
     bend_above: float  # tangents of the angles of thigh and lower leg
     bend_below: float
-    notch: float  # half the distance over which the anatomy between the condyles goes over into theirs
-    patella: tuple[float, float]  # shift
-    muscles: tuple[float, float, float]  # how far gastrocnemius, hamstring and quadriceps reach, relative to usual
-    septa: float  # distance between those in muscles
-    fat: float  # under the skin
+    notch: float  # half the distance over which the anatomy of the notch changes into that of a condyle
+    patella: tuple[float, float]  # shift of the patella
+    muscles: tuple[float, float, float]  # extent of gastrocnemius, hamstring and quadriceps, relative to usual
+    septa: float  # distance between septa in muscles
+    fat: float  # thickness of the fat under the skin
     effusion: float
     artery: float  # z where artery and vein run
     cartilage: float
@@ -264,7 +264,7 @@ def _draw_vessels(section: _Section) -> None:
 
 
 def _draw_soft_tissue_of_joint(section: _Section) -> None:
-    """What lies between the bones: capsule, fluid, ligaments in the notch, menisci under a condyle."""
+    """Draw the tissue between the bones: capsule, fluid, ligaments in the notch, menisci under a condyle."""
     canvas, knee = section.canvas, section.knee
     signal, condyle = knee.signal, section.condyle
     notch = 1 - condyle

@@ -30,9 +30,9 @@ def knee_kspace(
     Args:
         seed: non-negative number of the knee.
         size: height and width in pixels, 32 or more.
-        n_slices: sections of the knee.
-        n_coils: receive coils, 1 or more.
-        noise: whether to add it, with a standard deviation from `NOISE`, one for each knee, the same in all coils.
+        n_slices: number of sections of the knee.
+        n_coils: number of receive coils, 1 or more.
+        noise: True to add noise; its standard deviation is drawn from `NOISE` for each knee, the same in all coils.
 
     Returns:
         complex64 ``(n_slices, n_coils, size, size)``.
@@ -54,7 +54,7 @@ def knee_kspace(
 
 
 def write_knee(path: Path, file: SetFile, seed: int, *, n_slices: int, size: int, n_coils: int) -> None:
-    """Write one knee as fully sampled k-space, with what fastMRI's files have (Zbontar et al. 2018, arXiv 1811.08839).
+    """Write one knee as fully sampled k-space in the layout of fastMRI (Zbontar et al. 2018, arXiv 1811.08839).
 
     The data sets are ``kspace``, complex64 ``[slices, H, W]``, or ``[slices, coils, H, W]`` of several coils;
     ``reconstruction_esc``, or ``reconstruction_rss``, its magnitude image, float32 ``[slices, H, W]``;

@@ -16,15 +16,15 @@ Points = NDArray[np.float64]
 
 
 class SectionCanvas(Canvas):
-    """A `Canvas` at height `z` in a body: with the same draws, near sections have like noise.
+    """A `Canvas` at height `z` in a body: with the same draws, near sections have similar noise.
 
-    All sections of a body must ask for the same noises in the same order, whatever they show.
+    All sections of a body must draw the same noises in the same order, even those that they do not use.
 
     Args:
         rng: source of the noise, in the same state for each section of a body.
         size: pixels per side.
         extent: length of a side in units; the origin is in the middle.
-        z: where the section is, in units.
+        z: position of the section along the third axis, in units.
     """
 
     def __init__(self, rng: np.random.Generator, size: int, extent: float, z: float) -> None:
@@ -38,11 +38,11 @@ class SectionCanvas(Canvas):
         ``exp(-d^2 / (2 reach^2))``.
 
         Args:
-            low: fewest cycles per side.
-            high: most of them.
-            reach: length along z on which the noise changes, in units.
-            stretch: how much longer than wide its grains are; they are made longer.
-            angle: of the long side, in radians from the vertical, positive to the right below.
+            low: smallest number of cycles per side.
+            high: largest number of cycles per side.
+            reach: length along z over which the noise changes, in units.
+            stretch: ratio of length to width of the grains; 1 or more stretches them along `angle`.
+            angle: direction of the long side of the grains, in radians from the vertical, positive to the lower right.
 
         Raises:
             ValueError: the grid is too coarse for `high` cycles.
@@ -63,7 +63,7 @@ class SectionCanvas(Canvas):
 
 
 def smooth_outline(points: Sequence[tuple[float, float]] | Points, per_corner: int = 4) -> Points:
-    """A closed smooth curve through points in order, as a polygon of `per_corner` times as many corners.
+    """Draw a closed smooth curve through points in order, as a polygon of `per_corner` times as many corners.
 
     The spline is periodic, its parameter centripetal, so that it does not loop where points are close.
     """
@@ -77,13 +77,15 @@ def smooth_outline(points: Sequence[tuple[float, float]] | Points, per_corner: i
 
 
 def polygon_distance(x: Field, y: Field, corners: Points, margin: float) -> Field:
-    """Signed distance (positive inside) to a polygon, exact up to `margin` outside; further away it is -margin.
+    """Compute the signed distance (positive inside) to a polygon.
+
+    The distance is exact up to `margin` outside the polygon; further away it is -margin.
 
     Args:
-        x: coordinates of the grid, `(height, width)`.
-        y: the same.
-        corners: of the polygon, `(n, 2)`, in order; the last is joined to the first.
-        margin: how far outside the distance is wanted.
+        x: x of each pixel of the grid, `(height, width)`.
+        y: y of each pixel of the grid, `(height, width)`.
+        corners: corners of the polygon in order, `(n, 2)`, x before y; the last is joined to the first.
+        margin: largest distance outside the polygon that is computed.
     """
     (left, top), (right, bottom) = corners.min(axis=0) - margin, corners.max(axis=0) + margin
     near = (x > left) & (x < right) & (y > top) & (y < bottom)

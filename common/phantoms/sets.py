@@ -1,4 +1,4 @@
-"""Synthetic data sets by name: what a first run needs when there is no data yet."""
+"""Synthetic data sets by name: data for a first run without measured data."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class SyntheticSet:
     """A kind of synthetic data set.
 
     Args:
-        content: what the files show, for ``dataset.json`` and messages.
+        content: contents of the files in words, for ``dataset.json`` and messages.
         version: module of the phantom and its version, for ``dataset.json``.
-        write: writes one file; called with the path, the file, its seed, and the options.
+        write: function that writes one file; called with the path, the file, its seed, and the options.
         counts: numbers of files to train on, to choose a checkpoint by, and to report on.
         options: options of `write` with their defaults.
         least: smallest value of each option.
         tiny: options of a set that is made in a second or two.
-        unit: what one file holds.
+        unit: name of the thing that one file holds, such as "volume".
         suffix: suffix of the files.
         folders: folders within each split.
         facts: further entries of ``dataset.json``.
@@ -119,7 +119,7 @@ def make_tiny_set(name: str, directory: str | Path) -> None:
 
     Args:
         name: key of :data:`SETS`.
-        directory: see :func:`make_set`.
+        directory: new or empty folder for the set, see :func:`make_set`.
     """
     make_set(name, directory, n_train=4, n_valid=2, n_test=2, **(SETS[name].tiny if name in SETS else {}))
 
