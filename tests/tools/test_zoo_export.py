@@ -425,8 +425,8 @@ def test_weights_that_are_not_the_networks_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"model\.pt: expected the weights of network_def.*size mismatch"):
         write(bundle, tmp_path / "model.ts", "ts")
     torch.save(Bomb(tmp_path / "exploded"), weights)
-    with pytest.raises(ValueError, match=r"model\.pt: expected a file of weights alone.*not executed"):
-        write(bundle, tmp_path / "model.ts", "ts")
+    with pytest.raises(ValueError, match=r"model\.pt: expected a file of tensors alone.*not executed"):
+        export.export_bundle(bundle, tmp_path / "model.ts", weights, "ts")
     assert not (tmp_path / "exploded").exists()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.io.atomic import atomic_path
+from common.networks.weights import read_weights
 from tools.command import command
 from tools.zoo.archive import unpack
 from tools.zoo.export_formats import FORMATS
@@ -110,8 +111,6 @@ def export_bundle(
     Raises:
         ValueError: in one line, if there are no such weights, the export fails, or the file differs too much.
     """
-    if not weights.is_file():
-        raise ValueError(f"{weights}: no such weights; train the bundle first, or give --checkpoint FILE")
     places = (bundle.resolve(), file.resolve(), weights.resolve(), file_format)
     options: dict[str, Any] = {"half": half, "dynamic": dynamic, "size": size, "compare": compare}
     process: dict[str, Any] = {
@@ -120,6 +119,7 @@ def export_bundle(
         "initargs": (str(places[0]),),
     }
     try:
+        read_weights(weights)  # checked here, because a bundle's own `common` may not know checksums
         with ProcessPoolExecutor(1, **process) as executor:
             report = executor.submit(export_network, *places, **options).result()
     except BrokenProcessPool:

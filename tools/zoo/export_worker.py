@@ -160,13 +160,7 @@ def build_network(bundle: Path) -> nn.Module:
 
 
 def _load_weights(network: nn.Module, weights: Path) -> nn.Module:
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a damaged or refused file
-        raise ValueError(
-            f"{weights}: expected a file of weights alone, got one that is damaged or holds other objects "
-            f"({type(error).__name__}); it was not executed: get it again from its source"
-        ) from None
+    state = torch.load(weights, map_location="cpu", weights_only=True)
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
