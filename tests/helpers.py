@@ -22,7 +22,7 @@ def small_cascade(seed: int = 0) -> LightCascade:
     torch.manual_seed(seed)
     network = LightCascade(**SMALL_CASCADE)
     for stage in network.networks:
-        torch.nn.init.normal_(stage.tail.weight, std=0.05)  # type: ignore[union-attr]
+        torch.nn.init.normal_(stage.tail.weight, std=0.01)  # type: ignore[union-attr]
     return network.eval()
 
 

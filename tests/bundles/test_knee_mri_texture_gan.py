@@ -343,7 +343,7 @@ def test_two_runs_give_the_same_bytes(
 def test_evaluation_with_one_acceleration(
     knees: Path, scratch: Path, network: TextureUNets, python: WarmPython
 ) -> None:
-    more = ["--accelerations", "[4]", "--center_fractions", "[0.1]"]
+    more = ["--accelerations", "[4]", "--mask#center_fractions", "[0.1]"]
     done = infer(python, scratch, knees, scratch / "evaluation", *more, config=",'configs/evaluate.json'")
     assert done.status == 0, done.stderr
     assert not (scratch / "evaluation" / "reconstructions").exists()
@@ -366,7 +366,7 @@ def test_several_coils(scratch: Path, network: TextureUNets, python: WarmPython,
     image = smooth_image(3, 2, 1, *SIZE)
     coils = centred_fft(image * maps)
     write_volume(tmp_path / "data" / "coils.h5", coils, reconstruction_rss=np.abs(image[:, 0]))
-    more = ["--accelerations", "[2]", "--center_fractions", "[0.3]", *overrides(n_samples=2)]
+    more = ["--accelerations", "[2]", "--mask#center_fractions", "[0.3]", *overrides(n_samples=2)]
     done = infer(python, scratch, tmp_path / "data", tmp_path / "out", *more, config=",'configs/multicoil.json'")
     assert done.status == 0, done.stderr
     with h5py.File(tmp_path / "out" / "reconstructions" / "coils.h5") as result:
@@ -392,17 +392,17 @@ def header_of_another_matrix(folder: Path) -> list[str]:
 
 def acceleration_without_centre(folder: Path) -> list[str]:
     write_volume(folder / "scan.h5", centred_fft(smooth_image(0, 2, *SIZE)))
-    return ["--accelerations", "[4,8]"]
+    return ["--accelerations", "[4,8]", "--mask#center_fractions", "[0.08]"]
 
 
 def centre_larger_than_the_acceleration_allows(folder: Path) -> list[str]:
     write_volume(folder / "scan.h5", centred_fft(smooth_image(0, 2, *SIZE)))
-    return ["--accelerations", "[8]", "--center_fractions", "[0.2]"]
+    return ["--accelerations", "[8]", "--mask#center_fractions", "[0.2]"]
 
 
 def image_too_small_for_the_textures(folder: Path) -> list[str]:
     write_volume(folder / "scan.h5", centred_fft(smooth_image(0, 2, 6, 8)), header(6, 8))
-    return ["--accelerations", "[2]", "--center_fractions", "[0.3]"]
+    return ["--accelerations", "[2]", "--mask#center_fractions", "[0.3]"]
 
 
 def no_samples(folder: Path) -> list[str]:

@@ -97,7 +97,7 @@ def test_from_a_config_and_through_pickle(masks):
     config = {
         "_target_": "common.operators.masks.AccelerationMasks",
         "accelerations": list(ACCELERATIONS),
-        "center_fractions": list(FRACTIONS),
+        "center_fractions": None,  # 0.32 / acceleration
     }
     built = ConfigParser({"mask": config}).get_parsed_content("mask")
     expected = masks((3, 96), seed="a.h5")
