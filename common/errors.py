@@ -6,8 +6,9 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 
@@ -67,9 +68,22 @@ def joined_errors(errors: Sequence[str], failure: str) -> DataError:
     return DataError(f"{len(errors)} files {failure}: {' | '.join([*errors[:3], *more])}")
 
 
+_given: ContextVar[Mapping[str, object]] = ContextVar("given", default={})  # noqa: B039  # never changed in place
+
+
+@contextmanager
+def given_options(options: Mapping[str, object]) -> Iterator[None]:
+    """Let errors inside the block repeat the options of a file format that were given, beside those they advise."""
+    token = _given.set({**_given.get(), **options})
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
 def source_option(name: str, value: object) -> str:
-    """Return the text of a command line that sets one of the options of a file format."""
-    return '--source_options "' + str({name: value}) + '"'
+    """Return the text of a command line that sets an option of a file format, after those of `given_options`."""
+    return '--source_options "' + str({**_given.get(), name: value}) + '"'
 
 
 def _reason(error: BaseException) -> str:

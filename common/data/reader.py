@@ -188,7 +188,7 @@ def _one_frame(source: Source) -> Source:
     if source.spec.size("t") > 1:
         raise DataError(
             f"{source.name}: expected slices, got the {source.spec.size('t')} frames of {source.spec}; choose one: "
-            "--source_options \"{'frame': 0}\""
+            + source.option("frame", 0)
         )
     return source.select(t=0) if "t" in source.spec.axes else source
 

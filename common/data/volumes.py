@@ -31,7 +31,7 @@ def one_image(source: Source) -> Source:
     if spec.size("t") > 1:
         raise DataError(
             f"{source.name}: expected one image or volume, got the {spec.size('t')} frames of {spec}; choose one: "
-            "--source_options \"{'frame': 0}\""
+            + source.option("frame", 0)
         )
     single = {axis: 0 for axis in ("coil", "t") if axis in spec.axes}
     return source.select(**single) if single else source

@@ -94,7 +94,8 @@ def check_centre(values: np.ndarray, name: str) -> bool:
     Raises:
         DataError: if a corner, or the middle of an edge, holds most of the energy.
     """
-    energy = np.square(np.abs(values)).sum(axis=tuple(range(values.ndim - 2)), dtype=np.float64)
+    finite = np.where(np.isfinite(values), values, 0)  # others are refused, or replaced, after this check
+    energy = np.square(np.abs(finite)).sum(axis=tuple(range(values.ndim - 2)), dtype=np.float64)
     total = float(energy.sum())
     if not 0 < total < np.inf:
         return False
@@ -119,7 +120,7 @@ def check_centre(values: np.ndarray, name: str) -> bool:
         )
         raise DataError(
             f"{name}: expected k-space with its centre at [{height // 2}, {width // 2}], got {shares[place]:.0%} of "
-            f"the energy around {found}; {way} (if it is right as it is: \"{{'dc': 'centre'}}\")"
+            f"the energy around {found}; {way} (if it is right as it is: 'dc': 'centre')"
         )
     return True
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from common.errors import DataError
+from common.errors import DataError, given_options
 from common.io.geometry import MILLIMETERS, Geometry, unit_name
 from common.io.naming import FORMATS, SUFFIXES, WRITTEN, Format, output_suffix, split_suffix
 from common.io.sink import Sink
@@ -91,7 +91,11 @@ def open_source(
             f"{path}: {found.title} has no option {', '.join(refused)}; it has "
             f"{', '.join([*own, 'spacing', 'unit', 'frame', 'fill'])}"
         )
-    source: Source = module_of(found).open_source(path, **given)
+    common = {"spacing": spacing, "unit": None if spacing is None else unit, "frame": frame, "fill": fill}
+    advised = {**given, **{name: value for name, value in common.items() if value is not None}}
+    with given_options(advised):
+        source: Source = module_of(found).open_source(path, **given)
+    source.options = advised
     try:
         if spacing is not None:
             source.spec = replace(source.spec, geometry=_with_spacing(source, spacing, unit))

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from common.errors import DataError, file_errors
+from common.errors import DataError, file_errors, given_options, source_option
 from common.io.intensity import IntensityScale
 from common.io.layout import Layout
 from common.io.spec import Region, Spec, checked_spec, slabs
@@ -69,6 +69,7 @@ class Source:
             - "phase": phase of "target", or of this image, in radians;
             - "calibration": k-space of separate reference lines, for coil maps.
 
+        options: options of the format that it was opened with, which errors repeat beside those that they advise.
         fill: value that replaces NaN and infinite ones; ``None``: they are refused.
 
     Raises:
@@ -94,6 +95,7 @@ class Source:
         self.spec = checked_spec(self.name, spec)
         self.companions = {name: one for name, one in (companions or {}).items() if one is not None}
         self.kind_of_file = kind_of_file
+        self.options: Mapping[str, Any] = {}
         self.fill: float | None = None
         self._open_file, self._layout = open_file, layout
         self._key = f"{key} {layout.stored} {dict(layout.taken)}" if layout else key
@@ -114,7 +116,7 @@ class Source:
         """
         parts = self.spec.region() if region is None else self.spec.checked_region(region)
         shape = tuple(part.stop - part.start for part in parts)
-        with file_errors(self.path, self.kind_of_file):
+        with given_options(self.options), file_errors(self.path, self.kind_of_file):
             values = np.asarray(self._read(parts))
         if values.shape != shape or values.dtype.newbyteorder("=") != self.spec.dtype:
             raise DataError(
@@ -184,6 +186,11 @@ class Source:
         """
         return _Selection(self, parts)
 
+    def option(self, name: str, value: object) -> str:
+        """Return the text of a command line that opens this source with one more option."""
+        with given_options(self.options):
+            return source_option(name, value)
+
     def _fill(self, values: np.ndarray, region: Region) -> None:
         bad = ~np.isfinite(values)
         if self.fill is None:
@@ -192,7 +199,7 @@ class Source:
             )
             raise DataError(
                 f"{self.name}: {int(bad.sum())} of {values.size} values are NaN or infinite in [{where}]; repair the "
-                "file, or pass a value in their place: --source_options \"{'fill': 0}\""
+                f"file, or pass a value in their place: {self.option('fill', 0)}"
             )
         values[bad] = self.fill
 
