@@ -106,7 +106,7 @@ def read_facts(
 
     Raises:
         DataError: it cannot be used: it is damaged, ambiguous, not of the layout its suffix stands for, not finite, or
-            constant.
+            constant and negative.
     """
     with _logged() as lines:
         if truth_path is None:
@@ -141,7 +141,7 @@ class _Tally:
     """What is gathered of the values of a file, one slice or series after the other."""
 
     def __init__(self, two_valued: bool, clipped_by: tuple[float, float] | None) -> None:
-        self.low, self.high, self.two_valued = np.inf, -np.inf, two_valued
+        self.low, self.high, self._may_be_mask = np.inf, -np.inf, two_valued
         self.digests: list[tuple[str, int]] = []
         self.n = self._n_values = self._n_beyond = 0
         self._ends = clipped_by
@@ -150,7 +150,7 @@ class _Tally:
         """Add real values, and what tells whether two files have the same content."""
         smallest, largest = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, smallest), max(self.high, largest)
-        self.two_valued = self.two_valued and bool(((values == smallest) | (values == largest)).all())
+        self._may_be_mask = self._may_be_mask and bool(((values == smallest) | (values == largest)).all())
         if smallest < largest:
             digest = hashlib.blake2b(str(content.shape).encode(), digest_size=16)
             digest.update(np.ascontiguousarray(content).data)
@@ -159,6 +159,11 @@ class _Tally:
             self._n_beyond += int(((values < self._ends[0]) | (values > self._ends[1])).sum())
         self._n_values += values.size
         self.n += 1
+
+    @property
+    def two_valued(self) -> bool:
+        """True if there are just two values, and both in one slice at least."""
+        return self._may_be_mask and bool(self.digests)
 
     @property
     def beyond(self) -> float:
@@ -179,10 +184,6 @@ def _slice_facts(path: Path, coils: Any, source_options: Mapping[str, Any] | Non
         if is_complex:
             imaginary = max(imaginary, _imaginary_fraction(reader.kind, values, mask))
         sampled += 0.0 if mask is None else float(mask.mean()) / reader.n_slices
-    if not tally.digests:
-        raise DataError(
-            f"{path}: every slice is constant (values from {tally.low:g} to {tally.high:g}); remove the file"
-        )
     auto = open_slices(path, coils=coils, source_options=source_options)
     found, advised = _ranges(lambda: auto.range, tally, window)
     return FileFacts(
@@ -223,6 +224,8 @@ def _ranges(
     try:
         return find(), None
     except DataError:
+        if window is None and tally.low == tally.high:
+            raise
         return None, window or (tally.low, tally.high)
 
 
@@ -239,10 +242,6 @@ def _series_facts(reader: CineReader, logged: list[str]) -> FileFacts:
         shown = np.rint(shown) if is_whole else shown
         tally.add(shown, shown.astype(np.float32))
         sampled += float(item["mask"].mean()) / reader.n_series if "mask" in item else 0.0
-    if not tally.digests:
-        raise DataError(
-            f"{reader.path}: every series is constant (values from {tally.low:g} to {tally.high:g}); remove the file"
-        )
     warnings = _unnamed(reader.path, logged)
     if n_constant := reader.n_series - len(tally.digests):
         warnings.append(f"{n_constant} of {reader.n_series} series are constant; leave them out if they are empty")

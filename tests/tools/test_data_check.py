@@ -124,10 +124,6 @@ def nan_in_npy(folder: Path) -> None:
     np.save(folder / "hole.npy", values)
 
 
-def constant_image(folder: Path) -> None:
-    Image.fromarray(np.full((24, 20), 7, np.uint8)).save(folder / "flat.png")
-
-
 def h5_of_two_images(folder: Path) -> None:
     write_h5(folder / "other.h5", one=smooth(0, 2, 24, 20), two=smooth(1, 2, 24, 20))
 
@@ -151,7 +147,6 @@ PROBLEMS: list[tuple[Callable[[Path], None], str]] = [
     (truncated_png, "cut.png: cannot be read as a PNG"),
     (colour_png, "colour.png: expected a grey image, got colours"),
     (nan_in_npy, "hole.npy: 1 of 480 values are NaN or infinite in [z 1:2, "),
-    (constant_image, "flat.png: every slice is constant (values from 7 to 7)"),
     (h5_of_two_images, "--source_options \"{'dataset': 'one'}\""),
     (dc_in_the_corner, "--source_options \"{'dc': 'corner'}\""),
     (mask_of_other_size, "scan.h5:mask is 1 x 19"),
@@ -172,6 +167,19 @@ def test_each_defect_has_one_line_and_the_rest_is_read(make, line, tmp_path, cap
     )
     assert ", 0 to 1 is 0 to 255\n" in captured.out
     assert captured.err == f"error: {tmp_path}: 1 problem, listed above\n"
+
+
+def test_constant_images_are_usable_as_inference_enlarges_them(tmp_path):
+    Image.fromarray(np.full((24, 20), 7, np.uint8)).save(tmp_path / "flat.png")
+    tifffile.imwrite(tmp_path / "blank.tif", np.zeros((24, 20), np.uint16))
+    report = check_folder(tmp_path)
+    assert report.problems == []
+    facts = {one.path.name: one for one in report.files[""]}
+    assert (facts["flat.png"].low, facts["flat.png"].high, facts["flat.png"].range) == (7, 7, (0, 255))
+    assert facts["blank.tif"].range == (0, 1)
+    for one in facts.values():
+        assert not one.two_valued
+        assert "1 of 1 slices are constant" in one.warnings[0]
 
 
 def test_content_in_two_splits_is_leakage_whatever_the_format(tmp_path, capsys):

@@ -161,10 +161,6 @@ def not_finite(folder: Path) -> None:
     write_h5(folder / "bad.h5", imagesTrue=np.where(series() > 0.9, np.nan, series()))
 
 
-def constant(folder: Path) -> None:
-    write_h5(folder / "bad.h5", imagesTrue=np.full(SHAPE, 0.5, np.float32))
-
-
 def other_truth(folder: Path) -> None:
     write_h5(folder / "input_bad.h5", imagesRecon=series())
     write_h5(folder / "truth_bad.h5", imagesTrue=series(0, (1, 12, 10, 4)))
@@ -184,7 +180,6 @@ PROBLEMS = {
     of_three_axes: "bad.h5:imagesTrue: expected [series, height, width, frames], got [12, 10, 4]",
     without_mask: "bad.h5: no data set mask beside kspace",
     not_finite: "bad.h5:imagesTrue: 57 of 480 values are NaN or infinite in [t 0:4, z 0:1, ",
-    constant: "bad.h5: every series is constant (values from 0.5 to 0.5)",
     other_truth: "truth_bad.h5:imagesTrue",
     cut_nifti: "bad.nii: truncated",
     lost_frame: "bad: expected as many images at each of 2 places, got 3 at that of IM001_s1 and 2 elsewhere",
