@@ -26,6 +26,7 @@ _COMPRESSED, _MATRIX = 15, 14  # types of elements
 _COMPLEX, _LOGICAL = 0x0800, 0x0200  # flags of an array
 _HEAD = 4096  # bytes of an array in which its type, size and name stand
 _MOST = 10_000
+_MOST_AXES = 32
 
 
 def open_source(
@@ -108,7 +109,10 @@ def _parsed(data: bytes, order: str) -> tuple[str, _Array | None]:
     dtype = np.dtype(bool) if flags & _LOGICAL else np.dtype(code)
     if flags & _COMPLEX:
         dtype = np.dtype(f"c{2 * dtype.itemsize}")
-    return name.decode("latin-1"), _Array(tuple(shape), dtype)
+    text = name.decode("latin-1")
+    if not (text.isascii() and text.isidentifier()) or len(shape) > _MOST_AXES:
+        raise ValueError("the name or the size of an array is damaged")
+    return text, _Array(tuple(shape), dtype)
 
 
 def _decoded(path: Path, name: str, expected: _Array) -> np.ndarray:
