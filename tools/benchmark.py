@@ -57,7 +57,7 @@ def acquisition(size: int = 256, n_slices: int = 64, batch_size: int = 16, rate:
         n_slices: slices in the file that is made for this.
         batch_size: slices in a batch.
         rate: sampling rate of the random Cartesian masks.
-        device: where batches are acquired; CUDA if there is, else the CPU.
+        device: device on which batches are acquired; if empty CUDA if there is one, else the CPU.
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with tempfile.TemporaryDirectory() as folder:

@@ -43,8 +43,9 @@ def total_variation(measurement: Tensor, weight: float = TV_WEIGHT, n_iterations
     Args:
         measurement: packed, float `(batch, 3 or 4 n_coils + 1, height, width)`, see
             `common.operators.pack_measurement`.
-        weight: of the sum of |differences of neighbours|, as a part of the zero-filled image's largest magnitude.
-        n_iterations: twice as many change the PSNR by less than 0.1 dB.
+        weight: weight of the sum of |differences of neighbours|, as a part of the largest magnitude of the zero-filled
+            image.
+        n_iterations: number of iterations; twice the default changes the PSNR by less than 0.1 dB.
 
     Returns:
         Real and imaginary image, float32 `(batch, 2, height, width)`.
@@ -65,12 +66,12 @@ def wavelet(measurement: Tensor, weight: float = WAVELET_WEIGHT, n_iterations: i
     """Wavelet compressed sensing (Lustig et al. 2007, doi:10.1002/mrm.21391), Daubechies 4, by FISTA.
 
     Args:
-        measurement: as for `total_variation`.
-        weight: of the sum of |wavelet coefficients|, as a part of the zero-filled image's largest magnitude.
-        n_iterations: at 50 the objective is within 0.01 % of its end.
+        measurement: packed, float `(batch, 3 or 4 n_coils + 1, height, width)`, as for `total_variation`.
+        weight: weight of the sum of |wavelet coefficients|, as a part of the zero-filled image's largest magnitude.
+        n_iterations: number of iterations; after 50 the objective is within 0.01 % of its limit.
 
     Returns:
-        As `total_variation`.
+        Real and imaginary image, float32 `(batch, 2, height, width)`.
 
     Raises:
         ValueError: as `total_variation`.
@@ -79,7 +80,7 @@ def wavelet(measurement: Tensor, weight: float = WAVELET_WEIGHT, n_iterations: i
 
 
 def require_sigpy() -> ModuleType:
-    """`sigpy.mri.app`.
+    """Import `sigpy.mri.app`.
 
     Raises:
         ValueError: sigpy is not installed.
@@ -97,14 +98,14 @@ def require_sigpy() -> ModuleType:
 def _solve(
     app: str, measurement: Tensor, weight: float, steps: Callable[[float], dict[str, float]], n_iterations: int
 ) -> Tensor:
-    """Images by a solver of sigpy, one by one.
+    """Reconstruct images by a solver of sigpy, one by one.
 
     Args:
-        app: name of the solver.
-        measurement: packed.
-        weight: of the penalty.
-        steps: from the largest eigenvalue of the acquisition `S^H F^H M F S`, at most, to the sizes of the steps.
-        n_iterations: of the solver.
+        app: name of the solver in `sigpy.mri.app`.
+        measurement: packed measurement of a batch.
+        weight: weight of the penalty, 0 or more.
+        steps: function from an upper bound of the eigenvalues of `S^H F^H M F S` to the solver's step sizes by name.
+        n_iterations: number of iterations of the solver.
     """
     solver = getattr(require_sigpy(), app)
     if not weight >= 0:

@@ -61,14 +61,14 @@ def compare(  # noqa: D417 - Fire takes the line of **options for a part of the 
 
     Args:
         dataset_dir: folder of data with targets, as the bundles read it.
-        entries: what to compare.
+        entries: methods to compare, separated by commas.
         protocol: how quality is measured; if empty the first of the bundles' own `protocols`, or magnitude_slice, of
             series cine_series, and of super-resolution super_resolution_x2, x4 or x8 by the sizes, with the columns
             perceptual distance and PIQE.
         reference: row that the others are compared with; the first if empty.
         measure_like: bundle whose configuration says how data are read and measured, if no entry is a bundle.
-        variant: of the configurations of bundles that name none: inference_VARIANT.json and evaluate_VARIANT.json come
-            after theirs.
+        variant: variant of the configurations of bundles that name none: inference_VARIANT.json follows inference.json,
+            evaluate_VARIANT.json follows evaluate.json.
         perceptual_weights: file for the column perceptual distance; a bundle's models/vgg19_textures.pt if empty. The
             slices of a volume are divided by the maximum of its target.
         sweep: compares once for each of several settings of the bundles' keys, "accelerations=4,8,16,32
@@ -156,7 +156,7 @@ def compare_entries(
 
 @dataclass(frozen=True)
 class _Comparer:
-    """What a comparison of one setting and of several have in common."""
+    """Comparison under one setting or several, with the arguments that are the same for all settings."""
 
     dataset_dir: Path
     entries: Sequence[Entry]
@@ -196,7 +196,7 @@ class _Comparer:
     def compare_settings(
         self, settings: Sequence[Setting], overrides: Mapping[str, Any], scratch: Path, results: Path
     ) -> str:
-        """Compare under each setting; the summary of all is returned."""
+        """Compare under each setting, and return the summary of all."""
         found = []
         for number, setting in enumerate(settings):
             sys.stderr.write(f"{setting.name}\n")

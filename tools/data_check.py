@@ -1,4 +1,4 @@
-"""`python -m tools data check DIR`: what readers see of a data set, what is wrong with it, which bundle takes it."""
+"""`python -m tools data check DIR`: contents and problems of a data set, and the bundles that take it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_GROUPS = 12
 
 @dataclass
 class Report:
-    """What was found; folders and files are named by their path below the checked folder."""
+    """Findings of a check; folders and files are named by their path below the checked folder."""
 
     folder: Path
     files: dict[str, list[FileFacts]] = field(default_factory=dict)  # by subfolder or split, "" for the folder itself
@@ -66,8 +66,8 @@ def check_folder(directory: Path, source_options: Mapping[str, Any] | None = Non
     """Read a data set.
 
     Args:
-        directory: the folder.
-        source_options: of :func:`~common.io.open_source`.
+        directory: folder with data files or with subfolders that hold some.
+        source_options: options of the file formats by name, see :func:`~common.io.open_source`.
 
     Raises:
         OSError: there is no such folder, or no data file in it.
@@ -113,7 +113,7 @@ def _places(directory: Path) -> dict[str, list[Files]]:
 
 
 def _data_files(directory: Path, place: str) -> list[Files]:
-    """Files, and those of their truths; a split that is a folder of DICOM images is in no place but its own."""
+    """List data files with the files of their truths; a split that is a DICOM folder is not a file of its parent."""
     try:
         found = paired(find_files(directory / place))
     except FileNotFoundError:
@@ -136,7 +136,7 @@ def _split_of(path: Path) -> str:
 
 
 def _report_duplicates(report: Report, digests: dict[str, list[tuple[str, FileFacts]]]) -> None:
-    """Files that share slices or series of equal content: a leak if they are in two splits, odd if they are in one."""
+    """Report files that share equal slices or series: leakage between two splits, a duplicate within one."""
     shared: Counter[tuple[tuple[str, Path], tuple[str, Path]]] = Counter()
     by_path = {facts.path: facts for found in digests.values() for _, facts in found}
     for (first_place, first), *others in digests.values():
@@ -173,7 +173,7 @@ def _report_folders(report: Report, places: list[str]) -> None:
 
 
 def _passed_over(folder: Path) -> Iterator[str]:
-    """Files that no reader takes, but their owner may think are data."""
+    """Describe files that no reader takes, although they may be meant as data."""
     files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
     names = [path.name for path in files]
     stems = {split_suffix(name)[0] for name in names if not name.lower().endswith(MASK_ENDING)}
@@ -188,7 +188,7 @@ def _passed_over(folder: Path) -> Iterator[str]:
 
 
 def _is_read(path: Path) -> bool:
-    """Whether a file without a known suffix is read, as DICOM, or belongs to another, as the header of BART's .cfl."""
+    """Return True for a DICOM file without suffix, and for the header of a BART file, which belongs to its .cfl."""
     return path.with_suffix(".cfl").exists() or (not split_suffix(path)[1] and format_of(path) is not None)
 
 
@@ -263,15 +263,15 @@ def as_text(report: Report) -> str:
 
 
 def _count(files: list[FileFacts]) -> str:
-    """How many slices and how many series they have, in words."""
+    """Number of slices and of series in the files, in words."""
     kinds = ([facts for facts in files if facts.is_series is series] for series in (False, True))
     return ", ".join(kind[0].count(sum(facts.n_slices for facts in kind)) for kind in kinds if kind)
 
 
 def _shortened(entries: list[str]) -> list[str]:
-    shown = [f"  {entry}" for entry in entries[:MAX_LINES]]
-    hidden = len(entries) - len(shown)
-    return [*shown, f"  and {hidden} more; --json has them all"] if hidden else shown
+    lines = [f"  {entry}" for entry in entries[:MAX_LINES]]
+    hidden = len(entries) - len(lines)
+    return [*lines, f"  and {hidden} more; --json has them all"] if hidden else lines
 
 
 def _groups(files: list[FileFacts]) -> list[str]:
@@ -293,7 +293,7 @@ def _groups(files: list[FileFacts]) -> list[str]:
 
 
 def _scaled(group: list[FileFacts]) -> str:
-    """The values that become 0 and 1, where they are those of all files and not just their ends."""
+    """Text with the two values that become 0 and 1, if they are the same for all files; empty if they differ."""
     ranges = {facts.range for facts in group}
     if len(ranges) > 1 or None in ranges:
         return "" if None not in ranges else ", needs --intensity_range"
@@ -302,7 +302,7 @@ def _scaled(group: list[FileFacts]) -> str:
 
 
 def _likeness(facts: FileFacts) -> str:
-    """What files have in common that share a line."""
+    """Describe the properties that files on one line of the report share."""
     size = f"{facts.height} x {facts.width}"
     parts = [
         f"{facts.format} {facts.kind}",

@@ -1,4 +1,4 @@
-"""What inference makes of one data file, slice by slice, or series by series."""
+"""Facts about one data file as inference reads it, slice by slice or series by series."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ CT_RANGE = (-1000.0, 2000.0)
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A readable file.
+    """Properties of a readable file.
 
     Attributes:
         path: the file, or the folder of a volume or DICOM series.
-        format: its suffix, in lower case, or the name of the format.
-        kind: image or kspace, of slices; or series, of frames.
-        n_slices, height, width: as read; of series, how many there are, and the size of their frames.
+        format: suffix in lower case, or the name of the format if there is no suffix.
+        kind: "image" or "kspace" for slices, "series" for series of frames.
+        n_slices, height, width: number and size of the slices; for series, number of series and size of the frames.
         n_coils: receive coils of k-space.
-        dtype: of the stored values.
-        low, high: smallest and largest value that the stored ones stand for; of complex ones, of their magnitudes.
-        spacing_mm: between rows, columns and slices, as far as the file gives it.
-        is_oriented: whether the file gives position and orientation.
+        dtype: data type of the stored values.
+        low, high: smallest and largest value in the file's unit; for complex values, of the magnitudes.
+        spacing_mm: distance of rows, columns and slices in millimetres; None if the file lacks it.
+        is_oriented: True if the file gives position and orientation.
         range: the values that become 0 and 1 with ``--intensity_range auto``; None if that is refused.
         advised_range: the two values to pass in place of "auto"; None if it needs none.
         sampled: fraction of k-space that a mask measures; None without a mask.
-        has_target: whether the file holds its own reconstruction.
-        two_valued: whether the values of an image are just two, as a mask's are.
-        is_complex: whether the image has an imaginary part that counts.
-        warnings: what is odd about it, though it can be read; what inference would log.
-        digests: of the values of each slice that is not constant, with the number of the slice.
-        n_frames: of each series.
-        frame_interval_s: from frame to frame, if the format has it.
-        parts: what there is of each series: "recon", "truth", "phase" of it, "kspace" and its "mask".
+        has_target: True if the file holds its own reconstruction.
+        two_valued: True if an image or series has only two different values, as a mask has.
+        is_complex: True if more than `IMAGINARY_NOISE` of the energy is imaginary; of series, if there is a phase.
+        warnings: oddities of a file that can be read, and warnings that inference would log.
+        digests: hash of the values of each slice or series that is not constant, with its number.
+        n_frames: number of frames of each series; None for slices.
+        frame_interval_s: seconds from frame to frame; None if the file lacks it.
+        parts: parts that each series has, of "recon", "truth", "phase", "kspace" and "mask"; empty for slices.
     """
 
     path: Path
@@ -76,21 +76,21 @@ class FileFacts:
 
     @property
     def is_series(self) -> bool:
-        """Whether it is not of slices."""
+        """True if the file holds series of frames."""
         return self.kind == "series"
 
     @property
     def is_volume(self) -> bool:
-        """Whether it is an image of several slices."""
+        """True if the file holds an image of several slices."""
         return self.kind == "image" and self.n_slices > 1
 
     @property
     def has_truth(self) -> bool:
-        """Whether it can be trained on: it has fully sampled slices, or the truth of its series."""
+        """True if the file can serve training: its slices are fully sampled, or its series have a truth."""
         return "truth" in self.parts if self.is_series else self.sampled is None
 
     def count(self, n: int) -> str:
-        """So many of what it has, in words."""
+        """Return a number with its unit, series or slices, in words."""
         return f"{n} series" if self.is_series else f"{n} {'slice' if n == 1 else 'slices'}"
 
 
@@ -100,9 +100,9 @@ def read_facts(
     """Read a file once for its values, one slice or series in memory at a time.
 
     Args:
-        path: the file or folder.
-        truth_path: the file of the truths of its series, if they have one of their own.
-        source_options: of :func:`~common.io.open_source`.
+        path: file, or folder of a volume or DICOM series.
+        truth_path: file with the truths of the series; None if they are in the same file or missing.
+        source_options: options of the file format by name, see :func:`~common.io.open_source`.
 
     Raises:
         DataError: it cannot be used: it is damaged, ambiguous, not of the layout its suffix stands for, not finite, or
@@ -120,7 +120,7 @@ def read_facts(
 
 @contextmanager
 def _logged() -> Iterator[list[str]]:
-    """The warnings that are logged inside the block; they are not shown."""
+    """Collect the warnings that are logged inside the block, and keep them off the console."""
     lines: list[str] = []
 
     class Kept(logging.Filter):
@@ -138,7 +138,7 @@ def _logged() -> Iterator[list[str]]:
 
 
 class _Tally:
-    """What is gathered of the values of a file, one slice or series after the other."""
+    """Statistics of the values of a file, gathered one slice or series after the other."""
 
     def __init__(self, two_valued: bool, clipped_by: tuple[float, float] | None) -> None:
         self.low, self.high, self._may_be_mask = np.inf, -np.inf, two_valued
@@ -147,7 +147,7 @@ class _Tally:
         self._ends = clipped_by
 
     def add(self, values: np.ndarray, content: np.ndarray) -> None:
-        """Add real values, and what tells whether two files have the same content."""
+        """Add the real values of a slice or series, and the content that its digest is computed from."""
         smallest, largest = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, smallest), max(self.high, largest)
         self._may_be_mask = self._may_be_mask and bool(((values == smallest) | (values == largest)).all())
@@ -211,7 +211,7 @@ def _slice_facts(path: Path, coils: Any, source_options: Mapping[str, Any] | Non
 
 
 def _window(spec: Spec) -> tuple[float, float] | None:
-    """The two values to pass for an image whose values may lie below 0: for CT, or what a display window says."""
+    """Return the range to pass for an image with values below 0: that of CT, or the display window."""
     if spec.kind != "image" or spec.dtype.kind == "c":
         return None
     return CT_RANGE if spec.intensity.quantity == "HU" else spec.intensity.window
@@ -220,7 +220,7 @@ def _window(spec: Spec) -> tuple[float, float] | None:
 def _ranges(
     find: Any, tally: _Tally, window: tuple[float, float] | None
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """What "auto" finds, None if it is refused; and what is to be passed then."""
+    """Return the range that "auto" finds, None if it is refused, and then the range to pass instead."""
     try:
         return find(), None
     except DataError:
@@ -238,9 +238,9 @@ def _series_facts(reader: CineReader, logged: list[str]) -> FileFacts:
     for index in range(reader.n_series):
         item = reader.read(index)
         values = item[shown_part].numpy()
-        shown = floor + (top - floor) * (np.abs(values) if np.iscomplexobj(values) else values).astype(np.float64)
-        shown = np.rint(shown) if is_whole else shown
-        tally.add(shown, shown.astype(np.float32))
+        stored = floor + (top - floor) * (np.abs(values) if np.iscomplexobj(values) else values).astype(np.float64)
+        stored = np.rint(stored) if is_whole else stored
+        tally.add(stored, stored.astype(np.float32))
         sampled += float(item["mask"].mean()) / reader.n_series if "mask" in item else 0.0
     warnings = _unnamed(reader.path, logged)
     if n_constant := reader.n_series - len(tally.digests):
@@ -310,7 +310,7 @@ def _warnings(
 
 
 def _spacing_mm(geometry: Geometry) -> tuple[float, ...] | None:
-    """Distance of rows, columns and slices, as far as the file gives them."""
+    """Distance of rows, columns and slices; None if the file lacks that of rows or columns."""
     steps = geometry.spacing_mm
     known = [step for step in (*steps[-2:], *steps[:-2]) if step is not None]
     return tuple(known) if None not in steps[-2:] else None

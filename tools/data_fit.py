@@ -1,4 +1,4 @@
-"""Which bundles take which data, and the commands that run them; as the bundles' own files declare it."""
+"""Match of bundles and data, as the bundles' own files declare it, with the commands that run them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from tools.zoo.layout import read_json
 
 @dataclass(frozen=True)
 class BundleNeeds:
-    """What a bundle takes.
+    """Requirements of a bundle on its data.
 
     Attributes:
-        folder: of the bundle.
-        task: one line.
-        takes_series: whether it takes series of frames, and no slices.
-        reconstructs: whether it can be given undersampled k-space.
-        several_coils: what makes it take k-space of several coils: a config file, an option, or nothing.
-        volumes: the config file that makes it enlarge volumes as a whole, if it has one and weights for it.
-        has_weights: whether it can be run without training it first.
-        evaluated_split: what its evaluate.json reads.
+        folder: folder of the bundle.
+        task: task of the bundle in one line, from its metadata.json.
+        takes_series: True if the bundle takes series of frames and no slices.
+        reconstructs: True if the bundle takes undersampled k-space.
+        several_coils: config file or option for k-space of several coils, "k-space of series" if no option is needed;
+            empty if the bundle cannot take it.
+        volumes: stem of the config file that enlarges whole volumes; empty without such a file or its weights.
+        has_weights: True if models/model.pt exists, so that the bundle runs without a training.
+        evaluated_split: split that evaluate.json reads.
     """
 
     folder: Path
@@ -44,9 +45,9 @@ class DataSet:
     """A folder of readable data.
 
     Attributes:
-        folder: the folder, as bundles are given it.
-        splits: the files of its subfolders train, valid and test, as far as they have any, or of such names.
-        files: the other files directly in it.
+        folder: folder to pass to bundles as `dataset_dir`.
+        splits: files of the splits train, valid and test that have any, by subfolder or by the names of files.
+        files: other files directly in the folder.
     """
 
     folder: Path
@@ -55,14 +56,14 @@ class DataSet:
 
     @property
     def trainable(self) -> bool:
-        """Whether a training has all that it reads, with its truth."""
+        """True if train and valid have files, all of them with a truth."""
         return {"train", "valid"} <= self.splits.keys() and all(
             facts.has_truth for split in ("train", "valid") for facts in self.splits[split]
         )
 
     @property
     def all_files(self) -> list[FileFacts]:
-        """Of the folder and its splits."""
+        """Files of the folder and of all its splits."""
         return [*self.files, *(facts for files in self.splits.values() for facts in files)]
 
 
@@ -108,7 +109,7 @@ def _volumes(folder: Path) -> str:
 
 
 def misfit(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
-    """Why a bundle cannot do anything with some of the files; empty if it can."""
+    """Return the reason why a bundle cannot use some of the files; empty if it can use all."""
     if needs.takes_series and (bad := [facts for facts in files if not facts.is_series]):
         return f"it takes series of frames, and {_first(bad)} slices; join the frames of each slice in one file"
     if not needs.takes_series and (bad := [facts for facts in files if facts.is_series]):
@@ -123,7 +124,7 @@ def misfit(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
 
 
 def caution(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
-    """What to heed before a bundle that fits is used on the files; empty if nothing."""
+    """Return a warning about files that the bundle can use; empty if there is none."""
     if bad := [facts for facts in files if {"truth", "recon"} <= set(facts.parts) and "kspace" not in facts.parts]:
         advice = "use them with --prepare_batch#measurement stored"
         return f"{_first(bad)} aliased images, which are made anew of the truth; {advice}"
@@ -139,7 +140,7 @@ def _first(files: list[FileFacts]) -> str:
 def commands(
     needs: BundleNeeds, data: DataSet, working_dir: Path, source_options: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """What to do with data that fit: purpose to command line, to be run in `working_dir`."""
+    """Return the command lines for data that fit, by purpose; they are written to be run in `working_dir`."""
     lines = {}
     common = _options(needs, data, source_options)
     coils = needs.several_coils if not needs.takes_series and any(f.n_coils > 1 for f in data.all_files) else ""
@@ -165,7 +166,7 @@ def commands(
 
 
 def _options(needs: BundleNeeds, data: DataSet, source_options: Mapping[str, Any] | None) -> list[str]:
-    """Options that the files need whatever is done with them."""
+    """Return the options that the files need in every command."""
     words = []
     if any(facts.n_coils > 1 for facts in data.all_files) and needs.several_coils.startswith("--"):
         words += needs.several_coils.split()
@@ -188,11 +189,11 @@ def _command(
 
 
 def _quoted(word: str) -> str:
-    """For a shell; a list of files in double quotes, which is easier to read than what shlex does to it."""
+    """Quote a word for a shell; a list of files gets double quotes, which are easier to read than those of shlex."""
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _shown(path: Path, working_dir: Path) -> str:
-    """The path as one would type it: relative if it lies below."""
+    """Return the path as a user would type it: relative if it lies below `working_dir`."""
     path = path.absolute()
     return os.path.relpath(path, working_dir) if path.is_relative_to(working_dir) else str(path)

@@ -60,7 +60,7 @@ def _say(text: str) -> None:
 
 
 def _from_root(path: Path) -> str:
-    """From the root of the repository, where the commands run."""
+    """Return the path relative to the root of the repository, where the commands run."""
     return os.path.relpath(ROOT / path, ROOT)
 
 

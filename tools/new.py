@@ -29,22 +29,22 @@ def new(name: str, kind: str, out: str = "") -> str:
     what is marked "fill in". docs/CONTRIBUTING.md has the way from there.
 
     Args:
-        name: of the bundle, as anatomy_modality_method_task: small letters, digits and underscores.
+        name: name of the bundle, as anatomy_modality_method_task: small letters, digits and underscores.
         kind: reconstruction (k-space to image) or super_resolution (image to larger image).
         out: folder in which the bundle's own folder is made; bundles/ of the repository if empty.
     """
     folder = write_skeleton(str(name), str(kind), Path(str(out)) if out else BUNDLES)
-    shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
-    configs = f"\"['{shown}/configs/train.json','{shown}/configs/smoke.json']\""
-    places = f"--bundle_root {shown} --dataset_dir out/brains --output_dir out/{name} --ckpt_dir out/{name}"
+    path = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
+    configs = f"\"['{path}/configs/train.json','{path}/configs/smoke.json']\""
+    places = f"--bundle_root {path} --dataset_dir out/brains --output_dir out/{name} --ckpt_dir out/{name}"
     return "\n".join(
         [
-            f"wrote {shown}",
+            f"wrote {path}",
             "try it:",
             "  python -m tools data make brain_mri out/brains",
             f"  python -m monai.bundle run --config_file {configs} {places}",
-            f"  python -m tools zoo verify {shown}",
-            f"then write the method into {shown}/scripts, and what `grep -rn 'fill in' {shown}` finds",
+            f"  python -m tools zoo verify {path}",
+            f"then write the method into {path}/scripts, and what `grep -rn 'fill in' {path}` finds",
         ]
     )
 
@@ -53,8 +53,8 @@ def write_skeleton(name: str, kind: str, out: Path) -> Path:
     """Write a bundle's folder; it appears whole or not at all.
 
     Args:
-        name: of the bundle.
-        kind: one of `KINDS`.
+        name: name of the bundle.
+        kind: kind of bundle, one of `KINDS`.
         out: folder in which the folder `name` is made.
 
     Returns:

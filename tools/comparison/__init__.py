@@ -1,1 +1,1 @@
-"""What `python -m tools compare` consists of: entries, their reconstructions of the same measurements, results."""
+"""Parts of `python -m tools compare`: entries, their reconstructions of the same measurements, results."""

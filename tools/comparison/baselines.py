@@ -1,4 +1,4 @@
-"""Methods without a network, which every comparison should have a row of."""
+"""Methods without a network; every comparison should have a row for one of them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from tools.classical import TV_WEIGHT, WAVELET_WEIGHT, require_sigpy, total_vari
 from tools.comparison.tasks import RECONSTRUCTION, SERIES, SUPER_RESOLUTION
 
 Baseline = Callable[[Tensor, Sequence[int]], Tensor]
-"""What was measured, `(batch, channels, height, width[, depth])`, and the size of the target to images of this size:
-k-space and mask to real and imaginary image `(batch, 2, height, width)`, its middle part if k-space is larger; what was
-measured of series, or their aliased magnitudes, to these magnitudes `(batch, 1, height, width, frames)`; low-resolution
-image to a larger one."""
+"""Function from a measurement `(batch, channels, height, width[, depth or frames])` and the target's size to images.
+
+Of slices, k-space and mask become a real and imaginary image `(batch, 2, height, width)`, its middle part if k-space is
+larger. Of series, a measurement or aliased magnitudes become aliased magnitudes `(batch, 1, height, width, frames)`. A
+low-resolution image becomes a larger one."""
 
 CLASSICAL: dict[str, tuple[Callable[..., Tensor], float]] = {
     "tv": (total_variation, TV_WEIGHT),
     "wavelet": (wavelet, WAVELET_WEIGHT),
 }
-"""Name to method and usual weight."""
+"""Name to method and default weight of its penalty."""
 
 ENLARGEMENTS = ("nearest", "bicubic", "lanczos")
 BASELINES: dict[str, tuple[str, ...]] = {
@@ -33,15 +34,15 @@ BASELINES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(CLASSICAL, (RECONSTRUCTION,)),
     **dict.fromkeys(ENLARGEMENTS, (SUPER_RESOLUTION,)),
 }
-"""Name to tasks."""
+"""Name to the tasks that the baseline can do."""
 
 
 def find_baseline(name: str, weight: str = "") -> Baseline:
-    """The baseline of this name, one of `BASELINES`.
+    """Find a baseline by its name.
 
     Args:
-        name: see there.
-        weight: of the penalty, a number; empty for the method's own.
+        name: one of `BASELINES`.
+        weight: weight of the penalty, the text of a number; empty for the default of the method.
 
     Raises:
         ValueError: the weight is no number, there is none to give, or a package is not installed.
@@ -56,7 +57,7 @@ def find_baseline(name: str, weight: str = "") -> Baseline:
 
 
 def penalty_weight(name: str, weight: str = "") -> float:
-    """The weight of the penalty of one of `CLASSICAL`, as a part of the zero-filled image's largest magnitude.
+    """Read the weight of the penalty of one of `CLASSICAL`, as a part of the zero-filled image's largest magnitude.
 
     Raises:
         ValueError: the weight is no number.

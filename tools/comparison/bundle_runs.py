@@ -1,4 +1,4 @@
-"""Runs a bundle's own inference in a process of its own, and keeps what it measures and reconstructs."""
+"""Runs of a bundle's own inference in a separate process, which keep its measurements and reconstructions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PATHS = ("mask#file",)
 
 
 def config_files(entry: BundleEntry) -> list[Path]:
-    """The configurations that give an evaluator of truth and result, the first overridden by the others.
+    """List the configurations of an evaluator of truth and result; each overrides those before it.
 
-    A bundle of reconstruction infers from data with a truth as from others: `inference.json`. One of super-resolution
-    takes the truth for what is to be enlarged, unless `evaluate.json` comes after it. Files of differences
-    `inference_<variant>.json` and `evaluate_<variant>.json` come after theirs; where there is neither, one for training
-    too, `<variant>.json`, comes last, if the others have all of its keys.
+    A bundle of reconstruction uses `inference.json`, with or without a truth in the data. A bundle of super-resolution
+    would enlarge the truth with `inference.json` alone, so `evaluate.json` follows it. A variant adds
+    `inference_<variant>.json` and `evaluate_<variant>.json`, each after the file it changes. If neither exists,
+    `<variant>.json`, which serves training too, comes last, provided that the others have all of its keys.
 
     Raises:
         ValueError: the bundle has no such variant.
@@ -48,13 +48,13 @@ def config_files(entry: BundleEntry) -> list[Path]:
 
 
 def _unknown_keys(differences: Path, files: Sequence[Path]) -> set[str]:
-    """Keys of a file of differences, without comments, that the others lack."""
+    """Keys of a variant's file, without comments, that the other files lack."""
     known = {key for path in files for key in read_json(path)}
     return {key for key in read_json(differences) if key[0] != "_" and key.partition("#")[0] not in known}
 
 
 def configuration(entry: BundleEntry) -> dict[str, Any]:
-    """The top-level keys of a bundle's configuration, as `config_files` come one after the other.
+    """Merge the top-level keys of a bundle's configurations in the order of `config_files`.
 
     Raises:
         ValueError: a file is missing or damaged.
@@ -63,10 +63,10 @@ def configuration(entry: BundleEntry) -> dict[str, Any]:
 
 
 def check_overrides(entry: BundleEntry, overrides: Mapping[str, Any]) -> None:
-    """See that the bundle knows what is to be changed.
+    """Check that the bundle's configuration has all keys that are to be changed.
 
     Raises:
-        ValueError: its configuration lacks a key, or there is none.
+        ValueError: the configuration lacks a key, or a file is missing.
     """
     files = config_files(entry)
     known = configuration(entry)
@@ -79,24 +79,28 @@ def check_overrides(entry: BundleEntry, overrides: Mapping[str, Any]) -> None:
 
 
 def run_bundle(
-    entry: BundleEntry, dataset_dir: Path, overrides: Mapping[str, Any], folder: Path, tell: Callable[[int, int], None]
+    entry: BundleEntry,
+    dataset_dir: Path,
+    overrides: Mapping[str, Any],
+    folder: Path,
+    notify: Callable[[int, int], None],
 ) -> CaseFolder:
-    """`python -m monai.bundle run` with the bundle's own configuration, whose handlers are replaced.
+    """Run `python -m monai.bundle run` with the bundle's own configuration and other handlers.
 
-    A process each, because two bundles in one process would share the names `common` and `scripts`.
+    Each bundle has a process of its own, because two in one process would share the names `common` and `scripts`.
 
     Args:
-        entry: the bundle.
-        dataset_dir: of the data.
+        entry: bundle to run.
+        dataset_dir: folder of the data.
         overrides: keys of the configuration to values.
-        folder: a new folder for the run.
-        tell: called with how many of how many batches are done.
+        folder: new folder for the run.
+        notify: function called with the number of finished batches and the number of all batches.
 
     Returns:
         "image", "pred" and "label" of all cases, and "sample" if there is one.
 
     Raises:
-        ValueError: the run failed; with the bundle's own words.
+        ValueError: the run failed; the message is the bundle's own.
     """
     folder.mkdir(parents=True)
     cases = CaseFolder(folder / "cases")
@@ -127,7 +131,7 @@ def run_bundle(
             for line in process.stdout:
                 words = line.split()
                 if len(words) == 3 and words[0] == PROGRESS:
-                    tell(int(words[1]), int(words[2]))
+                    notify(int(words[1]), int(words[2]))
                 else:
                     log.append(line)
         except BaseException:
@@ -143,7 +147,7 @@ def _absolute(key: str, value: Any) -> Any:
 
 
 def failure(log: Sequence[str], status: int) -> str:
-    """What a failed run says in one line: its own `error:`, else its last line; then the log's end goes to stderr."""
+    """Return the error of a failed run in one line: its `error:` line, or the last line, with the log on stderr."""
     lines = [line.strip() for line in log if line.strip()]
     for line in reversed(lines):
         if line.startswith("error: "):

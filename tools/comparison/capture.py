@@ -1,4 +1,4 @@
-"""What an evaluator reconstructs, case by case in a folder: written in a bundle's process, read in this one.
+"""Folder of an evaluator's images, case by case: written in a bundle's process, read in this one.
 
 Imports nothing of `common`: in the process of a packaged bundle that name belongs to the bundle.
 """
@@ -17,10 +17,10 @@ from monai.engines.workflow import Workflow
 from torch import Tensor
 
 PROGRESS = "captured"
-"""First word of the lines on stdout that tell how many of how many batches are done."""
+"""First word of the lines on stdout that give the number of finished batches and of all batches."""
 
 KEYS = ("image", "pred", "label", "sample")
-"""Of an evaluator's output, what is kept."""
+"""Entries of an evaluator's output that are kept."""
 
 
 class CaseName(NamedTuple):
@@ -32,7 +32,7 @@ class CaseName(NamedTuple):
 
 
 class CaseFolder:
-    """Arrays of cases, numbered in the order they came: a file each, from which single arrays are read."""
+    """Arrays of cases, a file for each, numbered in the order of writing; single arrays can be read."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -47,12 +47,12 @@ class CaseFolder:
         np.savez(self._path(number), **plain)
 
     def read(self, number: int, array: str) -> Tensor | None:
-        """An array of a case; None if it has none of this name."""
+        """Read an array of a case; None if the case has none of this name."""
         with np.load(self._path(number)) as arrays:
             return torch.from_numpy(arrays[array]) if array in arrays else None
 
     def name(self, number: int) -> CaseName:
-        """The slice that a case is."""
+        """Read which slice a case is."""
         with np.load(self._path(number)) as arrays:
             return CaseName(str(arrays["path"]), int(arrays["slice"]), int(arrays["n_slices"]))
 
@@ -61,14 +61,14 @@ class CaseFolder:
 
 
 class SaveCases:
-    """Ignite handler: writes "image" (what was measured), "pred" and "label" of each case into a `CaseFolder`.
+    """Ignite handler that writes "image" (the measurement), "pred" and "label" of each case into a `CaseFolder`.
 
-    And "sample", where "pred" is the mean of several samples and this is one of them.
+    It also writes "sample", one of several samples, if "pred" is their mean.
 
     The evaluator decollates; per item, `engine.state.batch` has "path", "slice" and "n_slices".
 
     Args:
-        folder: where; must be free.
+        folder: folder for the cases, which must not hold any yet.
     """
 
     def __init__(self, folder: str) -> None:

@@ -1,4 +1,4 @@
-"""What is compared: each entry of the command line as a baseline or a bundle with its weights."""
+"""Entries of a comparison: baselines, or bundles with their weights, read from the command line."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class BaselineEntry:
 
     Attributes:
         label: name of its row.
-        method: what reconstructs or enlarges.
-        tasks: which it can do.
-        note: what to know of its row.
+        method: function that reconstructs or enlarges.
+        tasks: tasks that the method can do.
+        note: sentence below the table about its row; empty if there is none.
     """
 
     label: str
@@ -36,8 +36,8 @@ class BundleEntry:
     Attributes:
         label: name of its row.
         root: the bundle's folder, absolute.
-        checkpoint: weights, absolute; None for those its configuration names.
-        variant: of its configuration, see `bundle_runs.config_files`.
+        checkpoint: file of weights, absolute; None for the weights that the configuration names.
+        variant: name of a variant of the configuration, see `bundle_runs.config_files`; empty if none.
     """
 
     label: str
@@ -47,12 +47,12 @@ class BundleEntry:
 
     @property
     def task(self) -> str:
-        """What it does."""
+        """Task of the bundle."""
         return task_of(self.root)
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """That alone."""
+        """Task of the bundle, as the only one."""
         return (self.task,)
 
 
@@ -60,10 +60,10 @@ Entry = BaselineEntry | BundleEntry
 
 
 def read_entries(texts: Sequence[str], unpack_into: Path, variant: str = "") -> list[Entry]:
-    """Find what `[LABEL=]WHAT` name; see `find_entry`.
+    """Find the entries of texts `[LABEL=]WHAT`, see `find_entry`.
 
     Raises:
-        ValueError: as `find_entry`, none is given, a label is not its own, or two do different tasks.
+        ValueError: as `find_entry`, no entry is given, two have one label, or two do different tasks.
     """
     if not texts:
         raise ValueError("nothing to compare; give --entries, for example zero_filled,tv,NAME_OF_A_BUNDLE")
@@ -85,15 +85,15 @@ def read_entries(texts: Sequence[str], unpack_into: Path, variant: str = "") -> 
 
 
 def find_entry(text: str, unpack_into: Path, variant: str = "") -> Entry:
-    """Find what an entry names: a baseline, or a bundle by name, folder or zip.
+    """Find the baseline of an entry, or its bundle by name, folder or zip.
 
     `tv:WEIGHT` and `wavelet:WEIGHT` set the weight of the penalty, `BUNDLE:FILE.pt` other weights for the same network,
     `BUNDLE@VARIANT` and `BUNDLE@VARIANT:FILE.pt` a variant of its configuration, `BUNDLE@` none.
 
     Args:
-        text: `[LABEL=]WHAT`.
-        unpack_into: where a zip goes.
-        variant: of the configuration of a bundle that names none.
+        text: entry of the command line, `[LABEL=]WHAT`.
+        unpack_into: folder into which a zip is unpacked.
+        variant: variant of the configuration for a bundle whose text names none; empty if none.
 
     Raises:
         ValueError: it is none of these, or a file is missing.
@@ -125,7 +125,7 @@ def find_entry(text: str, unpack_into: Path, variant: str = "") -> Entry:
 
 
 def _split_variant(bundle: str) -> tuple[str, str | None]:
-    """The bundle and its variant: None if none is named, empty if the name ends with the sign."""
+    """Split a bundle from its variant: None if there is no `@`, empty if the text ends with it."""
     place, sign, variant = bundle.rpartition("@")
     if not sign or "/" in variant or Path(bundle).exists():  # the sign belongs to a path
         return bundle, None

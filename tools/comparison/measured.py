@@ -1,4 +1,4 @@
-"""The measurements that all entries of a comparison share, and the proof that they do."""
+"""Measurements that all entries of a comparison share, with the check that they are the same."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from tools.comparison.tasks import RECONSTRUCTION, SERIES, SUPER_RESOLUTION
 from tools.progress import Progress
 
 TOLERANCE = 1e-5
-"""Largest difference of measurements that are called the same, as a part of the largest value: of k-space, mask and
-sensitivity maps each."""
+"""Largest difference of equal measurements, as a part of the largest value, of k-space, mask and maps separately."""
 
 _EXAMPLES = {
     RECONSTRUCTION: "--mask_family radial --sampling_rate 0.1",
@@ -28,10 +27,10 @@ _EXAMPLES = {
 
 
 def require_targets(label: str, cases: CaseFolder) -> None:
-    """See that every case has a target.
+    """Check that there are cases and that each has a target.
 
     Raises:
-        ValueError: there is no case, or one has none.
+        ValueError: there is no case, or one has no target.
     """
     if not len(cases):
         raise ValueError(f"{label}: reconstructed no case; check its inference.json")
@@ -46,31 +45,31 @@ def require_targets(label: str, cases: CaseFolder) -> None:
 def require_same_measurements(
     label: str, cases: CaseFolder, reference_label: str, reference: CaseFolder, task: str
 ) -> None:
-    """See that two bundles had the same cases, the same measurements of them and the same targets.
+    """Check that two bundles had the same cases, measurements and targets.
 
     Raises:
-        ValueError: they had not.
+        ValueError: they differ.
     """
-    way_out = f"give options that make both measure alike, for example {_EXAMPLES[task]}"
+    hint = f"give options that make both measure alike, for example {_EXAMPLES[task]}"
     if len(cases) != len(reference):
-        raise ValueError(f"{label} has {len(cases)} cases and {reference_label} has {len(reference)}; {way_out}")
+        raise ValueError(f"{label} has {len(cases)} cases and {reference_label} has {len(reference)}; {hint}")
     for number in range(len(cases)):
         name, reference_name = cases.name(number), reference.name(number)
         if name != reference_name:
             raise ValueError(
                 f"case {number} is slice {name.slice_index} of {name.path} in {label} and slice "
-                f"{reference_name.slice_index} of {reference_name.path} in {reference_label}; {way_out}"
+                f"{reference_name.slice_index} of {reference_name.path} in {reference_label}; {hint}"
             )
         for array, word in (("image", "measurement"), ("label", "target")):
             found = [of.read(number, array) for of in (cases, reference)]
             parts = [None if one is None else _parts(one, array, task) for one in found]
             if not _same(*parts):
                 where = f"{name.path}, slice {name.slice_index}"
-                raise ValueError(f"{where}: {label} has another {word} than {reference_label}; {way_out}")
+                raise ValueError(f"{where}: {label} has another {word} than {reference_label}; {hint}")
 
 
 def reconstruct(method: Baseline, measured: CaseFolder, results: CaseFolder, progress: Progress) -> None:
-    """Apply a baseline to all that was measured."""
+    """Apply a baseline to all measurements."""
     for number in range(len(measured)):
         size = required(measured, number, "label").shape[1:]
         results.write(number, {"pred": method(required(measured, number, "image")[None], size)[0]})
@@ -79,30 +78,30 @@ def reconstruct(method: Baseline, measured: CaseFolder, results: CaseFolder, pro
 
 @dataclass(frozen=True)
 class Images:
-    """What a method made of all cases.
+    """Images of all cases by one method.
 
     Attributes:
-        cases: where they are.
-        array: their name there.
+        cases: folder of the cases that holds the images.
+        array: name of the images in each case.
     """
 
     cases: CaseFolder
     array: str = "pred"
 
     def read(self, number: int) -> Tensor:
-        """The image of a case.
+        """Read the image of a case.
 
         Raises:
-            ValueError: it has none.
+            ValueError: the case has no such image.
         """
         return required(self.cases, number, self.array)
 
 
 def required(cases: CaseFolder, number: int, array: str) -> Tensor:
-    """An array that each case has.
+    """Read an array that each case must have.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the case has no such array.
     """
     found = cases.read(number, array)
     if found is None:
@@ -113,7 +112,7 @@ def required(cases: CaseFolder, number: int, array: str) -> Tensor:
 
 
 def _parts(image: Tensor, array: str, task: str) -> Sequence[Tensor]:
-    """What must be the same: of k-space its parts, of series the magnitudes that all networks' inputs have."""
+    """Split an array into the parts to compare: k-space, mask and maps; of series the magnitudes; else the image."""
     if task == SERIES:
         return (aliased_series(image[None]) if array == "image" else image_from_channels(image[None]).abs(),)
     return unpack_coils(image[None]) if array == "image" and task == RECONSTRUCTION else (image,)

@@ -7,11 +7,11 @@ from typing import Any
 
 
 def options_of(label: str, labels: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of one entry: those for all, and over them its own, `LABEL.KEY`.
+    """Select the options of one entry: those for all entries, replaced by its own, `LABEL.KEY`.
 
     Args:
-        label: of the entry.
-        labels: of all entries that have options.
+        label: label of the entry.
+        labels: labels of all entries that can have options.
         options: keys and values; Fire has made each `-` of a key to `_`.
     """
     prefixes = {name: f"{name.replace('-', '_')}." for name in labels}
@@ -21,5 +21,5 @@ def options_of(label: str, labels: Sequence[str], options: Mapping[str, Any]) ->
 
 
 def key_of(option: str) -> str:
-    """The key of the configuration that an option `KEY`, `LABEL.KEY` or `KEY#PART` changes."""
+    """Return the key of the configuration that an option `KEY`, `LABEL.KEY` or `KEY#PART` changes."""
     return option.rpartition(".")[2].partition("#")[0]

@@ -1,4 +1,4 @@
-"""Every entry of a comparison reconstructs the same measurements."""
+"""Runs of all entries of a comparison on the same measurements."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tools.comparison.options import options_of
 from tools.progress import Progress
 
 ONE_SAMPLE = "one sample"
-"""Behind the label of a bundle that gives the mean of several samples, in the row of one of them."""
+"""Words after a bundle's label in the row of one sample, if the bundle gives the mean of several samples."""
 
 
 @dataclass
 class Runs:
-    """What the entries reconstructed or enlarged.
+    """Results of the entries: reconstructed or enlarged images.
 
     Attributes:
-        task: which of the two.
+        task: task of all entries, one of those in `tools.comparison.tasks`.
         measured: "image" (the measurement, the low-resolution image) and "label" of all cases.
-        methods: name of the row to the images of all cases: of a bundle that gives samples also LABEL, one sample.
-        seconds: label to how long it took, of a bundle with the start of its process.
+        methods: name of the row to the images of all cases; a bundle with samples also has "LABEL, one sample".
+        seconds: label to the time of the run in seconds; for a bundle with the start of its process.
     """
 
     task: str
@@ -37,7 +37,7 @@ class Runs:
 
 
 def measuring_bundles(entries: Sequence[Entry], measurer: BundleEntry | None = None) -> list[BundleEntry]:
-    """The bundles among the entries, or the one that measures instead; the first measures for the baselines.
+    """Return the bundles among the entries, or the measurer if there is none; the first measures for the baselines.
 
     Raises:
         ValueError: there is none.
@@ -64,10 +64,10 @@ def run_all(
     The first bundle measures for the baselines, and other bundles must measure as it does.
 
     Args:
-        entries: what to run.
-        dataset_dir: of the data.
-        overrides: options to values, see `options_of`.
-        folder: for the arrays, 28 bytes a pixel and bundle, 8 more with samples, 8 a pixel and baseline.
+        entries: entries to run.
+        dataset_dir: folder of the data.
+        overrides: options to values; `LABEL.KEY` changes one entry, see `options_of`.
+        folder: folder for the arrays: 28 bytes a pixel and bundle, 8 more with samples, 8 a pixel and baseline.
         measurer: bundle that measures where no entry is a bundle; its network runs too, with or without weights.
 
     Raises:

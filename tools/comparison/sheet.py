@@ -21,7 +21,7 @@ from tools.comparison.runs import Runs
 from tools.comparison.tasks import SERIES, SUPER_RESOLUTION
 
 ZOOM = 4
-"""Of the parts that are shown of super-resolved images."""
+"""Enlargement of the cut-outs of super-resolved images."""
 
 
 def draw_cases(
@@ -34,12 +34,13 @@ def draw_cases(
     `cine_frame`, with error maps in a scale of their own.
 
     Args:
-        folder: where.
-        runs: what was measured, the targets, and what the methods made.
+        folder: folder of the comparison.
+        runs: measurements, targets, and the images of all methods.
         on_sheet: numbers of the cases of the sheet.
         further: numbers of further cases.
-        protocol: of the PSNR and SSIM under the error maps; if it measures volumes, `magnitude_slice` instead.
-        leading: method whose error is shown in the figure of a series.
+        protocol: name of the protocol of the PSNR and SSIM under the error maps; one that measures volumes is replaced
+            by `magnitude_slice`.
+        leading: method whose error the figure of a series has.
     """
     peaks: dict[str, float] = {}
     if get_protocol(protocol).scope == "volume":
@@ -50,28 +51,28 @@ def draw_cases(
     index = PanelIndex.of([(case.path, case.slice_index) for case in cases.values()], protocol, scale)
     index.draw(list(cases.values()), folder / "panels", zoom)
     index.write(folder / "panels")
-    shown = [cases[number] for number in on_sheet]
+    chosen = [cases[number] for number in on_sheet]
     if runs.task == SERIES:
-        sheet = case_figure([_frame(case) for case in shown], protocol="cine_frame")
+        sheet = case_figure([_frame(case) for case in chosen], protocol="cine_frame")
     else:
-        sheet = case_figure(shown, protocol=protocol, zoom=zoom, error_scale=scale)
+        sheet = case_figure(chosen, protocol=protocol, zoom=zoom, error_scale=scale)
     save_figure(sheet, folder / "sheet.png", dpi=100)
 
 
 def spread(n_cases: int, n: int) -> list[int]:
-    """Numbers of `n` cases, evenly spread: 0, 3, 6 of 9."""
+    """Return the numbers of `n` cases, evenly spread: 0, 3, 6 of 9."""
     n = min(n, n_cases)
     return [number * n_cases // n for number in range(n)]
 
 
 def numbers_of(cases: Sequence[CaseKey], measured: CaseFolder) -> list[int]:
-    """Numbers of slices; of a volume, of its middle slice."""
+    """Return the numbers of the slices of these cases; a volume has that of its middle slice."""
     wanted = set(cases)
     found = []
     for number in range(len(measured)):
         name = measured.name(number)
-        volume_shown = (name.path, None) in wanted and name.slice_index == name.n_slices // 2
-        if volume_shown or (name.path, name.slice_index) in wanted:
+        is_middle = (name.path, None) in wanted and name.slice_index == name.n_slices // 2
+        if is_middle or (name.path, name.slice_index) in wanted:
             found.append(number)
     return found
 

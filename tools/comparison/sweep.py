@@ -36,19 +36,20 @@ class Setting:
 
     @property
     def folder(self) -> str:
-        """Name of its folder."""
+        """Name of the folder of the setting's comparison."""
         return re.sub(r"[^\w.-]+", "_", self.name).strip("_")
 
 
 def read_sweep(text: str, is_list: Callable[[str], bool]) -> list[Setting]:
-    """The settings that `KEY=VALUE,VALUE,... KEY=VALUE,VALUE,...` asks for: the first values of all, the second ones.
+    """Read the settings of a sweep: the first values of all keys, then the second values, and so on.
 
     Args:
-        text: values are read as those of other options.
-        is_list: whether a key of the configurations holds a list; a single value becomes a list of one.
+        text: `KEY=VALUE,VALUE,... KEY=VALUE,VALUE,...`; values are read like those of other options.
+        is_list: function that returns True if a key of the configurations holds a list; a single value then becomes a
+            list of one.
 
     Raises:
-        ValueError: the text is something else, or the keys do not have as many values each.
+        ValueError: the text has another form, or the keys have different numbers of values.
     """
     columns: dict[str, list[Any]] = {}
     for part in text.split():
@@ -71,10 +72,10 @@ def read_sweep(text: str, is_list: Callable[[str], bool]) -> list[Setting]:
 def write_sweep(
     folder: Path, settings: Sequence[Setting], values: Mapping[str, pd.DataFrame], blocks: Sequence[str]
 ) -> str:
-    """Write `sweep.csv` and `summary.md`, and return what the second holds.
+    """Write `sweep.csv` and `summary.md`, and return the text of `summary.md`.
 
     Args:
-        folder: with the folders of the settings in it.
+        folder: folder of the sweep, which holds the folders of the settings.
         settings: settings in the order of the columns.
         values: case table of each setting, by its name.
         blocks: summary of each setting.
@@ -92,7 +93,7 @@ def write_sweep(
 
 
 def _split(values: str) -> list[str]:
-    """At the commas outside brackets."""
+    """Split a text at the commas outside brackets."""
     return re.split(r",(?![^\[]*\])", values)
 
 

@@ -1,4 +1,4 @@
-"""What the methods of a comparison do: all of them the same."""
+"""Tasks of the methods; all methods of a comparison have the same task."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ RECONSTRUCTION, SUPER_RESOLUTION, SERIES = "reconstruction", "super-resolution",
 
 
 def task_of(bundle: Path) -> str:
-    """The task of a bundle, by its inference.json.
+    """Find the task of a bundle from its inference.json.
 
-    Super-resolution has the key `upscale`; reconstruction of series of frames reads them with `CineDataset`, for its
-    network's input has as many axes as one for volumes.
+    Super-resolution has the key `upscale`. Reconstruction of series reads frames with `CineDataset`; the number of axes
+    of the network's input does not tell, because volumes have as many.
 
     Raises:
         ValueError: the file is missing or damaged.

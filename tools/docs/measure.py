@@ -63,11 +63,11 @@ def measure_bundle(
         out: folder for the results of the evaluations.
         data: folder of the data sets by their names.
         only: names of evaluations and comparisons; all if empty.
-        fresh: whether rows of the present weights are measured again, too.
+        fresh: True to measure rows of the present weights again, too.
         device: device of the networks.
 
     Returns:
-        lines that say what was done.
+        lines that describe the measurements made.
 
     Raises:
         ValueError: the recipe cannot be run, or an evaluation failed; what the others measured is written.

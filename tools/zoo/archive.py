@@ -34,7 +34,7 @@ def unpack(archive: Path, folder: Path, sha256: str = "") -> Path:
 
     Args:
         archive: zip with one top folder, the bundle.
-        folder: where the bundle's folder goes.
+        folder: folder into which the bundle's folder is written.
         sha256: checksum that the archive must have; default is that of the file `<archive>.sha256`, if there is one.
 
     Returns:

@@ -130,7 +130,7 @@ def stage_bundle(bundle: Path, folder: Path, *, common: Path | None = None) -> P
 
     Args:
         bundle: folder of the bundle.
-        folder: where the new folder goes; made if need be.
+        folder: folder into which the new folder is written; it is made if it does not exist.
         common: the package to ship; default is that of this repository.
 
     Returns:
