@@ -137,12 +137,12 @@ def _select(wanted: Mapping[str, Any], frame: pd.DataFrame, where: str) -> pd.Da
 def _only(rows: Sequence[Mapping[str, Any]], wanted: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     if len(rows) == 1:
         return rows[0]
-    told = ", ".join(f"{key}={as_text(value)}" for key, value in wanted.items())
+    conditions = ", ".join(f"{key}={as_text(value)}" for key, value in wanted.items())
     if not rows:
-        raise ValueError(f"{where}: results.csv has no row with {told}; correct it, or measure")
+        raise ValueError(f"{where}: results.csv has no row with {conditions}; correct it, or measure")
     differing = next(column for column in IDENTITY if len({row[column] for row in rows}) > 1)
     values = ", ".join(dict.fromkeys(row[differing] for row in rows))
-    raise ValueError(f"{where}: results.csv has {len(rows)} rows with {told}: {differing} {values}; choose one")
+    raise ValueError(f"{where}: results.csv has {len(rows)} rows with {conditions}: {differing} {values}; choose one")
 
 
 def as_text(value: Any) -> str:

@@ -188,8 +188,8 @@ def _target(out: str, folder: Path, name: str) -> Path:
 
 
 def _described(report: Report) -> Iterator[str]:
-    for side, door in (("input ", report.image), ("output", report.pred)):
-        yield f"{side} {door.name}, float32, {_by(door.dims)}"
+    for side, array in (("input ", report.image), ("output", report.pred)):
+        yield f"{side} {array.name}, float32, {_by(array.dims)}"
     if report.half:
         yield f"{100 * report.half:.1f} % of the parameters are in layers stored in half precision"
     yield "largest difference from the network in float32, relative to its largest output:"

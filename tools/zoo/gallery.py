@@ -142,11 +142,11 @@ def _facts(release: Release) -> dict[str, str]:
 def _channels(formats: Any, side: str, name: str) -> str:
     """Describe the network's input or output, such as `3 channels (real, imaginary, mask), any x any, float32`."""
     try:
-        door = formats[side][name]
-        sizes = ["any" if size == "*" else str(size) for size in door["spatial_shape"]]
-        channels = ", ".join(map(str, door.get("channel_def", {}).values()))
-        count = "1 channel" if door["num_channels"] == 1 else f"{door['num_channels']} channels"
-        return f"{count} ({channels}), size {' x '.join(sizes)}, {door['dtype']}"
+        array = formats[side][name]
+        sizes = ["any" if size == "*" else str(size) for size in array["spatial_shape"]]
+        channels = ", ".join(map(str, array.get("channel_def", {}).values()))
+        count = "1 channel" if array["num_channels"] == 1 else f"{array['num_channels']} channels"
+        return f"{count} ({channels}), size {' x '.join(sizes)}, {array['dtype']}"
     except (KeyError, TypeError, AttributeError):  # metadata of another kind
         return ""
 

@@ -76,9 +76,9 @@ def model_config(name: str, file_format: str, image: Door, pred: Door, comment: 
     lines = [f"# {comment}"] if comment else []
     lines += [f"name: {json.dumps(name)}", f"platform: {json.dumps(server.platform)}"]
     lines.append(f"max_batch_size: {MAX_BATCH_SIZE if batched else 0}")
-    for side, door in (("input", image), ("output", pred)):
-        dims = ", ".join(map(str, door.dims[1:] if batched else door.dims))
-        tensor = json.dumps(server.tensor_name.format(door.name))
+    for side, array in (("input", image), ("output", pred)):
+        dims = ", ".join(map(str, array.dims[1:] if batched else array.dims))
+        tensor = json.dumps(server.tensor_name.format(array.name))
         lines.append(f"{side} [ {{ name: {tensor}, data_type: TYPE_FP32, dims: [ {dims} ] }} ]")
     return "\n".join([*lines, *(["dynamic_batching { }"] if batched else []), ""])
 
