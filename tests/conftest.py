@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
@@ -20,6 +21,8 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
+# A shell's background job ignores SIGINT, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("repository", deadline=None)  # a loaded machine is not a failure
 settings.load_profile("repository")
 
