@@ -49,8 +49,9 @@ def test_a_changed_digit_in_a_document_is_found(readme):
 @pytest.mark.parametrize("name", bundle_names())
 def test_a_changed_digit_in_the_results_is_found(name, tmp_path):
     bundle = tmp_path / name
-    for file in (FILE, "docs/README.md", "configs/metadata.json"):
-        (bundle / file).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(BUNDLES / name / "configs", bundle / "configs")
+    (bundle / "docs").mkdir()
+    for file in (FILE, "docs/README.md"):
         shutil.copy(BUNDLES / name / file, bundle / file)
     (tmp_path / "README.md").write_text("")
     assert changes([bundle], tmp_path) == {}
