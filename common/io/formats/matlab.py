@@ -1,9 +1,12 @@
-"""MATLAB files: version 5 to 7 by SciPy, 7.3 as HDF5."""
+"""MATLAB files: version 5 to 7, and 7.3 as HDF5."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
@@ -18,10 +21,10 @@ from common.io.formats import hdf5
 from common.io.kspace import as_kspace
 from common.io.layout import kind_of, layout_of
 from common.io.source import DecodedSource, Source
-from scipy.io import loadmat
 
 _KIND = "a MATLAB file"
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
+_STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _COMPRESSED, _MATRIX = 15, 14  # types of elements
 _COMPLEX, _LOGICAL = 0x0800, 0x0200  # flags of an array
 _HEAD = 4096  # bytes of an array in which its type, size and name stand
@@ -63,10 +66,14 @@ def open_source(
 class _Array:
     shape: tuple[int, ...]
     dtype: np.dtype
+    order: str
+    """Byte order, "<" or ">"."""
+    start: int
+    """Position of the element in the file."""
 
 
 def _arrays(path: Path) -> dict[str, _Array]:
-    """Arrays of numbers in a file of version 5 to 7; SciPy's list does not say which are complex."""
+    """Return the arrays of numbers in a file of version 5 to 7, by their names; values are not read."""
     found: dict[str, _Array] = {}
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -76,50 +83,75 @@ def _arrays(path: Path) -> dict[str, _Array]:
             raise ValueError("it is none of version 5 to 7.3; save it with -v7")
         while file.tell() + 8 <= size and len(found) < _MOST:
             start = file.tell()
-            kind, n_bytes = struct.unpack(f"{order}II", file.read(8))
-            data = _head_of_matrix(file, kind, n_bytes, order)
-            if data:
-                name, one = _parsed(data, order)
-                if one is not None:
-                    found[name] = one
+            n_bytes = struct.unpack(f"{order}II", file.read(8))[1]
+            file.seek(start)
+            if data := _matrix(file, order, _HEAD):
+                name, shape, dtype = _described(_parts(data, order), order)
+                if dtype is not None:
+                    found[name] = _Array(shape, dtype, order, start)
             file.seek(start + 8 + n_bytes)
     return found
 
 
-def _head_of_matrix(file: BufferedReader, kind: int, n_bytes: int, order: str) -> bytes:
-    data = file.read(min(n_bytes, _HEAD))
+def _matrix(file: BufferedReader, order: str, most: int) -> bytes:
+    """Return the first bytes of an element, at most `most` when uncompressed; none if it is no array."""
+    kind, n_bytes = struct.unpack(f"{order}II", file.read(8))
+    data = file.read(min(n_bytes, most))
     if kind == _COMPRESSED:
-        data = zlib.decompressobj().decompress(data, _HEAD)
+        data = zlib.decompressobj().decompress(data, most)
         kind, data = struct.unpack(f"{order}I", data[:4])[0], data[8:]
     return data if kind == _MATRIX else b""
 
 
-def _parsed(data: bytes, order: str) -> tuple[str, _Array | None]:
-    """Name, size and type of an array; ``None`` for one that does not hold numbers."""
-    flags = struct.unpack(f"{order}I", data[8:12])[0]
-    n_bytes = struct.unpack(f"{order}I", data[20:24])[0]
-    shape = struct.unpack(f"{order}{n_bytes // 4}i", data[24 : 24 + n_bytes // 4 * 4])
-    rest = data[24 + -(-n_bytes // 8) * 8 :]
-    first, second = struct.unpack(f"{order}II", rest[:8])
-    # names of up to four letters stand beside their length
-    name = rest[4 : 4 + (first >> 16)] if first >> 16 else rest[8 : 8 + second]
-    code = _CLASSES.get(flags & 0xFF)
-    if code is None or (flags & _COMPLEX and code[0] != "f"):
-        return "", None
-    dtype = np.dtype(bool) if flags & _LOGICAL else np.dtype(code)
-    if flags & _COMPLEX:
-        dtype = np.dtype(f"c{2 * dtype.itemsize}")
+def _parts(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """Iterate over the parts of an array: type and bytes; the last may be cut."""
+    position = 0
+    while position + 8 <= len(data):
+        first, n_bytes = struct.unpack(f"{order}II", data[position : position + 8])
+        if first >> 16:  # up to four bytes stand beside their length
+            yield first & 0xFFFF, data[position + 4 : position + 4 + (first >> 16)]
+            position += 8
+        else:
+            yield first, data[position + 8 : position + 8 + n_bytes]
+            position += 8 + -(-n_bytes // 8) * 8
+
+
+def _described(parts: Iterator[tuple[int, bytes]], order: str) -> tuple[str, tuple[int, ...], np.dtype | None]:
+    """Return name, size and type of an array; the type is ``None`` for one that does not hold numbers."""
+    (_, flags), (_, sizes), (_, name) = next(parts), next(parts), next(parts)
+    flag = struct.unpack(f"{order}I", flags[:4])[0]
+    code = _CLASSES.get(flag & 0xFF)
+    if code is None or (flag & _COMPLEX and code[0] != "f"):
+        return "", (), None
+    shape = struct.unpack(f"{order}{len(sizes) // 4}i", sizes[: len(sizes) // 4 * 4])
     text = name.decode("latin-1")
     if not (text.isascii() and text.isidentifier()) or len(shape) > _MOST_AXES:
         raise ValueError("the name or the size of an array is damaged")
-    return text, _Array(tuple(shape), dtype)
+    dtype = np.dtype(bool) if flag & _LOGICAL else np.dtype(code)
+    return text, shape, np.dtype(f"c{2 * dtype.itemsize}") if flag & _COMPLEX else dtype
 
 
 def _decoded(path: Path, name: str, expected: _Array) -> np.ndarray:
-    """An array of a file of version 5 to 7, in its type."""
-    # mat_dtype: MATLAB stores numbers of small values in fewer bytes than their type has; SciPy drops imaginary
-    # parts with it
-    values = np.asarray(loadmat(path, variable_names=[name], mat_dtype=expected.dtype.kind != "c")[name])
-    if values.shape != expected.shape or values.dtype.hasobject:
-        raise ValueError(f"expected an array {list(expected.shape)}, got {list(values.shape)} {values.dtype}")
-    return values.astype(expected.dtype)
+    """Return the values of an array of a file of version 5 to 7, in its type.
+
+    SciPy's reader takes the lengths of the parts as they are, and ends the process where they are damaged.
+    """
+    count = math.prod(expected.shape)
+    with open(path, "rb") as file:
+        file.seek(expected.start)
+        # MATLAB stores numbers of small values in fewer bytes than their type has
+        data = _matrix(file, expected.order, _HEAD + 2 * count * max(expected.dtype.itemsize, 8))
+    parts = _parts(data, expected.order)
+    if _described(parts, expected.order) != (name, expected.shape, expected.dtype):
+        raise ValueError(f"the array {name} is another than when the file was opened")
+    numbers = []
+    for kind, values in itertools.islice(parts, 2 if expected.dtype.kind == "c" else 1):
+        stored = np.dtype(expected.order + _STORED[kind]) if kind in _STORED else None
+        if stored is None or len(values) != count * stored.itemsize:
+            raise ValueError(f"the values of the array {name} are damaged: {len(values)} bytes of type {kind}")
+        numbers.append(np.frombuffer(values, stored).reshape(expected.shape, order="F"))
+    if expected.dtype.kind != "c":
+        return numbers[0].astype(expected.dtype)
+    values_of_type = np.empty(expected.shape, expected.dtype)
+    values_of_type.real, values_of_type.imag = numbers
+    return values_of_type
