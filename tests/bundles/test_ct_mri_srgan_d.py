@@ -116,7 +116,7 @@ def trained(scratch: Path, images: Path) -> Path:
 
 def smoke_network() -> RrdbGenerator:
     smoke = load_config(BUNDLE, "smoke.json")
-    return RrdbGenerator(n_blocks=smoke["n_blocks"], width=smoke["width"], growth=smoke["growth"])
+    return RrdbGenerator(**{name: smoke[f"network_options#{name}"] for name in ("n_blocks", "width", "growth")})
 
 
 def test_one_command_runs_all_phases(trained: Path) -> None:

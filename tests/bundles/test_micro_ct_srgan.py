@@ -478,7 +478,7 @@ def factor_of_3(folder: Path) -> list[str]:
 
 
 def image_for_3d(folder: Path) -> list[str]:
-    return [*good_image(folder), "--spatial_dims", "3", "--load_pretrain", "False"]
+    return [*good_image(folder), "--network_options#spatial_dims", "3", "--load_pretrain", "False"]
 
 
 def nan_values(folder: Path) -> list[str]:
