@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from monai.bundle import ConfigParser
 from packaged import python_without_repository
 
 from common.phantoms.sets import make_tiny_set
@@ -75,6 +76,13 @@ def test_modules_of_all_bundles_have_names_of_their_own() -> None:
     scripts = [path.name for path in BUNDLES.glob("*/scripts/*")]
     assert "__init__.py" not in scripts  # one namespace package
     assert Counter(scripts).most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize("name", bundle_names())
+def test_evaluation_changes_a_training_as_federated_clients_combine_them(name: str) -> None:
+    files = [BUNDLES / name / "configs" / f"{kind}.json" for kind in ("train", "evaluate")]
+    config = ConfigParser.load_config_files(files)  # a nested key without its block is refused
+    assert config["split"] in ("valid", "test")
 
 
 @pytest.mark.parametrize(
