@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from common.errors import DataError
 from common.io.bounded import n_bytes_of
-from common.io.choice import chosen, listed
+from common.io.choice import chosen
 from common.io.formats.ismrmrd_grid import (
     ONE_SIZE,
     REFERENCE,
@@ -33,17 +33,17 @@ from common.io.formats.ismrmrd_grid import (
     slices_in_order,
     with_counter,
 )
+from common.io.formats.ismrmrd_lines import KIND, heads_of, open_lines
 from common.io.geometry import Geometry
-from common.io.hdf5_file import Hdf5Native, check_dataset, check_heaps, contents_of, described, find, text_of
+from common.io.hdf5_file import Hdf5Native, check_dataset, contents_of, described, find, text_of
 from common.io.ismrmrd_header import parse_encoding
 from common.io.kspace import KspaceSource, crop_readout
 from common.io.layout import Layout
-from common.io.source import DecodedSource, DerivedSource, Opened, Source
+from common.io.source import DecodedSource, DerivedSource, Source
 from common.io.spec import AXES, Region, Spec
 
 logger = logging.getLogger("recon")
 
-_KIND = "ISMRMRD raw data"
 _LARGEST_GRID = 2**26  # bytes of a slice on its grid; larger ones must be plausible for the size of the file
 _SPARSEST = 100
 
@@ -53,7 +53,7 @@ def recognises(path: Path) -> bool:
     groups = contents_of(path).groups
     if not groups:
         return False
-    with described(path, _KIND) as file, file:
+    with described(path, KIND) as file, file:
         return bool(_measurements(file, path))
 
 
@@ -85,11 +85,11 @@ def open_source(
         DataError: for another trajectory, 3-D encoding, several images without a choice, lines of several sizes, or
         none.
     """
-    with described(path, _KIND) as file:
+    with described(path, KIND) as file:
         group = chosen(_measurements(file, path)[::-1], measurement, "measurement", "measurement", path)
         counters = {"contrast": contrast, "repetition": repetition, "set": set}
         source, mask, calibration = _sources(file, path, group, counters, average)
-        source.keep(_open_lines(path, group, file))
+        source.keep(open_lines(path, group, file))
         return KspaceSource(source, dc, companions={"mask": mask, "calibration": calibration})
 
 
@@ -114,10 +114,10 @@ class _Scan(DecodedSource):
             spec,
             None,
             2,
-            open_file=partial(_open_lines, path, group),
+            open_file=partial(open_lines, path, group),
             layout=layout,
             name=f"{path}:{group}",
-            kind_of_file=_KIND,
+            kind_of_file=KIND,
         )
         self._grid = grid
 
@@ -138,61 +138,6 @@ class _Scan(DecodedSource):
             averaged = np.add.reduceat(samples[order], starts)[..., grid.used] / counts[:, None, None]
             kspace[:, grid.rows[:, None], filled[None]] = averaged.transpose(1, 2, 0)
             return crop_readout(kspace, grid.height)
-
-
-def _open_lines(path: Path, group: str, file: h5py.File | None = None) -> Opened:
-    opened = h5py.File(path, "r") if file is None else file
-    return Opened(partial(_read_lines, path, opened, group), opened.close)
-
-
-def _read_lines(
-    path: Path, file: h5py.File, group: str, numbers: np.ndarray, n_coils: int, n_samples: int
-) -> np.ndarray:
-    """Samples of lines, complex64 ``[lines, coils, samples]``, after checks of where they lie in the file."""
-    dataset = find(file, f"{group}/data", path)
-    if not isinstance(dataset, h5py.Dataset) or int(numbers[-1]) >= len(dataset):
-        raise DataError(f"{path}:{group}: changed since it was opened; open it again")
-    records = _heads(dataset, numbers)
-    lengths = np.unique(records["length"]).tolist()
-    if lengths != [2 * n_coils * n_samples]:
-        raise ValueError(f"expected {2 * n_coils * n_samples} numbers a line, got {listed(lengths)}")
-    if 4 * int(records["trajectory"].max()) > path.stat().st_size:
-        raise ValueError("its trajectories are longer than the file")
-    places = np.concatenate((records["place"], records["trajectory_place"])).tolist()
-    check_heaps(path, places, file.userblock_size)
-    stored = dataset.fields("data")[numbers]
-    return np.stack(stored).astype(np.float32).view(np.complex64).reshape(len(stored), n_coils, -1)
-
-
-def _heads(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
-    """Headers of lines at rising places, ``head``, the count of their numbers, ``length``, and their ``trajectory``.
-
-    They are taken from the chunks as they lie in the file: the HDF5 library also looks up the samples, for which it
-    reserves whatever memory a damaged file says.
-
-    Raises:
-        ValueError: for lines in another layout than that of the ISMRMRD library.
-    """
-    if dataset.ndim != 1 or dataset.chunks is None or dataset.id.get_create_plist().get_nfilters():
-        raise ValueError("its lines are compressed or not in chunks; write it with the ISMRMRD library")
-    kind = dataset.id.get_type()
-    offsets = [kind.get_member_offset(kind.get_member_index(name)) for name in (b"head", b"data", b"traj")]
-    record = np.dtype(
-        {
-            "names": ["head", "length", "trajectory", "place", "trajectory_place"],
-            "formats": [dataset.dtype["head"], "<u4", "<u4", "<u8", "<u8"],
-            "offsets": [*offsets, offsets[1] + 4, offsets[2] + 4],  # length, address and index
-            "itemsize": kind.get_size(),
-        }
-    )
-    (n_lines,) = dataset.chunks
-    parts = []
-    for chunk in np.unique(numbers // n_lines).tolist():
-        data = dataset.id.read_direct_chunk((chunk * n_lines,))[1]
-        inside = numbers[numbers // n_lines == chunk] if n_lines > 1 else numbers[:1] * 0 + chunk
-        # as bytes: numpy compares all the fields of records that it joins, a third of the time of a scan
-        parts.append(np.frombuffer(data, np.dtype((np.void, record.itemsize)))[inside - chunk * n_lines])
-    return np.concatenate(parts).view(record)
 
 
 class _Sampling(DerivedSource):
@@ -224,7 +169,7 @@ def _sources(
     text = text_of(header)
     encoding = checked_encoding(parse_encoding(text, path), name)
     check_dataset(data, name)
-    heads = _heads(data, np.arange(len(data)))["head"]
+    heads = heads_of(data, np.arange(len(data)))["head"]
     numbers = np.flatnonzero(~has_flag(heads, *SKIPPED))
     # Siemens flags the lines that serve both purposes as both
     is_reference = has_flag(heads[numbers], REFERENCE) & ~has_flag(heads[numbers], REFERENCE_AND_IMAGING)
