@@ -7,8 +7,12 @@ For the same reason this is not ``monai.metrics.SSIMMetric``, which casts to flo
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+_PIXELS_AT_ONCE = 2**15
 
 
 def nmse(prediction: Tensor, target: Tensor) -> Tensor:
@@ -96,7 +100,6 @@ def ssim(
     scale = size**n_axes / (size**n_axes - 1) if sample_covariance else 1.0
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     weights = window.tolist()
-    # one image after the other: its moments stay in the processor's cache
     return torch.stack(
         [_ssim(p.double(), t.double(), weights, scale, c1, c2) for p, t in zip(prediction, target, strict=True)]
     )
@@ -105,15 +108,32 @@ def ssim(
 def _ssim(
     prediction: Tensor, target: Tensor, weights: list[float], scale: float, c1: float | Tensor, c2: float | Tensor
 ) -> Tensor:
-    """Mean structural similarity of two images or volumes, a scalar."""
-    moments = torch.stack((prediction, target, prediction.square() + target.square(), prediction * target))
+    """Mean structural similarity of two images or volumes, a scalar.
+
+    Strips of rows are measured one after the other, so that their moments stay in the processor's cache.
+    """
+    size = len(weights)
+    n_rows = len(prediction) - size + 1
+    step = max(4 * size, _PIXELS_AT_ONCE // prediction[0].numel())
+    total = prediction.new_zeros(())
+    for row in range(0, n_rows, step):
+        rows = slice(row, row + step + size - 1)
+        total = total + _similarity(prediction[rows], target[rows], weights, scale, c1, c2).sum()
+    return total / math.prod(length - size + 1 for length in prediction.shape)
+
+
+def _similarity(
+    prediction: Tensor, target: Tensor, weights: list[float], scale: float, c1: float | Tensor, c2: float | Tensor
+) -> Tensor:
+    """Structural similarity of each pixel whose window lies inside the images or volumes."""
+    moments = torch.stack((prediction, target, torch.addcmul(prediction.square(), target, target), prediction * target))
     for axis in range(1, moments.dim()):
         moments = _weighted_mean(moments, weights, axis)
     mean_p, mean_t, mean_squares, mean_product = moments.unbind()
-    product, squares = mean_p * mean_t, mean_p.square() + mean_t.square()
-    luminance = (2 * product + c1) / (squares + c1)
-    structure = (2 * scale * (mean_product - product) + c2) / (scale * (mean_squares - squares) + c2)
-    return (luminance * structure).mean()
+    product, squares = mean_p * mean_t, torch.addcmul(mean_p.square(), mean_t, mean_t)
+    numerator = (2 * product).add_(c1) * (mean_product - product).mul_(2 * scale).add_(c2)
+    denominator = (mean_squares - squares).mul_(scale).add_(c2) * (squares + c1)
+    return numerator / denominator
 
 
 def _weighted_mean(values: Tensor, weights: list[float], axis: int) -> Tensor:

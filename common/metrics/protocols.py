@@ -95,7 +95,8 @@ class Protocol:
                 f"got {list(prediction.shape)} and {list(target.shape)}; convert channels to complex first"
             )
         for word, image in (("prediction", prediction), ("target", target)):
-            if not torch.isfinite(image).all():
+            # the sum is finite if all values are, but for an overflow: a fiftieth of the time of the full check
+            if not image.sum().isfinite() and not torch.isfinite(image).all():
                 bad = [i for i, ok in enumerate(torch.isfinite(image).flatten(1).all(1).tolist()) if not ok]
                 raise ValueError(
                     f"protocol {self.name!r} expects finite images, got NaN or infinity in the {word}, batch items "
@@ -124,7 +125,11 @@ def _note_once(text: str) -> None:
 
 def magnitude(image: Tensor) -> Tensor:
     """Magnitude in float64; of a real image, its absolute value."""
-    return image.to(torch.complex128 if image.is_complex() else torch.float64).abs()
+    if not image.is_complex():
+        return image.double().abs()
+    # a third of the time of abs(), which guards against the overflow that float64 does not have here
+    real, imaginary = image.real.double(), image.imag.double()
+    return torch.addcmul(real.square(), imaginary, imaginary).sqrt()
 
 
 def _magnitudes(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +138,7 @@ def _magnitudes(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shifted_magnitudes(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     shifted_prediction, shifted_target = (image.to(torch.complex128) + 0.5j for image in (prediction, target))
-    return shifted_prediction.abs(), shifted_target.abs().clamp(max=1.0)
+    return magnitude(shifted_prediction), magnitude(shifted_target).clamp(max=1.0)
 
 
 def _inside(border: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -12,7 +12,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from common.metrics import PROTOCOLS, get_protocol
-from common.metrics.measures import psnr
+from common.metrics.measures import gaussian_window, psnr, ssim
 from common.operators.fourier import fft2c, ifft2c
 
 BRAIN = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "brain_ixi"
@@ -274,3 +274,20 @@ def test_metrics_that_need_larger_images_are_undefined_with_a_note(name, size, u
     assert [metric for metric, value in values.items() if bool(value.isnan().all())] == undefined
     assert all(value.shape == (2,) for value in values.values())
     assert f"{', '.join(undefined)} of {name}: undefined" in caplog.text
+
+
+def test_ssim_of_large_images_is_that_of_scikit_image():
+    """Images of several strips, the last of them of a few rows."""
+    generator = np.random.default_rng(0)
+    target = generator.random((403, 96))
+    prediction = target + 0.1 * generator.standard_normal(target.shape)
+    options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    expected = structural_similarity(prediction, target, **options)
+    found = ssim(torch.from_numpy(prediction)[None], torch.from_numpy(target)[None], gaussian_window())
+    assert found.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_magnitudes_beyond_float32_are_measured():
+    """A sum that overflows is no value that is not finite."""
+    image = torch.full((1, 16, 16), 3e38)
+    assert get_protocol("magnitude_slice").evaluate(image, image, ["nmse"])["nmse"].item() == 0

@@ -35,6 +35,7 @@ _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
 _ORIENTATION = 274
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_TAGS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+_COMPRESSION = 1  # of zlib: files a tenth larger than by its usual 6, written in a third of the time
 _PNG_BITS = 24  # place of the bit depth in a PNG
 
 
@@ -149,4 +150,4 @@ def write_png(values: np.ndarray, path: Path, native: object = None) -> None:
     """Write a grey picture ``[height, width]``, with the density of the picture that it was made of."""
     dpi = native.dpi if isinstance(native, PictureNative) else None
     options: dict[str, Any] = {"dpi": dpi} if dpi else {}
-    Image.fromarray(values).save(path, format="PNG", **options)
+    Image.fromarray(values).save(path, format="PNG", compress_level=_COMPRESSION, **options)
