@@ -11,7 +11,7 @@ from typing import Any
 from tools.command import run_commands
 
 PLACES = {
-    "benchmark": "tools.benchmark:COMMANDS",
+    "benchmark": "tools.benchmark:benchmark",
     "compare": "tools.compare:compare",
     "data": "tools.data:COMMANDS",
     "demo": "tools.demo:demo",
