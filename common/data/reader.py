@@ -49,7 +49,7 @@ class SliceReader:
 
     Raises:
         ValueError: for options that do not fit.
-        DataError: for several frames, or several coils where one is asked for.
+        DataError: for several frames, several coils where one is asked for, or non-Cartesian k-space.
     """
 
     def __init__(
@@ -185,6 +185,11 @@ def _chosen_mask(source: Source, mask_file: Path | str | None) -> Source | None:
 
 
 def _one_frame(source: Source) -> Source:
+    if source.spec.kind == "noncartesian":
+        raise DataError(
+            f"{source.name}: expected images or Cartesian k-space, got non-Cartesian samples {source.spec}; take the "
+            "bundle of cardiac series, which reads them"
+        )
     if source.spec.size("t") > 1:
         raise DataError(
             f"{source.name}: expected slices, got the {source.spec.size('t')} frames of {source.spec}; choose one: "

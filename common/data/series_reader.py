@@ -330,6 +330,8 @@ def _opened(path: Path, options: dict[str, Any]) -> Source:
 
 def _parts(source: Source) -> dict[Part, Source]:
     """Return the parts of series that a source and its companions are."""
+    if source.spec.kind == "noncartesian":
+        raise DataError(f"{source.name}: expected images or Cartesian k-space, got {source.spec}; grid them before")
     others = source.companions
     found: dict[Part, Source | None] = {"truth": source, "recon": others.get("aliased")}
     if source.spec.kind == "kspace":

@@ -22,7 +22,7 @@ def one_image(source: Source) -> Source:
         DataError: for k-space, complex values, or several frames or coils.
     """
     spec = source.spec
-    if spec.kind == "kspace":
+    if spec.kind != "image":
         raise DataError(f"{source.name}: expected images, got k-space {spec}; reconstruct it before")
     if spec.dtype.kind == "c":
         raise DataError(f"{source.name}: expected real values, got {spec}; save the magnitudes")

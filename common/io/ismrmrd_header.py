@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import DataError, file_errors
@@ -32,6 +33,9 @@ class Encoding:
         line_limits: lowest, highest and central phase-encoding line; ``None`` if the header lacks them.
         n_channels: receiver channels of the scanner; ``None`` if the header lacks them.
         calibration: "embedded", "interleaved", "separate", "external", "other", or "" if the header lacks it.
+        trajectory_name: identifier of the trajectory's description, lower case; "" if the header lacks it.
+        trajectory_parameters: numbers of that description, by their names in lower case.
+        repetition_time_s: time from one readout to the next; ``None`` unless the header gives one.
     """
 
     encoded: tuple[int, int, int]
@@ -42,6 +46,9 @@ class Encoding:
     line_limits: tuple[int, int, int] | None = None
     n_channels: int | None = None
     calibration: str = ""
+    trajectory_name: str = ""
+    trajectory_parameters: Mapping[str, float] = field(default_factory=dict)
+    repetition_time_s: float | None = None
 
     def wanted(self, axis: int, n: int) -> int:
         """Pixels of the image along x (0) or y (1), cropped at the centre from the ``n`` that the k-space gives.
@@ -127,7 +134,24 @@ def parse_encoding(text: bytes, path: Path) -> Encoding | None:
             lines,
             int(channels) if channels else None,
             _text(encoding, "parallelImaging/calibrationMode").lower(),
+            _text(encoding, "trajectoryDescription/identifier").lower(),
+            _parameters(encoding.find("{*}trajectoryDescription")),
+            _repetition_time(root),
         )
+
+
+def _parameters(description: ElementTree.Element | None) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for tag in ("userParameterLong", "userParameterDouble"):
+        for one in [] if description is None else description.findall(f"{{*}}{tag}"):
+            found[_text(one, "name").lower()] = float(_text(one, "value"))
+    return found
+
+
+def _repetition_time(root: ElementTree.Element) -> float | None:
+    times = {float(one.text or "nan") for one in root.findall("{*}sequenceParameters/{*}TR")}
+    only = times.pop() / 1e3 if len(times) == 1 else math.nan
+    return only if 0 < only < math.inf else None
 
 
 def _text(element: ElementTree.Element, place: str) -> str:

@@ -23,7 +23,7 @@ from common.io.spec import Region, Spec, checked_spec, slabs
 _CACHE = 2**28  # bytes
 _HELD_OPEN = 64  # sources of a process whose files stay open between reads
 
-Companion = Literal["mask", "target", "aliased", "phase", "calibration"]
+Companion = Literal["mask", "target", "aliased", "phase", "calibration", "trajectory"]
 
 
 @dataclass
@@ -67,7 +67,8 @@ class Source:
             - "target": the true image, real or complex;
             - "aliased": the image that an undersampled measurement gives;
             - "phase": phase of "target", or of this image, in radians;
-            - "calibration": k-space of separate reference lines, for coil maps.
+            - "calibration": k-space of separate reference lines, for coil maps;
+            - "trajectory": places of non-Cartesian samples, see :func:`~common.io.noncartesian.trajectory_source`.
 
         options: options of the format that it was opened with, which errors repeat beside those that they advise.
         fill: value that replaces NaN and infinite ones; ``None``: they are refused.

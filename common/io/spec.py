@@ -18,7 +18,7 @@ AXES = ("coil", "t", "z", "y", "x")
 Region = tuple[slice, ...]
 """One slice for each axis, with start and stop and without a step."""
 
-Kind = Literal["image", "kspace"]
+Kind = Literal["image", "kspace", "noncartesian"]
 
 _SLAB = 2**24  # values that are read at once when a whole image is passed over
 
@@ -32,11 +32,13 @@ class Spec:
         shape: size along each axis.
         dtype: type of the stored values, native byte order; complex for k-space and complex images.
         geometry: place of the pixels and frames. For k-space it is that of the image which the inverse Fourier
-            transform of the whole matrix gives: field of view over matrix, both of the encoded space.
-        kind: "image"; or "kspace": centred (DC at H//2, W//2), orthonormal.
+            transform of the whole matrix gives: field of view over matrix, both of the encoded space. For non-Cartesian
+            samples it is that of the image of ``recon_shape``.
+        kind: "image"; "kspace": centred (DC at H//2, W//2), orthonormal; or "noncartesian": samples of k-space along
+            readouts, y the readouts and x the samples of each, whose places are the companion "trajectory".
         intensity: meaning of the stored values, see :class:`~common.io.Intensity`.
         recon_shape: (height, width) of the image that the header of k-space asks for, cropped at the centre from
-            that of the whole matrix; ``None``: the whole.
+            that of the whole matrix; ``None``: the whole. Non-Cartesian samples always have it.
         dataset: name inside of a file that holds several images.
         native: what only the same format can take over to an output, such as a NIfTI header or DICOM tags; an object
             of a class of the format's module, which other formats leave alone.
@@ -108,7 +110,10 @@ class Spec:
     def as_image(self, dtype: Any, **changes: Any) -> Spec:
         """Spec of one image for all coils, such as a mask or a reconstruction."""
         axes = tuple(axis for axis in self.axes if axis != "coil")
-        own = {"shape": tuple(self.size(axis) for axis in axes), "recon_shape": None, **changes}
+        shape = tuple(self.size(axis) for axis in axes)
+        if self.kind == "noncartesian" and self.recon_shape is not None:
+            shape = (*shape[:-2], *self.recon_shape)
+        own = {"shape": shape, "recon_shape": None, **changes}
         return replace(self, axes=axes, dtype=np.dtype(dtype), kind="image", **own)
 
     def as_meant(self) -> Spec:
@@ -145,7 +150,7 @@ def checked_spec(name: str, spec: Spec) -> Spec:
     dtype = np.dtype(spec.dtype)
     if dtype.kind not in "buifc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
         raise DataError(f"{name}: expected real or complex numbers of at most 64 bits, got {dtype}; convert them")
-    if spec.kind == "kspace" and dtype.kind != "c":
+    if spec.kind != "image" and dtype.kind != "c":
         raise DataError(
             f"{name}: expected complex k-space, got {dtype}; store complex64, or pass kind='image' if these are images"
         )

@@ -20,6 +20,7 @@ def header(
     trajectory: str = "cartesian",
     more: str = "",
     channels: int | None = None,
+    repetition_time_ms: float | None = None,
 ) -> str:
     """XML of a header; ``recon=None`` leaves reconSpace out."""
 
@@ -46,21 +47,29 @@ def header(
             f"<acquisitionSystemInformation><receiverChannels>{channels}</receiverChannels>"
             "</acquisitionSystemInformation>"
         )
+    timing = ""
+    if repetition_time_ms is not None:
+        timing = f"<sequenceParameters><TR>{repetition_time_ms}</TR></sequenceParameters>"
     return (
         f'<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">{system}<encoding>{spaces}'
-        f"<encodingLimits>{lines}</encodingLimits><trajectory>{trajectory}</trajectory>{more}</encoding></ismrmrdHeader>"
+        f"<encodingLimits>{lines}</encodingLimits><trajectory>{trajectory}</trajectory>{more}</encoding>{timing}</ismrmrdHeader>"
     )
 
 
 def write_mrd(path: Path, xml: str, lines: Sequence[dict[str, Any]], group: str = "dataset") -> Path:
-    """Write acquisitions: ``data`` [coils, samples], ``step``, ``flags``, ``position``, and counters by name."""
+    """Write acquisitions: ``data`` [coils, samples], ``step``, ``flags``, ``position``, and counters by name.
+
+    ``trajectory`` is [samples, dimensions].
+    """
     import ismrmrd
 
     dataset = ismrmrd.Dataset(str(path), group, True)
     dataset.write_xml_header(xml.encode())
     for n, line in enumerate(lines):
         values = np.ascontiguousarray(line["data"], np.complex64)
-        one = ismrmrd.Acquisition.from_array(values)
+        trajectory = line.get("trajectory")
+        more = () if trajectory is None else (np.ascontiguousarray(trajectory, np.float32),)
+        one = ismrmrd.Acquisition.from_array(values, *more)
         one.scan_counter = n
         one.center_sample = line.get("center", values.shape[1] // 2)
         one.discard_pre, one.discard_post = line.get("discard", (0, 0))

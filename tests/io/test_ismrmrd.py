@@ -189,7 +189,7 @@ def test_several_measurements(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("xml", "message"),
     [
-        (header((64, 64, 1), (160, 160, 3), trajectory="goldenangle"), "Cartesian trajectory, got 'goldenangle'"),
+        (header((64, 64, 1), (160, 160, 3), trajectory="epi"), "Cartesian trajectory, got 'epi'"),
         (header((64, 64, 8), (160, 160, 3)), "3-D encoding with 8"),
         ("<ismrmrdHeader/>", "with an encoding, got none"),
         ("no header", "cannot be read as an ISMRMRD header"),

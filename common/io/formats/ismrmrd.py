@@ -7,11 +7,10 @@ counters are those of version 1 of the format; the file is HDF5, and read by h5p
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -34,9 +33,10 @@ from common.io.formats.ismrmrd_grid import (
     with_counter,
 )
 from common.io.formats.ismrmrd_lines import KIND, heads_of, open_lines
+from common.io.formats.ismrmrd_readouts import TRAJECTORIES, ReadoutOptions, open_readouts
 from common.io.geometry import Geometry
 from common.io.hdf5_file import Hdf5Native, check_dataset, contents_of, described, find, text_of
-from common.io.ismrmrd_header import parse_encoding
+from common.io.ismrmrd_header import Encoding, parse_encoding
 from common.io.kspace import KspaceSource, crop_readout
 from common.io.layout import Layout
 from common.io.source import DecodedSource, DerivedSource, Source
@@ -66,8 +66,14 @@ def open_source(
     set: int | None = None,
     average: int | None = None,
     dc: str | None = None,
+    spokes: int | None = None,
+    size: Sequence[int] | None = None,
+    angle: str | float | None = None,
+    trajectory_unit: str | None = None,
 ) -> Source:
-    """Open Cartesian 2-D k-space; headers of the lines only.
+    """Open 2-D k-space; headers of the lines only.
+
+    Of a Cartesian scan:
 
     - A line goes to the column that puts ``encodingLimits``' centre at ``width // 2`` of the encoded matrix, as fastMRI
       pads. The lines of several averages are averaged, unless ``average`` names one. Noise, navigators and the like are
@@ -81,14 +87,34 @@ def open_source(
     Of several echoes, repetitions or sets one is chosen by ``contrast``, ``repetition``, ``set``, and of several groups
     one by ``measurement``, such as "dataset_2".
 
+    Radial and other non-Cartesian scans are of the kind "noncartesian", see
+    :func:`~common.io.formats.ismrmrd_readouts.open_readouts`; ``spokes``, ``size``, ``angle`` and ``trajectory_unit``
+    are for them, see :class:`~common.io.formats.ismrmrd_readouts.ReadoutOptions`.
+
     Raises:
-        DataError: for another trajectory, 3-D encoding, several images without a choice, lines of several sizes, or
-        none.
+        DataError: for echo-planar or 3-D scans, several images without a choice, lines of several sizes, or none.
+        ValueError: for an option of the other kind of scan.
     """
     with described(path, KIND) as file:
         group = chosen(_measurements(file, path)[::-1], measurement, "measurement", "measurement", path)
-        counters = {"contrast": contrast, "repetition": repetition, "set": set}
-        source, mask, calibration = _sources(file, path, group, counters, average)
+        name = f"{path}:{group}"
+        header, data = (find(file, f"{group}/{part}", path) for part in ("xml", "data"))
+        assert isinstance(header, h5py.Dataset)
+        assert isinstance(data, h5py.Dataset)
+        text = text_of(header)
+        encoding = parse_encoding(text, path)
+        check_dataset(data, name)
+        counters = {"contrast": contrast, "repetition": repetition, "set": set, "average": average}
+        readouts = ReadoutOptions(spokes, size, angle, trajectory_unit)
+        if encoding is not None and encoding.trajectory in TRAJECTORIES:
+            if dc is not None:
+                raise ValueError(f"{name}: dc is for Cartesian k-space; leave it out")
+            scan = open_readouts(path, data, group, encoding, counters, readouts)
+            scan.keep(open_lines(path, group, file))
+            return scan
+        if readouts != ReadoutOptions():
+            raise ValueError(f"{name}: spokes, size, angle and trajectory_unit are for non-Cartesian scans")
+        source, mask, calibration = _sources(data, path, group, checked_encoding(encoding, name), text, counters)
         source.keep(open_lines(path, group, file))
         return KspaceSource(source, dc, companions={"mask": mask, "calibration": calibration})
 
@@ -160,15 +186,10 @@ class _Sampling(DerivedSource):
 
 
 def _sources(
-    file: h5py.File, path: Path, group: str, chosen: Mapping[str, int | None], average: int | None
+    data: h5py.Dataset, path: Path, group: str, encoding: Encoding, text: bytes, chosen: Mapping[str, int | None]
 ) -> tuple[_Scan, Source | None, _Scan | None]:
     """The scan, its mask unless all is measured, and its reference lines if they are a scan of their own."""
     name = f"{path}:{group}"
-    data: Any = find(file, f"{group}/data", path)
-    header: Any = find(file, f"{group}/xml", path)
-    text = text_of(header)
-    encoding = checked_encoding(parse_encoding(text, path), name)
-    check_dataset(data, name)
     heads = heads_of(data, np.arange(len(data)))["head"]
     numbers = np.flatnonzero(~has_flag(heads, *SKIPPED))
     # Siemens flags the lines that serve both purposes as both
@@ -176,9 +197,10 @@ def _sources(
     imaging, reference = numbers[~is_reference], numbers[is_reference]
     if not len(imaging):
         raise DataError(f"{name}: expected imaging lines, got none that is not noise, navigator or calibration")
-    for counter, value in {**chosen, **({} if average is None else {"average": average})}.items():
-        imaging = with_counter(heads, imaging, counter, value, name)
-    for counter in chosen:
+    for counter, value in chosen.items():
+        if counter != "average" or value is not None:
+            imaging = with_counter(heads, imaging, counter, value, name)
+    for counter in ("contrast", "repetition", "set"):
         values = heads["idx"][counter]
         same = values[reference] == values[imaging[0]]
         reference = reference[same] if same.any() else reference

@@ -13,8 +13,9 @@ from common.io.choice import chosen, listed
 from common.io.ismrmrd_header import Encoding
 
 REFERENCE, REFERENCE_AND_IMAGING, _REVERSED = 20, 21, 22  # numbers of flags, from 1
+NOISE = 19
 # noise, navigator, phase correction, feedback, dummy, surface coil correction, phase stabilisation and its reference
-SKIPPED = (19, 23, 24, 26, 27, 28, 29, 30, 31)
+SKIPPED = (NOISE, 23, 24, 26, 27, 28, 29, 30, 31)
 ONE_SIZE = ("active_channels", "number_of_samples", "center_sample", "discard_pre", "discard_post")
 _CHOSEN = ("contrast", "repetition", "set")  # counters whose values are images of their own
 _SAME_PLACE = 1e-3  # mm: rounding must not sort slices of one position

@@ -16,28 +16,33 @@ KIND = "ISMRMRD raw data"
 
 
 def open_lines(path: Path, group: str, file: h5py.File | None = None) -> Opened:
-    """Open the lines of a group; `Opened.read` takes their places in the file, coils and samples of a line."""
+    """Open the lines of a group; `Opened.read` takes their rising places in the file, see `_read_lines`."""
     opened = h5py.File(path, "r") if file is None else file
     return Opened(partial(_read_lines, path, opened, group), opened.close)
 
 
 def _read_lines(
-    path: Path, file: h5py.File, group: str, numbers: np.ndarray, n_coils: int, n_samples: int
+    path: Path, file: h5py.File, group: str, numbers: np.ndarray, rows: int, columns: int, field: str = "data"
 ) -> np.ndarray:
-    """Samples of lines, complex64 ``[lines, coils, samples]``, after checks of where they lie in the file."""
+    """Values of lines ``[lines, rows, columns]``, after checks of where they lie in the file.
+
+    They are complex64 samples ``[lines, coils, samples]``, or with the field "traj" float32 coordinates ``[lines,
+    samples, dimensions]``.
+    """
     dataset = find(file, f"{group}/data", path)
     if not isinstance(dataset, h5py.Dataset) or int(numbers[-1]) >= len(dataset):
         raise DataError(f"{path}:{group}: changed since it was opened; open it again")
     records = heads_of(dataset, numbers)
-    lengths = np.unique(records["length"]).tolist()
-    if lengths != [2 * n_coils * n_samples]:
-        raise ValueError(f"expected {2 * n_coils * n_samples} numbers a line, got {listed(lengths)}")
+    n_numbers = rows * columns * (2 if field == "data" else 1)
+    lengths = np.unique(records["length" if field == "data" else "trajectory"]).tolist()
+    if lengths != [n_numbers]:
+        raise ValueError(f"expected {n_numbers} numbers a line, got {listed(lengths)}")
     if 4 * int(records["trajectory"].max()) > path.stat().st_size:
         raise ValueError("its trajectories are longer than the file")
     places = np.concatenate((records["place"], records["trajectory_place"])).tolist()
     check_heaps(path, places, file.userblock_size)
-    stored = dataset.fields("data")[numbers]
-    return np.stack(stored).astype(np.float32).view(np.complex64).reshape(len(stored), n_coils, -1)
+    stored = np.stack(dataset.fields(field)[numbers]).astype(np.float32)
+    return (stored.view(np.complex64) if field == "data" else stored).reshape(len(stored), rows, columns)
 
 
 def heads_of(dataset: h5py.Dataset, numbers: np.ndarray) -> np.ndarray:
