@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import signal
@@ -10,7 +9,6 @@ import sys
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from types import ModuleType
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
@@ -19,6 +17,8 @@ import torch
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+sys.path += [str(bundle) for bundle in sorted(ROOT.glob("bundles/*"))]  # one namespace package `scripts` of them all
 
 torch.set_num_threads(1)
 # A shell's background job ignores SIGINT, and so would every process that a test starts.
@@ -42,19 +42,6 @@ def processes() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "monai.engines", "monai.handlers"])
     return context
-
-
-@pytest.fixture(scope="session")
-def bundle_script() -> Callable[[str, str], ModuleType]:
-    """Imports ``scripts.<name>`` of a bundle: all bundles share one namespace package."""
-
-    def load(bundle: str, name: str) -> ModuleType:
-        root = str(ROOT / "bundles" / bundle)
-        if root not in sys.path:
-            sys.path.append(root)
-        return importlib.import_module(f"scripts.{name}")
-
-    return load
 
 
 @pytest.fixture(scope="session")

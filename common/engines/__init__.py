@@ -6,14 +6,3 @@ from common.engines.gan_trainer import GanTrainer
 from common.engines.muon import Muon
 from common.engines.objective import Objective
 from common.engines.phases import Phase, PhaseSchedule
-
-__all__ = [
-    "GanTrainer",
-    "Muon",
-    "Objective",
-    "Phase",
-    "PhaseSchedule",
-    "TrainingCheckpoint",
-    "exponential_average",
-    "load_weights",
-]

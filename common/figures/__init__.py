@@ -4,5 +4,3 @@ from common.figures.case import case_figure
 from common.figures.drawer import CaseDrawer, save_figure
 from common.figures.index import PanelIndex
 from common.figures.series import series_figure
-
-__all__ = ["CaseDrawer", "PanelIndex", "case_figure", "save_figure", "series_figure"]

@@ -80,47 +80,27 @@ def cases_of(engine: Engine, make: MakeCase) -> BatchCases:
 
 
 def measured_case(where: Mapping[str, Any], images: Mapping[str, Any]) -> Case:
-    """Reconstruction of measured k-space beside its zero-filled image, which is cropped to "pred".
+    """Make the case of a reconstructed slice or series beside what can be had without a network.
 
-    "image" is the measurement, see :func:`~common.operators.pack_measurement`, "pred" and "label" are real and
-    imaginary part; "std" ``(1, height, width)`` and "sample" may be there, see
-    :class:`~common.transforms.SplitSamplesd`.
+    "image" is the measurement, see :func:`~common.operators.pack_measurement` and
+    :func:`~common.operators.series.pack_series`, or the aliased magnitudes of a series; "pred" and "label" are
+    ``(1 or 2, height, width[, frames])``. A slice may have the deviation "std" ``(1, height, width)`` and a "sample"
+    beside it, see :class:`~common.transforms.SplitSamplesd`; its zero-filled image is cropped to "pred". Series are
+    compared as magnitudes.
     """
-    measurement = _plain(images["image"])[None]
+    measurement, pred, label = _plain(images["image"])[None], _image(images["pred"]), images.get("label")
+    target = None if label is None else _image(label)
+    if pred.ndim == 3:
+        without = series_without_network(measurement)
+        methods = {**{name: series[0, 0] for name, series in without.items()}, RECONSTRUCTION: pred.abs()}
+        target = None if target is None else target.abs()
+        return Case(*place_of(where), methods, target, baseline="aliased", series=True, rate=where.get("rate"))
     _, mask, _ = unpack_coils(measurement)
-    std = images.get("std")
-    methods = {"zero_filled": zero_filled_image(measurement, images["pred"].shape[1:])[0]}
-    methods[RECONSTRUCTION] = _image(images["pred"])
+    methods = {"zero_filled": zero_filled_image(measurement, images["pred"].shape[1:])[0], RECONSTRUCTION: pred}
     if "sample" in images:
         methods["sample"] = _image(images["sample"])
-    return Case(
-        *place_of(where),
-        methods=methods,
-        target=None if images.get("label") is None else _image(images["label"]),
-        mask=mask[0, 0],
-        rate=where.get("rate"),
-        std=None if std is None else _plain(std)[0],
-    )
-
-
-def series_case(where: Mapping[str, Any], images: Mapping[str, Any]) -> Case:
-    """Magnitudes of a cine series beside what can be had without a network.
-
-    "image" is the aliased magnitudes or the measurement, see :func:`common.metrics.series_without_network`; "pred" and
-    "label" are ``(1 or 2, height, width, frames)``.
-    """
-    without = series_without_network(_plain(images["image"])[None])
-    return Case(
-        *place_of(where),
-        methods={
-            **{name: series[0, 0] for name, series in without.items()},
-            RECONSTRUCTION: _image(images["pred"]).abs(),
-        },
-        target=None if images.get("label") is None else _image(images["label"]).abs(),
-        baseline="aliased",
-        series=True,
-        rate=where.get("rate"),
-    )
+    std = None if images.get("std") is None else _plain(images["std"])[0]
+    return Case(*place_of(where), methods, target, mask=mask[0, 0], rate=where.get("rate"), std=std)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,3 @@ from common.inferers.streaming import StreamingInferer
 from common.inferers.tile_network import TileNetwork
 from common.inferers.tiled import TiledInferer
 from common.inferers.tiles import Tile, TilePlan
-
-__all__ = [
-    "FileInferer",
-    "SamplingInferer",
-    "StreamingInferer",
-    "Tile",
-    "TileNetwork",
-    "TilePlan",
-    "TiledInferer",
-    "prepare_file",
-]

@@ -14,7 +14,6 @@ from common.networks.precision import Autocast
 from common.networks.receptive_field import receptive_halo
 from common.networks.refinegan import RefineGanDiscriminator, RefineGanGenerator, ResidualUNet
 from common.networks.rrdb import RrdbGenerator
-from common.networks.spectral import SpectralProjection
 from common.networks.sr_discriminators import (
     FlatteningDiscriminator,
     FullyConvolutionalDiscriminator,
@@ -24,38 +23,3 @@ from common.networks.sr_resnet import SrResNetGenerator
 from common.networks.texture_cascade import TextureCascade, start_from_cascade
 from common.networks.texture_gan import TextureUNets, UnrolledUNets, start_from_baseline, train_textures_alone
 from common.networks.vgg import Vgg19Classifier, Vgg19Features
-
-__all__ = [
-    "Autocast",
-    "CineUNet",
-    "ConditionalPatchDiscriminator",
-    "ConsistentCineUNet",
-    "EdsrGenerator",
-    "EquivariantGenerator",
-    "FlatteningDiscriminator",
-    "FoldedBatchNorm",
-    "FrozenBatchNorm2d",
-    "FullyConvolutionalDiscriminator",
-    "ImageUNet",
-    "LightCascade",
-    "LightCineCascade",
-    "MobileNetV2Features",
-    "RefineGanDiscriminator",
-    "RefineGanGenerator",
-    "ResidualUNet",
-    "RrdbGenerator",
-    "SeparableDiscriminator",
-    "SpectralProjection",
-    "SrResNetGenerator",
-    "TextureCascade",
-    "TextureUNets",
-    "UnrolledUNets",
-    "Vgg19Classifier",
-    "Vgg19Features",
-    "add_batch_norm",
-    "freeze_batch_norm",
-    "receptive_halo",
-    "start_from_baseline",
-    "start_from_cascade",
-    "train_textures_alone",
-]

@@ -10,19 +10,3 @@ from common.transforms.flips import RandomFlips
 from common.transforms.measured_views import InOrder, RandomRows, Reduce
 from common.transforms.sampled import CropToReconSpaced, SplitSamplesd
 from common.transforms.super_resolve import PrepareSuperResolution
-
-__all__ = [
-    "CropToReconSpaced",
-    "InOrder",
-    "PrepareAcquisition",
-    "PrepareCine",
-    "PrepareClasses",
-    "PrepareCoilAcquisition",
-    "PrepareSuperResolution",
-    "RandomContrast",
-    "RandomFlips",
-    "RandomRows",
-    "RandomView",
-    "Reduce",
-    "SplitSamplesd",
-]

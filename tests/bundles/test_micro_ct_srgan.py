@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest.mock import Mock
 
@@ -25,6 +24,7 @@ from helpers import n_parameters
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
 from PIL import Image
+from scripts import pore_space
 from skimage.filters import threshold_otsu
 
 from common.engines import load_weights
@@ -405,12 +405,7 @@ def test_two_processes_evaluate_as_one_does(
         assert (folder / name).read_bytes() == (evaluated[0] / name).read_bytes()
 
 
-@pytest.fixture(scope="module")
-def pore_space(bundle_script: Callable[[str, str], ModuleType]) -> ModuleType:
-    return bundle_script(NAME, "pore_space")
-
-
-def test_pore_space_of_known_images(pore_space: ModuleType) -> None:
+def test_pore_space_of_known_images() -> None:
     truth = torch.ones(32, 32)
     truth[:, :8] = 0
     wide = torch.ones(32, 32)
@@ -424,9 +419,7 @@ def test_pore_space_of_known_images(pore_space: ModuleType) -> None:
     assert found["pore_size_error"][1] > 1
 
 
-def test_pore_space_is_undefined_for_one_grey_value_and_compared_once(
-    pore_space: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pore_space_is_undefined_for_one_grey_value_and_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol, flat = pore_space.pore_space_protocol(), torch.full((1, 16, 16), 0.5)
     assert all(torch.isnan(value).all() for value in protocol.evaluate(flat, flat).values())
     compare = Mock(wraps=pore_space.compare_pore_space)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import numpy_fft2c, numpy_ifft2c, random_mask
+from scripts import refinegan_objective
 from torch import nn
 
 from common.engines import Objective
@@ -34,11 +35,6 @@ class Critic(nn.Module):
 
 def numpy_critic(image):
     return 0.7 * image.real[:, ::2, ::2] - image.imag[:, 1::2, 1::2] ** 2
-
-
-@pytest.fixture(scope="module")
-def module(bundle_script):
-    return bundle_script("brain_mri_refinegan_reconstruction", "refinegan_objective")
 
 
 @pytest.fixture
@@ -108,9 +104,9 @@ def expected_terms(batch, stages, scaling, adversarial, images=("s", "t")):
 @pytest.mark.parametrize("scaling", ["shifted", "peak"])
 @pytest.mark.parametrize("adversarial", ADVERSARIAL)
 @pytest.mark.parametrize("both_images", [True, False])
-def test_every_term_is_the_methods_formula(module, material, scaling, adversarial, both_images):
+def test_every_term_is_the_methods_formula(material, scaling, adversarial, both_images):
     batch, stages = material
-    objective = module.RefineGanObjective(scaling, adversarial, both_images)
+    objective = refinegan_objective.RefineGanObjective(scaling, adversarial, both_images)
     assert isinstance(objective, Objective)
     terms = objective.generator_terms(batch, stages, Critic())
     terms |= objective.discriminator_terms(batch, stages, Critic())
@@ -120,27 +116,42 @@ def test_every_term_is_the_methods_formula(module, material, scaling, adversaria
         assert value.item() == pytest.approx(expected[name], rel=1e-5), name
 
 
-def test_a_phase_without_discriminator_has_no_adversarial_term(module, material):
-    terms = module.RefineGanObjective().generator_terms(*material, None)
+def test_a_phase_without_discriminator_has_no_adversarial_term(material):
+    terms = refinegan_objective.RefineGanObjective().generator_terms(*material, None)
     assert set(terms) == {"image", "error", "frequency", "total_variation", "difference"}
 
 
-def test_a_perfect_reconstruction_costs_its_total_variation_alone(module, material):
+def test_a_perfect_reconstruction_costs_its_total_variation_alone(material):
     batch, _ = material
-    terms = module.RefineGanObjective().generator_terms(batch, (batch["label"],) * 4, None)
+    terms = refinegan_objective.RefineGanObjective().generator_terms(batch, (batch["label"],) * 4, None)
     assert terms.pop("total_variation") > 1
     assert all(value.item() == pytest.approx(0, abs=1e-5) for value in terms.values())
 
 
 @pytest.mark.parametrize("scaling", ["shifted", "peak"])
-def test_penalties_look_at_truth_and_result_in_network_units(module, material, scaling):
+def test_penalties_look_at_truth_and_result_in_network_units(material, scaling):
     batch, stages = material
     x, _, _, (*_, t) = network_units(batch, stages, scaling)
-    real, fake = module.RefineGanObjective(scaling).discriminator_pairs(batch, stages)
+    real, fake = refinegan_objective.RefineGanObjective(scaling).discriminator_pairs(batch, stages)
     np.testing.assert_allclose(as_numpy(real), x, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(as_numpy(fake), t, rtol=1e-5, atol=1e-6)
 
 
-def test_unknown_adversarial_loss_is_refused(module):
+def test_unknown_adversarial_loss_is_refused():
     with pytest.raises(ValueError, match="adversarial loss must be one of"):
-        module.RefineGanObjective(adversarial="gan")
+        refinegan_objective.RefineGanObjective(adversarial="gan")
+
+
+def test_total_variation_of_a_step_is_its_length():
+    image = torch.zeros(2, 1, 6, 8)
+    image[..., 3:] = 1
+    assert refinegan_objective.total_variation(image).item() == 6
+    assert refinegan_objective.total_variation(image.mT).item() == 6
+    assert refinegan_objective.total_variation(torch.ones(2, 1, 6, 8)).item() == 0
+
+
+def test_masked_kspace_l1_stays_float32_in_low_precision():
+    image = torch.randn(1, 2, 8, 8).bfloat16()
+    assert (
+        refinegan_objective.masked_kspace_l1(image, torch.zeros(1, 2, 8, 8), random_mask(8, 8)).dtype == torch.float32
+    )

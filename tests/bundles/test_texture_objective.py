@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import numpy_ifft2c, random_complex, random_mask
+from scripts import texture_objective
+from scripts.texture_proxy import GaborTextures
 from skimage.metrics import structural_similarity
 from torch import nn
 
 from common.engines import Objective
-from common.losses import GaborTextures
 from common.networks import ConditionalPatchDiscriminator, TextureUNets
 from common.operators import SenseAcquisition, complex_to_channels, fft2c, pack_measurement, simulated_sensitivity_maps
 
@@ -38,11 +39,6 @@ class Critic(nn.Module):
 
 def numpy_critic(image, zero_filled):
     return 0.7 * image[:, ::2, ::2] - zero_filled[:, 1::2, 1::2] ** 2
-
-
-@pytest.fixture(scope="module")
-def module(bundle_script):
-    return bundle_script("knee_mri_texture_gan_reconstruction", "texture_objective")
 
 
 @pytest.fixture
@@ -95,8 +91,8 @@ def assert_terms(terms, expected):
 # ------------------------------------------------------------------------------------------------------- baseline
 
 
-def test_terms_of_the_baseline(module, batch, outputs):
-    objective, image = module.ReconstructionObjective(), outputs[-1]
+def test_terms_of_the_baseline(batch, outputs):
+    objective, image = texture_objective.ReconstructionObjective(), outputs[-1]
     _, truth, result = network_units(batch, image)
     expected = {"image": mean_abs(result - truth), "ssim": one_minus_ssim(result, truth)}
     assert_terms(objective.generator_terms(batch, image, None), expected)
@@ -106,19 +102,19 @@ def test_terms_of_the_baseline(module, batch, outputs):
     assert fake is image
 
 
-def test_both_are_objectives_of_the_trainer(module):
-    assert isinstance(module.ReconstructionObjective(), Objective)
-    assert isinstance(module.TextureGanObjective(Textures()), Objective)
+def test_both_are_objectives_of_the_trainer():
+    assert isinstance(texture_objective.ReconstructionObjective(), Objective)
+    assert isinstance(texture_objective.TextureGanObjective(Textures()), Objective)
 
 
-def test_a_perfect_image_costs_nothing(module, batch):
-    terms = module.ReconstructionObjective().generator_terms(batch, batch["label"], None)
+def test_a_perfect_image_costs_nothing(batch):
+    terms = texture_objective.ReconstructionObjective().generator_terms(batch, batch["label"], None)
     assert float(terms["image"]) == 0
     assert float(terms["ssim"]) == pytest.approx(0, abs=1e-6)
 
 
-def test_units_of_the_data_do_not_matter(module, batch, outputs):
-    objective = module.TextureGanObjective(Textures())
+def test_units_of_the_data_do_not_matter(batch, outputs):
+    objective = texture_objective.TextureGanObjective(Textures())
     terms = objective.generator_terms(batch, outputs, Critic())
     scaled = {"image": batch["image"].clone(), "label": 1e4 * batch["label"]}
     scaled["image"][:, :2] *= 1e4
@@ -127,7 +123,7 @@ def test_units_of_the_data_do_not_matter(module, batch, outputs):
         torch.testing.assert_close(again[name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_several_coils_have_one_unit(module):
+def test_several_coils_have_one_unit():
     """That of the coil-combined zero-filled image."""
     truth = random_complex(1, 1, HEIGHT, WIDTH, dtype=torch.complex64)
     maps, mask = simulated_sensitivity_maps(3, HEIGHT, WIDTH), random_mask(HEIGHT, WIDTH)
@@ -135,7 +131,7 @@ def test_several_coils_have_one_unit(module):
     kspace = acquisition(truth)
     batch = {"image": pack_measurement(kspace, mask, maps), "label": complex_to_channels(truth)}
     unit = float(acquisition.adjoint(kspace).abs().max())
-    terms = module.ReconstructionObjective().generator_terms(batch, torch.zeros_like(batch["label"]), None)
+    terms = texture_objective.ReconstructionObjective().generator_terms(batch, torch.zeros_like(batch["label"]), None)
     assert float(terms["image"]) == pytest.approx(float(batch["label"].abs().mean()) / unit, rel=1e-4)
 
 
@@ -144,7 +140,7 @@ def test_several_coils_have_one_unit(module):
 
 @pytest.mark.parametrize("spatial", [True, False])
 @pytest.mark.parametrize("adversarial", ["bce", "hinge"])
-def test_terms_of_the_generative_network(module, batch, outputs, spatial, adversarial):
+def test_terms_of_the_generative_network(batch, outputs, spatial, adversarial):
     mean, log_variance, style, second, first = outputs
     zero_filled, truth, other, one = network_units(batch, second, first)
     log_variance = log_variance.numpy().astype(float)
@@ -163,7 +159,7 @@ def test_terms_of_the_generative_network(module, batch, outputs, spatial, advers
         "kl": kl,
         "texture": texture.mean(),
     }
-    objective = module.TextureGanObjective(Textures(), adversarial, spatial)
+    objective = texture_objective.TextureGanObjective(Textures(), adversarial, spatial)
     assert_terms(objective.generator_terms(batch, outputs, None), expected)
     expected["adversarial"] = np.mean(np.log1p(np.exp(-fake))) if adversarial == "bce" else -np.mean(fake)
     assert_terms(objective.generator_terms(batch, outputs, Critic()), expected)
@@ -178,16 +174,16 @@ def test_terms_of_the_generative_network(module, batch, outputs, spatial, advers
         np.testing.assert_allclose(pair.numpy(), beside, rtol=1e-4, atol=2e-6)
 
 
-def test_style_maps_of_another_grid_are_enlarged(module, batch, outputs):
+def test_style_maps_of_another_grid_are_enlarged(batch, outputs):
     """One vector for the whole image is compared with every cell."""
     one = (*outputs[:2], outputs[2][:, :, :1, :1], *outputs[3:])
     everywhere = (*outputs[:2], outputs[2][:, :, :1, :1].expand(-1, -1, 3, 3), *outputs[3:])
-    objective = module.TextureGanObjective(Textures())
+    objective = texture_objective.TextureGanObjective(Textures())
     found, expected = (objective.generator_terms(batch, o, None)["texture"] for o in (one, everywhere))
     torch.testing.assert_close(found, expected)
 
 
-def test_image_and_half_of_diversity_estimate_the_continuous_ranked_probability_score(module):
+def test_image_and_half_of_diversity_estimate_the_continuous_ranked_probability_score():
     """Of a normal forecast, closed form: s (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)), z = (y - m) / s."""
     torch.manual_seed(0)
     shape, m, s, y = (1, 2, 400, 400), 0.3, 0.2, 0.45
@@ -196,37 +192,37 @@ def test_image_and_half_of_diversity_estimate_the_continuous_ranked_probability_
     first, second = m + s * torch.randn(shape), m + s * torch.randn(shape)
     latent = torch.zeros(1, 1, SIZE), torch.zeros(1, 1, SIZE), torch.zeros(1, SIZE, 50, 50)
     batch = {"image": kspace, "label": torch.full(shape, y)}
-    terms = module.TextureGanObjective(Textures()).generator_terms(batch, (*latent, second, first), None)
+    terms = texture_objective.TextureGanObjective(Textures()).generator_terms(batch, (*latent, second, first), None)
     z = torch.tensor((y - m) / s, dtype=torch.float64)
     normal = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 1.0)
     expected = s * (z * (2 * normal.cdf(z) - 1) + 2 * normal.log_prob(z).exp() - np.pi**-0.5)
     assert float(terms["image"] + 0.5 * terms["diversity"]) == pytest.approx(float(expected), rel=0.02)
 
 
-def test_kl_of_a_standard_normal_is_zero(module, batch, outputs):
+def test_kl_of_a_standard_normal_is_zero(batch, outputs):
     zeros = torch.zeros(BATCH, N_TEXTURES, SIZE)
-    terms = module.TextureGanObjective(Textures()).generator_terms(batch, (zeros, zeros, *outputs[2:]), None)
+    terms = texture_objective.TextureGanObjective(Textures()).generator_terms(batch, (zeros, zeros, *outputs[2:]), None)
     assert float(terms["kl"]) == 0
 
 
-def test_unknown_adversarial_loss_is_refused(module):
+def test_unknown_adversarial_loss_is_refused():
     with pytest.raises(ValueError, match=r"adversarial loss must be one of .*, got 'gan'"):
-        module.TextureGanObjective(Textures(), "gan")
+        texture_objective.TextureGanObjective(Textures(), "gan")
 
 
 # ------------------------------------------------------------------------------------------------------- gradients
 
 
-def test_magnitude_has_a_gradient_at_zero(module):
+def test_magnitude_has_a_gradient_at_zero():
     channels = torch.zeros(1, 2, 2, 2, requires_grad=True)
-    module.magnitude(channels).sum().backward()
+    texture_objective.magnitude(channels).sum().backward()
     assert not channels.grad.any()
 
 
-def test_an_empty_slice_has_finite_terms_and_gradients(module, outputs):
+def test_an_empty_slice_has_finite_terms_and_gradients(outputs):
     batch = {"image": torch.zeros(BATCH, 3, HEIGHT, WIDTH), "label": torch.zeros(BATCH, 2, HEIGHT, WIDTH)}
     first, second = (torch.zeros(BATCH, 2, HEIGHT, WIDTH, requires_grad=True) for _ in range(2))
-    terms = module.TextureGanObjective(GaborTextures(n_scales=1)).generator_terms(
+    terms = texture_objective.TextureGanObjective(GaborTextures(n_scales=1)).generator_terms(
         batch, (*outputs[:3], second, first), Critic()
     )
     assert all(torch.isfinite(term) for term in terms.values())
@@ -260,12 +256,12 @@ def gradients(terms, module):
     return reached
 
 
-def test_gradients_reach_encoder_noise_strengths_and_no_discriminator_but_in_its_own_step(module, small):
+def test_gradients_reach_encoder_noise_strengths_and_no_discriminator_but_in_its_own_step(small):
     network, discriminator = small
     truth = random_complex(2, 1, 64, 64, seed=4, dtype=torch.complex64)
     mask = random_mask(64, 64, seed=2)
     batch = {"image": pack_measurement(mask * fft2c(truth), mask), "label": complex_to_channels(truth)}
-    objective = module.TextureGanObjective(GaborTextures(2, 4))
+    objective = texture_objective.TextureGanObjective(GaborTextures(2, 4))
     outputs = network.train().stages(batch["image"])
     for parameter in discriminator.parameters():  # as the trainer does in the generator's step
         parameter.requires_grad_(False)

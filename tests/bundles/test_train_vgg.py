@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from bundle_commands import ROOT, Result, WarmPython, overrides
+from scripts.classifier_objective import ClassifierObjective
 
 from common.networks import Vgg19Classifier, Vgg19Features
 from common.phantoms.sets import make_set
@@ -105,3 +106,8 @@ def test_missing_textures_are_one_line(python: WarmPython, tmp_path: Path) -> No
     assert result.status == 1
     (line,) = result.errors
     assert line.startswith(f"error: dataset_dir: no folder {tmp_path / 'none'}; make synthetic textures with `python ")
+
+
+def test_equal_logits_give_the_logarithm_of_the_number_of_classes() -> None:
+    terms = ClassifierObjective().generator_terms({"label": torch.tensor([0, 4, 7])}, torch.full((3, 8), 2.5))
+    assert {name: value.item() for name, value in terms.items()} == {"cross_entropy": pytest.approx(math.log(8))}

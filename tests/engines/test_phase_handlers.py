@@ -3,11 +3,12 @@
 import pytest
 import torch
 from ignite.engine import Events
+from scripts.dropout_schedule import DropoutSchedule
 from torch import nn
 from toy_gan import toy_trainer
 
 from common.engines import Phase, PhaseSchedule
-from common.handlers import DropoutSchedule, PhaseWeights
+from common.handlers import PhaseWeights
 from common.networks import SeparableDiscriminator
 
 PHASES = (("pixel", 1), ("gan", 2), ("gan_large", 3))

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from ignite.engine import Events
+from scripts.adversarial_model import AdversarialModel
 from toy_gan import toy_generator, toy_trainer, toy_validator
 
 from common.engines import Phase
-from common.handlers import AdversarialModel, Validation
+from common.handlers import Validation
 
 
 def train(tmp_path, phases, interval, values=None, handlers=()):

@@ -8,10 +8,12 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.handlers import ValidationHandler
+from scripts.early_stopping import EarlyStopping
+from scripts.epoch_weights import EpochWeights
 from toy_gan import toy_generator, toy_trainer, toy_validator
 
 from common.engines import Phase, TrainingCheckpoint
-from common.handlers import EarlyStopping, EpochWeights, TrainingLog
+from common.handlers import TrainingLog
 
 PIXEL = [Phase("pixel", 1, adversarial=False)]
 RISING_THEN_FLAT = [0.5, 0.6, 0.605, 0.609, 0.9, 0.95, 0.955, 0.957, 0.97]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from sampled_evaluation import ConsistentNoise, evaluate, write_knee
 from scipy.stats import spearmanr
+from scripts.hallucination import HallucinationReport
+from scripts.kspace_residual_report import KspaceResidualReport
 
-from common.handlers import KspaceResidualReport
-from common.handlers.hallucination import HallucinationReport
 from common.operators import channels_to_complex, pack_measurement
 
 

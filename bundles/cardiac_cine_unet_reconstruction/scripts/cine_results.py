@@ -11,7 +11,7 @@ import ignite.distributed as idist
 import numpy as np
 from common.data.series_reader import CineReader, open_cine
 from common.errors import DataError
-from common.handlers.cases import cases_of, series_case
+from common.handlers.cases import cases_of, measured_case
 from common.io import IntensityRange, open_sink, split_suffix, to_dtype
 from common.io.disk import remove
 from common.io.formats.cine_hdf5 import IMAGES, ResultSeries, series_attributes, write_results
@@ -124,7 +124,7 @@ class SaveCineResults:
 
     def _add_batch(self, engine: Workflow) -> None:
         assert self._folder is not None
-        cases = cases_of(engine, series_case)
+        cases = cases_of(engine, measured_case)
         for case, where in zip(cases, engine.state.batch, strict=True):
             path, index = str(where["path"]), int(where["slice"])
             truth_path = where.get("truth_path")

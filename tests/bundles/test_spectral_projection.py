@@ -8,12 +8,11 @@ import torch
 from helpers import copy_state, same_state
 from hypothesis import given
 from hypothesis import strategies as st
+from scripts.spectral_projection import SpectralProjection, spectral_norm
 from torch import nn
 from torch.utils.data import DataLoader
 
 from common.engines import GanTrainer, TrainingCheckpoint
-from common.networks import SpectralProjection
-from common.networks.spectral import spectral_norm
 
 
 def norm_by_numpy(weight):

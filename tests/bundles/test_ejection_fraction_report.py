@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
+from scripts.ejection_fraction_report import EjectionFractionReport, read_contour
 
-from common.handlers.ejection_fraction import EjectionFractionReport, read_contour
 from common.operators import fft2c
 from common.operators.series import batch_to_frames, frames_to_batch, pack_series
 

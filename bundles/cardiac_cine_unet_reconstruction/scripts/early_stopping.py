@@ -7,9 +7,9 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from common.handlers.epoch_weights import validated
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
+from scripts.epoch_weights import validated
 
 if TYPE_CHECKING:
     from common.engines.gan_trainer import GanTrainer

@@ -10,11 +10,11 @@ import torch
 from dicom_series import OBLIQUE, write_series
 from helpers import numpy_ifft2c, random_complex
 from monai.engines import SupervisedEvaluator
+from scripts.cine_results import SaveCineResults
 from torch import nn
 
 from common.data import CineDataset, DataError, find_cine
 from common.data.loading import evaluation_loader
-from common.handlers import SaveCineResults
 from common.operators import complex_to_channels
 from common.operators.series import pack_series
 

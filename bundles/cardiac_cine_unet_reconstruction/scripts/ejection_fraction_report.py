@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 from common.errors import DataError, file_errors
-from common.handlers.cases import cases_of, series_case
+from common.handlers.cases import cases_of, measured_case
 from common.handlers.volume_report import VolumeReport
 from common.metrics.case import Case
 from common.metrics.ejection_fraction import ejection_fraction, pool_areas_mm2, segment_blood_pool
@@ -72,7 +72,7 @@ class EjectionFractionReport(VolumeReport):
         self._areas = {}
 
     def _collect(self, engine: Workflow) -> None:
-        cases = cases_of(engine, series_case)
+        cases = cases_of(engine, measured_case)
         for position, where in enumerate(engine.state.batch):
             path, index = str(where["path"]), int(where["slice"])
             contour = read_contour(path, index)

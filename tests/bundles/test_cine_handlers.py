@@ -10,12 +10,13 @@ from helpers import numpy_fft2c, numpy_ifft2c
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from PIL import Image
+from scripts.cine_table import CineTable
 from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.figures import PanelIndex, series_figure
 from common.figures.scales import distant_frames, error_scale_of, moving_part, moving_row
-from common.handlers import CinePanels, CineTable, TensorBoardCine
+from common.handlers import PanelHandler, TensorBoardPanelHandler
 from common.metrics import Case
 from common.operators.series import aliased_magnitude, pack_series, view_shared
 
@@ -252,7 +253,7 @@ def test_figure_of_one_frame_and_of_a_case_without_target():
 
 def test_panels_are_spread_over_the_series_and_of_the_best_and_the_worst(tmp_path):
     items = [item("/data/b.h5", seed, noise=0.02 * (seed + 1)) for seed in range(8)]
-    evaluate(items, CinePanels(tmp_path, max_cases=3, n_extremes=1))
+    evaluate(items, PanelHandler(tmp_path, max_cases=3, n_extremes=1, protocol="cine_series"))
     gains = {}
     for one in items:
         aliased, result, truth = plain(one["image"]), plain(0.9 * one["image"]), plain(one["label"])
@@ -273,11 +274,11 @@ def test_panels_are_spread_over_the_series_and_of_the_best_and_the_worst(tmp_pat
 
 
 def test_panels_of_measurements_and_of_series_without_truth(tmp_path):
-    evaluate([measured_item("a.h5")[0]], CinePanels(tmp_path / "measured"))
+    evaluate([measured_item("a.h5")[0]], PanelHandler(tmp_path / "measured", protocol="cine_series"))
     assert set(PanelIndex.read(tmp_path / "measured").pictures) == {("a.h5", 0)}
     case = PanelIndex.read(tmp_path / "measured").case(tmp_path / "measured", ("a.h5", 0))
     assert list(case.methods) == ["aliased", "view_shared", "reconstruction"]
-    evaluate([item("a.h5", label=False)], CinePanels(tmp_path / "blind", max_cases=2))
+    evaluate([item("a.h5", label=False)], PanelHandler(tmp_path / "blind", max_cases=2, protocol="cine_series"))
     assert sorted(path.name for path in (tmp_path / "blind").iterdir()) == ["a_0.npz", "a_0.png", "panels.json"]
 
 
@@ -285,13 +286,13 @@ def test_panels_of_measurements_and_of_series_without_truth(tmp_path):
 
 
 def test_tensorboard_gets_a_frame_and_a_profile_of_each_image(tmp_path):
-    handler = TensorBoardCine(tmp_path / "log", n_cases=2)
+    handler = TensorBoardPanelHandler(tmp_path / "log", n_cases=2, tag="images")
     items = [item("a.h5", seed) for seed in range(4)]
     evaluate(items, handler)
     handler.close()
     accumulator = EventAccumulator(str(tmp_path / "log"), size_guidance={"images": 0})
     accumulator.Reload()
-    (event,) = accumulator.Images("validation/input_reconstruction_target_error-x5")
+    (event,) = accumulator.Images("images")
     (tmp_path / "grid.png").write_bytes(event.encoded_image_string)
     with Image.open(tmp_path / "grid.png") as picture:
         grid = np.asarray(picture.convert("L")) / 255
@@ -309,9 +310,5 @@ def test_tensorboard_gets_a_frame_and_a_profile_of_each_image(tmp_path):
 def test_unusable_options_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown protocol 'cine'"):
         CineTable(tmp_path, "cine")
-    with pytest.raises(ValueError, match="measures volumes"):
-        CinePanels(tmp_path, protocol="fastmri_volume")
-    with pytest.raises(ValueError, match="must be 1 or more, got 0"):
-        TensorBoardCine(tmp_path, n_cases=0)
     with pytest.raises(ValueError, match="decollate=True"):
         evaluate([item("a.h5")], CineTable(tmp_path), decollate=False)

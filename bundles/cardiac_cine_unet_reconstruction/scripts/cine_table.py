@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import ignite.distributed as idist
 from common.handlers.case_table import CaseTableHandler
-from common.handlers.cases import series_case
 from common.metrics.case import Case
 from common.metrics.cases import case_table, write_cases
 from common.metrics.protocols import Protocol, get_protocol, series_frames
@@ -33,7 +32,7 @@ class CineTable(CaseTableHandler):
     """
 
     def __init__(self, output_dir: str | Path, protocols: Sequence[str | Protocol] = ("cine_series",)) -> None:
-        super().__init__(output_dir, protocols, make=series_case, baseline="aliased")
+        super().__init__(output_dir, protocols, baseline="aliased")
         self.frames_path = self.path.with_name("metrics_per_frame.csv")
         self.frame_protocol = get_protocol("cine_frame")
         self._frames: dict[_Place, dict[str, list[float]]] = {}

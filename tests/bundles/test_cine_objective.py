@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 from monai.losses import SSIMLoss
+from scripts.cine_objective import CINE_LOSSES, CineObjective
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
-
-from common.losses import CINE_LOSSES, CineObjective
 
 
 def series(channels=1, batch=2, height=18, width=20, n_frames=3, seed=0):

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
+from scripts.texture_proxy import GaborTextures, HighPass, MobileNetTextures
 from skimage.filters import gabor_kernel
 
-from common.losses import GaborTextures, HighPass, MobileNetTextures
 from common.networks import MobileNetV2Features
 
 FLOOR = 0.5 * math.log10(0.003**2) + 1.75
