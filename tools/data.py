@@ -8,7 +8,7 @@ from tools.data_check import check
 
 
 @command
-def make(name: str, directory: str, seed: int = 0, workers: int = 0, **options: int) -> str:
+def make(name: str, directory: str, seed: int = 0, workers: int = 0, **options: int | str) -> str:
     """Write a synthetic data set (random phantoms, no measured data) into DIRECTORY/train, /valid and /test.
 
     A set that is there already is kept; a folder that holds anything else is refused. Each set has the options
@@ -21,7 +21,8 @@ def make(name: str, directory: str, seed: int = 0, workers: int = 0, **options: 
         knee_mri      scans of knees, k-space in fastMRI's HDF5 layout, for knee_mri_texture_gan_reconstruction;
                       --n_slices, --n_coils
         rock          sections of sandstone, 8-bit PNG, for micro_ct_srgan_super_resolution
-        rock_3d       volumes of sandstone, 8-bit TIFF stacks, for micro_ct_srgan_super_resolution
+        rock_3d       volumes of sandstone, 8-bit TIFF stacks, for micro_ct_srgan_super_resolution; with
+                      --pores FILE.npz (solid_bits and shape of a segmented volume) both have measured pores
         textures      textures of sixteen classes, 8-bit PNG, a folder for each class, for texture networks
 
     Args:
@@ -34,7 +35,7 @@ def make(name: str, directory: str, seed: int = 0, workers: int = 0, **options: 
     made = make_set(str(name), str(directory), seed=seed, workers=workers, **options)
     kind = SETS[name]
     values = {**kind.defaults, **options}
-    total = len(kind.folders) * sum(values[key] for key in ("n_train", "n_valid", "n_test"))
+    total = len(kind.folders) * sum(int(values[key]) for key in ("n_train", "n_valid", "n_test"))
     if made:
         return f"made {total} synthetic {kind.unit}s in {directory}"
     return f"{directory} holds these {total} synthetic {kind.unit}s already"

@@ -16,6 +16,7 @@ from common.phantoms.ct_phantom import WINDOW, chest_ct_phantom
 from common.phantoms.heart_set import write_heart
 from common.phantoms.knee_set import write_knee
 from common.phantoms.rock_phantom import rock_phantom
+from common.phantoms.scanned_rock import cut_rock, scanned_rock
 from common.phantoms.set_folder import SPLITS, SetFile, write_set
 from common.phantoms.texture_phantom import TEXTURES, texture_phantom
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class SyntheticSet:
     version: str
     write: Callable[..., None]
     counts: tuple[int, int, int]
-    options: Mapping[str, int]
+    options: Mapping[str, int | str]
     least: Mapping[str, int]
     tiny: Mapping[str, int]
     unit: str = "image"
@@ -57,12 +58,12 @@ class SyntheticSet:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def defaults(self) -> dict[str, int]:
+    def defaults(self) -> dict[str, int | str]:
         """All options with their defaults, without ``seed`` and ``workers``."""
         return {**{f"n_{split}": n for split, n in zip(SPLITS, self.counts, strict=True)}, **self.options}
 
 
-def make_set(name: str, directory: str | Path, *, seed: int = 0, workers: int = 0, **options: int) -> bool:
+def make_set(name: str, directory: str | Path, *, seed: int = 0, workers: int = 0, **options: int | str) -> bool:
     """Write a synthetic data set into ``directory``/train, /valid and /test.
 
     No file has the content of another. The same arguments give the same bytes. The folder appears whole or not at all,
@@ -87,10 +88,12 @@ def make_set(name: str, directory: str | Path, *, seed: int = 0, workers: int = 
     kind = SETS[name]
     if unknown := [key for key in options if key not in kind.defaults]:
         raise ValueError(f"{name}: unknown option {unknown[0]!r}, expected one of {', '.join(kind.defaults)}")
-    values = {**kind.defaults, **options}
+    values: dict[str, Any] = {**kind.defaults, **options}
     for key, value in {**values, "seed": seed, "workers": workers}.items():
         least = kind.least.get(key, 0)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if isinstance(kind.options.get(key), str):
+            values[key] = str(value)
+        elif not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name}: {key} must be an integer of {least} or more, got {value!r}")
     counts = {split: values.pop(f"n_{split}") for split in SPLITS}
     if not sum(counts.values()):
@@ -105,6 +108,9 @@ def make_set(name: str, directory: str | Path, *, seed: int = 0, workers: int = 
         **values,
         "seed": seed,
     }
+    if values.get("pores"):
+        description["pores"] = Path(values["pores"]).name
+        description["description"] = "Grey values of micro-CT, drawn by a program on the pores of a measured volume."
     files = [
         SetFile(split, folder, index, kind.suffix)
         for split, n in counts.items()
@@ -140,9 +146,12 @@ def _draw_chest(file: SetFile, seed: int, size: int) -> NDArray[np.uint16]:
     return np.rint(chest_ct_phantom(seed, size) * 65535).astype(np.uint16)
 
 
-def _draw_rock(dims: int, file: SetFile, seed: int, size: int) -> NDArray[np.uint8]:
-    """Draw a pack; packs differ in grain size, porosity, brightness, sharpness and noise."""
+def _draw_rock(dims: int, file: SetFile, seed: int, size: int, pores: str) -> NDArray[np.uint8]:
+    """Draw a pack, or a scan of measured pores; brightness, sharpness and noise differ, and the packs."""
     rng = np.random.default_rng((seed, dims))
+    if pores:
+        scan = {"blur": rng.uniform(0.35, 0.7), "noise": rng.uniform(0.008, 0.03)}
+        return np.rint(scanned_rock(cut_rock(pores, file.split, seed, size, dims), seed, **scan) * 255).astype(np.uint8)
     fine, coarse = ROCK_GRAIN_SIZES[dims]
     pack = rock_phantom(
         seed,
@@ -165,7 +174,7 @@ _ROCK = SyntheticSet(
     version="common.phantoms.rock_phantom, version 1",
     write=partial(_write_image, partial(_draw_rock, 2)),
     counts=(200, 20, 20),
-    options={"size": 256},
+    options={"size": 256, "pores": ""},
     least={"size": 32},
     tiny={"size": 64},
 )
@@ -219,7 +228,7 @@ SETS = {
         version=_ROCK.version,
         write=partial(_write_image, partial(_draw_rock, 3)),
         counts=(40, 4, 4),
-        options={"size": 96},
+        options={"size": 96, "pores": ""},
         least={"size": 32},
         tiny={"size": 48},
         unit="volume",

@@ -19,7 +19,7 @@ from common.phantoms.texture_phantom import TEXTURES, texture_phantom
 
 COUNTS = {"n_train": 2, "n_valid": 1, "n_test": 1}
 SMALL = {
-    name: {**COUNTS, **{key: min(kind.tiny.get(key, value), kind.least[key]) for key, value in kind.options.items()}}
+    name: {**COUNTS, **{key: min(kind.tiny.get(key, least), least) for key, least in kind.least.items()}}
     for name, kind in SETS.items()
 }
 EVERY = pytest.mark.parametrize("name", SETS)
