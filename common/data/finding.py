@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def find_files(
 
     Args:
         dataset_dir: the folder, or several folders whose files follow each other; a folder given twice counts twice.
-        split: a subfolder of each to look into, for example "test".
+        split: a subfolder of each to look into, for example "test", or files in it by a pattern: "test/patient07_*".
         hint: what to do, appended to errors: the command that makes synthetic data and the real data that fit.
 
     Raises:
@@ -71,6 +72,11 @@ def find_files(
     hint = hint or POINT_TO_DATA
     if isinstance(dataset_dir, Sequence) and not isinstance(dataset_dir, str):
         return [path for folder in dataset_dir for path in find_files(folder, split, hint=hint)]
+    place, pattern = os.path.split(split or "")
+    if "*" in pattern:
+        if named := sorted(data_folder(dataset_dir, place, hint).glob(pattern), key=natural_key):
+            return find_files(named, hint=hint)
+        raise FileNotFoundError(f"dataset_dir: no file {Path(str(dataset_dir)) / str(split)}; {hint}")
     folder = data_folder(dataset_dir, split, hint)
     if folder.is_file() or is_one_volume(folder):
         return _radiographs(folder) or [folder]

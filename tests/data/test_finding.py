@@ -54,6 +54,13 @@ def test_one_file_in_place_of_a_folder(tmp_path: Path) -> None:
     assert find_files(tmp_path / "a.npy") == [tmp_path / "a.npy"]
 
 
+def test_the_files_of_one_person_of_a_split_by_a_pattern(tmp_path: Path) -> None:
+    touch(*(tmp_path / "valid" / name for name in ("a_10.png", "a_2.png", "b_1.png")))
+    assert [path.name for path in find_files(tmp_path, "valid/a_*")] == ["a_2.png", "a_10.png"]
+    with pytest.raises(FileNotFoundError, match=r"valid/c_\*; make some"):
+        find_files(tmp_path, "valid/c_*", hint="make some")
+
+
 @pytest.mark.parametrize("dataset_dir", [None, "", "missing", "empty"])
 def test_a_folder_without_data_says_what_to_do(tmp_path: Path, dataset_dir: str | None) -> None:
     (tmp_path / "empty").mkdir()
