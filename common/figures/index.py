@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from common.figures.drawer import CaseDrawer
+from common.figures.case import case_figure
+from common.figures.parts import save_figure
 from common.figures.scales import planes
+from common.figures.series import series_figure
 from common.io import split_suffix
 from common.io.atomic import atomic_path
 from common.metrics.case import Case
@@ -60,10 +62,13 @@ class PanelIndex:
 
     def draw(self, cases: Sequence[Case], folder: Path, zoom: int = 1) -> None:
         """Write the pictures of cases of this index, and beside each its images, as ``<picture>.npz``."""
-        drawer = CaseDrawer(self.protocol, zoom, self.error_scale, self.std_scale)
+        scales = {"error_scale": self.error_scale, "std_scale": self.std_scale}
         for case in cases:
             picture = folder / self.pictures[case.path, case.slice_index]
-            drawer.save(case, picture)
+            if case.series:
+                save_figure(series_figure(case, self.protocol, self.error_scale), picture)
+            else:
+                save_figure(case_figure(case, protocol=self.protocol, zoom=zoom, **scales), picture)
             with atomic_path(picture.with_suffix(".npz")) as temporary:
                 images: dict[str, Any] = {name: image.astype(np.float16) for name, image in planes(case).items()}
                 np.savez(temporary, **images)

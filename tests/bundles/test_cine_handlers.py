@@ -15,6 +15,7 @@ from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, struct
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.figures import PanelIndex, series_figure
+from common.figures.parts import draw_blocks
 from common.figures.scales import distant_frames, error_scale_of, moving_part, moving_row
 from common.handlers import PanelHandler, TensorBoardPanelHandler
 from common.metrics import Case
@@ -180,10 +181,6 @@ def one_case(label=True, **shape):
     return Case("/data/heart_$1.h5", 3, methods, target, baseline="aliased", series=True)
 
 
-def drawn(figure):
-    return [axes for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]
-
-
 def test_the_frames_are_those_that_differ_most_and_the_row_and_the_part_move_most():
     series = np.zeros((9, 7, 5))
     series[4, 2:5, 1] = 1
@@ -203,8 +200,7 @@ def test_the_frames_are_those_that_differ_most_and_the_row_and_the_part_move_mos
 
 def test_figure_shows_two_frames_and_a_row_over_time():
     case = one_case()
-    figure = series_figure(case)
-    panels = drawn(figure)
+    (block,) = series_figure(case)
     target = case.target.numpy()
     images = [*(image.numpy() for image in case.methods.values()), target]
     images.append(np.abs(images[2] - target))
@@ -212,43 +208,37 @@ def test_figure_shows_two_frames_and_a_row_over_time():
     row, part = moving_row(target), moving_part(target)
     scale = error_scale_of([case])
     assert scale == pytest.approx(np.quantile(images[4], 0.99))
-    assert len(panels) == 15
+    assert [len(panels) for panels in block.rows] == [5, 5, 5]
     for column, image in enumerate(images):
         expected = (image[..., first][part], image[..., last][part], image[row][part[1]])
-        for axes, values in zip(panels[column::5], expected, strict=True):
-            np.testing.assert_allclose(axes.images[0].get_array(), values, atol=1e-6)
-            limits = (0, scale if column == 4 else np.quantile(target, 0.995))
-            assert axes.images[0].get_clim() == pytest.approx(limits)
-        for axes in panels[column:10:5]:
-            assert axes.lines[0].get_ydata()[0] == row - part[0].start
-    titles = [axes.get_title("left") for axes in panels[:5]]
-    assert titles == ["aliased", "view sharing", "reconstruction", "target", "difference to the target"]
+        for panels, values in zip(block.rows, expected, strict=True):
+            np.testing.assert_allclose(panels[column].image, values, atol=1e-6)
+            end = scale if column == 4 else np.quantile(target, 0.995)
+            assert panels[column].end == pytest.approx(end)
+        assert [panels[column].line for panels in block.rows[:2]] == [row - part[0].start] * 2
+    names = ["aliased", "view sharing", "reconstruction", "target", "difference to the target"]
+    for panels, frame in zip(block.rows, (first, last), strict=False):
+        assert [panel.title for panel in panels] == [f"{name}, frame {frame}" for name in names]
     truth, result = target.astype(np.float64), images[2].astype(np.float64)
     ratio = np.mean([peak_signal_noise_ratio(truth[..., t], result[..., t], data_range=1) for t in range(FRAMES)])
-    assert panels[12].get_xlabel().startswith(f"PSNR {ratio:.2f} dB")
-    labels = [axes.get_ylabel() for axes in panels[::5]]
-    assert labels == [f"frame {first}", f"frame {last}", f"row {row} in time"]
-    assert "heart_$1.h5, slice 3" in figure.get_suptitle()
-    assert series_figure(case, error_scale=0.5).axes[4].images[0].get_clim() == (0, 0.5)
+    assert block.rows[2][2].below.startswith(f"PSNR {ratio:.2f} dB")
+    assert block.rows[2][0].title.startswith(f"row {row} in time")
+    assert block.title == "heart_$1.h5, slice 3"
+    assert series_figure(case, error_scale=0.5)[0].rows[0][4].end == 0.5
 
 
 @pytest.mark.parametrize("shape", [{}, {"size": (60, 20)}, {"size": (24, 60), "n_frames": 30}])
-def test_nothing_overlaps_nor_leaves_the_page(shape):
-    figure = series_figure(one_case(**shape))
-    figure.draw_without_rendering()
-    boxes = [axes.get_tightbbox() for axes in drawn(figure)] + [figure._suptitle.get_window_extent()]
-    for i, box in enumerate(boxes):
-        assert figure.bbox.x0 - 1 <= box.x0 < box.x1 <= figure.bbox.x1 + 1
-        assert figure.bbox.y0 - 1 <= box.y0 < box.y1 <= figure.bbox.y1 + 1
-        for other in boxes[i + 1 :]:
-            assert not (box.x0 < other.x1 - 1 and other.x0 < box.x1 - 1 and box.y0 < other.y1 - 1 < box.y1 - 1)
+def test_profiles_have_one_size_whatever_the_series(shape):
+    (block,) = series_figure(one_case(**shape))
+    assert {panel.pixels().shape for panel in block.rows[-1][:4]} == {(140, 256)}
+    assert draw_blocks([block]).width >= 5 * 200
 
 
 def test_figure_of_one_frame_and_of_a_case_without_target():
-    assert len(drawn(series_figure(one_case(n_frames=1)))) == 10
-    panels = drawn(series_figure(one_case(label=False)))
-    assert len(panels) == 9
-    assert not any("PSNR" in axes.get_xlabel() for axes in panels)
+    assert [len(row) for row in series_figure(one_case(n_frames=1))[0].rows] == [5, 5]
+    (block,) = series_figure(one_case(label=False))
+    assert [len(row) for row in block.rows] == [3, 3, 3]
+    assert not any(panel.below for row in block.rows for panel in row)
 
 
 def test_panels_are_spread_over_the_series_and_of_the_best_and_the_worst(tmp_path):

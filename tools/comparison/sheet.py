@@ -56,7 +56,7 @@ def draw_cases(
         sheet = case_figure([_frame(case) for case in chosen], protocol="cine_frame")
     else:
         sheet = case_figure(chosen, protocol=protocol, zoom=zoom, error_scale=scale)
-    save_figure(sheet, folder / "sheet.png", dpi=100)
+    save_figure(sheet, folder / "sheet.png")
 
 
 def spread(n_cases: int, n: int) -> list[int]:
