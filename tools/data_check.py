@@ -308,6 +308,7 @@ def _likeness(facts: FileFacts) -> str:
         f"{facts.format} {facts.kind}",
         f"{facts.n_slices} of {size}, {facts.n_frames} frames" if facts.is_series else f"{facts.n_slices} x {size}",
         *([" + ".join(facts.parts)] if facts.is_series else []),
+        *([f"{facts.readouts[0]} readouts of {facts.readouts[1]} samples a frame"] if facts.readouts else []),
         *([f"{facts.n_coils} coils"] if facts.n_coils > 1 else []),
         facts.dtype,
     ]

@@ -47,7 +47,9 @@ class FileFacts:
         digests: hash of the values of each slice or series that is not constant, with its number.
         n_frames: number of frames of each series; None for slices.
         frame_interval_s: seconds from frame to frame; None if the file lacks it.
-        parts: parts that each series has, of "recon", "truth", "phase", "kspace" and "mask"; empty for slices.
+        parts: parts that each series has, of "recon", "truth", "phase", "kspace", "mask", "samples" and "trajectory";
+            empty for slices.
+        readouts: readouts of a frame and samples of each; None unless the series are non-Cartesian.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class FileFacts:
     n_frames: int | None = None
     frame_interval_s: float | None = None
     parts: tuple[str, ...] = ()
+    readouts: tuple[int, int] | None = None
 
     @property
     def is_series(self) -> bool:
@@ -231,10 +234,10 @@ def _ranges(
 
 def _series_facts(reader: CineReader, logged: list[str]) -> FileFacts:
     geometry, parts = reader.geometry, tuple(reader.parts)
-    shown_part = next(part for part in ("truth", "recon", "kspace") if part in parts)
+    shown_part = next(part for part in ("truth", "recon", "kspace", "samples") if part in parts)
     (floor, top), spec = reader.intensity_range, reader.parts[shown_part].spec
     is_whole = spec.dtype.kind not in "fc" and not spec.intensity.is_scaled
-    tally, sampled = _Tally(shown_part != "kspace", None), 0.0
+    tally, sampled = _Tally(spec.kind == "image", None), 0.0
     for index in range(reader.n_series):
         item = reader.read(index)
         values = item[shown_part].numpy()
@@ -270,6 +273,7 @@ def _series_facts(reader: CineReader, logged: list[str]) -> FileFacts:
         n_frames=reader.size[2],
         frame_interval_s=None if times is None else (times[-1] - times[0]) / (len(times) - 1),
         parts=parts,
+        readouts=(spec.size("y"), spec.size("x")) if spec.kind == "noncartesian" else None,
     )
 
 

@@ -17,7 +17,7 @@ INPUT, TRUTH = "input_", "truth_"
 
 _OTHER_NAME = {"valid": "validation", "validation": "valid"}
 _HDF5 = (".h5", ".hdf5")
-_ITEM_PARTS = ("recon", "truth", "kspace", "mask")
+_ITEM_PARTS = ("recon", "truth", "kspace", "mask", "samples", "trajectory")
 
 Files = tuple[Path, Path | None]
 """A file, and that of its truths if they have one of their own."""
@@ -131,6 +131,8 @@ class CineDataset(CachedDataset):
     - ``truth``, likewise, or complex64 where the file has a phase;
     - ``kspace``, measured, complex64 ``(n_coils, height, width, frames)``, 0 where not sampled, and ``mask``, float32
       ``(1, height, width, frames)``;
+    - ``samples``, non-Cartesian, complex64 ``(frames, n_coils, readouts, samples)``, and ``trajectory``, float32
+      ``(frames, readouts, samples, 2)``, row and column in cycles per pixel;
 
     and ``intensity_range``, float64 ``(2,)``: the values of the file that became 0 and 1.
 

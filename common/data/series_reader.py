@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from common.errors import DataError, source_option
-from common.io import (
-    AXES,
-    Geometry,
-    Intensity,
-    IntensityRange,
-    Region,
-    Source,
-    Spec,
-    find_range,
-    format_of,
-    given_range,
-    open_source,
+from common.data.series_values import (
+    SeriesImages,
+    read_measured,
+    read_noncartesian,
+    read_series,
+    series_region,
+    time_last,
 )
+from common.errors import DataError, source_option
+from common.io import Geometry, Intensity, IntensityRange, Source, Spec, find_range, format_of, given_range, open_source
 from common.io.formats.cine_hdf5 import RECON
 from common.io.opening import module_of
-from common.io.source import DerivedSource
-from common.operators.coils import root_sum_of_squares
-from common.operators.fourier import ifft2c
-from common.operators.series import frames_to_batch
 
-Part = Literal["truth", "recon", "phase", "kspace", "mask"]
+Part = Literal["truth", "recon", "phase", "kspace", "mask", "samples", "trajectory"]
 
 SINGLE = "image"
 """Data set of an HDF5 file that is one series [frames, height, width] unless the file names its axes."""
 
 _SIZES = ("z", "y", "x", "t")
+_BESIDE = ("mask", "trajectory")  # parts that are no images
 _TOLERANCE = 1e-3  # how far a truth may leave its declared range
 _OVERSHOOT = 2.0  # largest aliased value over the declared one: streaks add up, and edges ring
 
@@ -47,17 +40,18 @@ class CineReader:
 
     A source of real images is the truth, and its companion "aliased" the input; beside k-space they are the companions
     "target" and "aliased". The entries of z are the series. K-space is taken as a whole: it is not cropped to the size
-    of image that its header asks for.
+    of image that its header asks for. Non-Cartesian samples have the size of their image.
 
     The range is that of :func:`~common.io.find_range`, found on the truth, else the input, else the zero-filled
-    magnitudes of k-space (of several coils the root sum of squares). K-space beside images has their range. Where a
+    magnitudes of k-space (of several coils the root sum of squares), of non-Cartesian samples the gridded mean of all
+    frames. K-space beside images has their range. Where a
     file declares the largest value, as cine HDF5 does for floating-point images (1), "auto" refuses a truth beyond it
     by more than 0.001, and an aliased input below 0 or above twice that value: streaks can add up.
 
     Args:
         path: the file or folder.
         parts: sources of equal size along z, y, x and t: "truth", its "phase" in radians, "recon" (the aliased input),
-            "kspace" and its "mask".
+            "kspace" and its "mask", non-Cartesian "samples" and their "trajectory".
         intensity_range: the values that become [0, 1], as :func:`~common.io.find_range` takes them.
 
     Attributes:
@@ -93,7 +87,7 @@ class CineReader:
     @property
     def main(self) -> Source:
         """The input: k-space, else the aliased images, else the truth, of which the input will be made."""
-        return next(self.parts[part] for part in ("kspace", "recon", "truth") if part in self.parts)
+        return next(self.parts[part] for part in ("kspace", "samples", "recon", "truth") if part in self.parts)
 
     @property
     def geometry(self) -> Geometry:
@@ -118,7 +112,8 @@ class CineReader:
         Returns:
             what there is of "recon", float32 ``(1, height, width, frames)``; "truth", likewise, complex64 where there
             is a phase; "kspace", complex64 ``(n_coils, height, width, frames)``, 0 where not sampled, and "mask",
-            float32 ``(1, height, width, frames)``.
+            float32 ``(1, height, width, frames)``; "samples", complex64 ``(frames, n_coils, readouts, samples)``, and
+            "trajectory", float32 ``(frames, readouts, samples, 2)``, row and column in cycles per pixel.
 
         Raises:
             IndexError: for a series that the file does not have.
@@ -132,14 +127,17 @@ class CineReader:
         for part in ("recon", "truth"):
             if part in self.parts:
                 source = self.parts[part]
-                item[part] = _time_last(source, source.read_unit(_series_region(source, index), low, high))
+                item[part] = time_last(source, source.read_unit(series_region(source, index), low, high))
                 self._check_range(part, index, item[part])
         if "phase" in self.parts:
-            item["truth"] = (item["truth"] * np.exp(1j * _read_series(self.parts["phase"], index))).astype(np.complex64)
+            item["truth"] = (item["truth"] * np.exp(1j * read_series(self.parts["phase"], index))).astype(np.complex64)
         if "kspace" in self.parts:
-            kspace, mask = _measured(self.parts["kspace"], self.parts.get("mask"), index)
+            kspace, mask = read_measured(self.parts["kspace"], self.parts.get("mask"), index)
             item["kspace"] = (kspace / (high - low)).astype(np.complex64)
             item["mask"] = mask.astype(np.float32)
+        if "samples" in self.parts:
+            samples, item["trajectory"] = read_noncartesian(self.parts["samples"], self.parts["trajectory"], index)
+            item["samples"] = (samples / (high - low)).astype(np.complex64)
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in item.items()}
 
     def close(self) -> None:
@@ -162,14 +160,16 @@ class CineReader:
             )
 
     def _check_floor(self, ends: tuple[float, float]) -> None:
-        if ends[0] != 0 and ("kspace" in self.parts or any(s.spec.dtype.kind == "c" for s in self.parts.values())):
+        if ends[0] != 0 and (
+            self.main.spec.kind != "image" or any(s.spec.dtype.kind == "c" for s in self.parts.values())
+        ):
             raise ValueError(
                 f"{self.path}: intensity_range [{ends[0]:g}, {ends[1]:g}] is for magnitudes, and this has k-space or "
                 "complex images; give one number"
             )
 
     def _found_range(self) -> tuple[float, float]:
-        part = next(part for part in ("truth", "recon", "kspace") if part in self.parts)
+        part = next(part for part in ("truth", "recon", "kspace", "samples") if part in self.parts)
         source, other = self.parts[part], self.parts.get("recon", self.parts[part])
         one, two = source.spec.dtype, other.spec.dtype
         if (one.kind == "f") != (two.kind == "f") or (two.kind != "f" and one != two):
@@ -177,82 +177,28 @@ class CineReader:
                 f"{other.name}: expected the type {one} of the truth, got {two}; store both alike, or pass "
                 "intensity_range, the value that is 1 in both"
             )
-        return find_range(_SeriesImages(source, self.parts.get("mask")), self._intensity_range)
-
-
-class _SeriesImages(DerivedSource):
-    """Images of a source a series at a time, for one pass over them; of k-space the zero-filled magnitudes.
-
-    Blocks of other sources are single frames, whose values lie far from each other where time is stored last.
-    """
-
-    def __init__(self, source: Source, mask: Source | None) -> None:
-        self._mask, spec = mask, source.spec
-        if spec.kind == "kspace":
-            spec = spec.as_image(np.float32)
-        super().__init__(source, spec)
-
-    def blocks(self) -> Iterator[Region]:
-        """One region for each series."""
-        for index in range(self.spec.size("z")):
-            yield _series_region(self, index)
-
-    def _read(self, region: Region) -> np.ndarray:
-        if self._source.spec.kind != "kspace":
-            return self._source.read(region)
-        index = region[self.spec.axes.index("z")].start if "z" in self.spec.axes else 0
-        kspace, _ = _measured(self._source, self._mask, index)
-        frames = frames_to_batch(torch.from_numpy(kspace.astype(np.complex64))[None])
-        values = root_sum_of_squares(ifft2c(frames))[:, 0].numpy()
-        return values[:, None] if "z" in self.spec.axes else values
-
-
-def _series_region(source: Source, index: int) -> Region:
-    if "z" not in source.spec.axes:
-        return source.spec.region()
-    return source.spec.region(z=index if source.spec.size("z") > 1 else 0)  # one mask may be that of all series
-
-
-def _read_series(source: Source, index: int) -> np.ndarray:
-    return _time_last(source, source.read(_series_region(source, index)))
-
-
-def _time_last(source: Source, values: np.ndarray) -> np.ndarray:
-    """Values of one series as ``[n_coils, height, width, frames]``; axes that are not there have one entry."""
-    missing = tuple(n for n, axis in enumerate(AXES) if axis not in source.spec.axes)
-    return np.moveaxis(np.expand_dims(values, missing)[:, :, 0], 1, -1)
-
-
-def _measured(kspace: Source, mask: Source | None, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """K-space of one series, 0 where not sampled, and its mask, bool ``[1, height, width, frames]``.
-
-    Without a mask the samples are what is not 0 in all coils.
-    """
-    values = _read_series(kspace, index)
-    if mask is None:
-        sampled = (values != 0).any(0, keepdims=True)
-    else:
-        sampled = np.broadcast_to(_read_series(mask, index), (1, *values.shape[1:]))
-    return values * sampled, sampled
+        beside = self.parts.get("trajectory" if part == "samples" else "mask")
+        return find_range(SeriesImages(source, beside), self._intensity_range)
 
 
 def _common_size(path: Path, parts: Mapping[Part, Source]) -> list[int]:
     """Number of series, height, width and frames, which all parts must share."""
-    first = next(source for part, source in parts.items() if part != "mask")
+    images = {part: one.spec.as_image(one.spec.dtype) for part, one in parts.items() if part not in _BESIDE}
+    first = parts[next(iter(images))]
     if "t" not in first.spec.axes:
         raise DataError(_without_time(path, first))
-    size = [first.spec.size(axis) for axis in _SIZES]
+    size = [first.spec.as_image(first.spec.dtype).size(axis) for axis in _SIZES]
     if size[-1] < 2:
         raise DataError(
             f"{first.name}: expected series of 2 frames or more, got 1 frame in {first.spec}; for single images take a "
             "bundle of images, or give the series with its frames"
         )
-    for part, source in parts.items():
-        own = [source.spec.size(axis) for axis in _SIZES]
-        if part != "mask" and own != size:
+    for part, spec in images.items():
+        own = [spec.size(axis) for axis in _SIZES]
+        if own != size:
             raise DataError(
-                f"{source.name}: expected the size {size} [series, height, width, frames] of {first.name}, got {own}; "
-                "give data that belong together"
+                f"{parts[part].name}: expected the size {size} [series, height, width, frames] of {first.name}, got "
+                f"{own}; give data that belong together"
             )
     return size
 
@@ -272,7 +218,7 @@ def _check_values(parts: Mapping[Part, Source]) -> None:
         is_wrong = part in ("recon", "phase") or (part == "truth" and "phase" in parts)
         if is_wrong and spec.dtype.kind == "c":
             raise DataError(f"{source.name}: expected real numbers, got {spec.dtype}; store magnitudes")
-        if part != "kspace" and spec.size("coil") > 1:
+        if spec.kind == "image" and spec.size("coil") > 1:
             raise DataError(f"{source.name}: expected images of one coil, got {spec}; combine the coils before")
 
 
@@ -300,7 +246,7 @@ def open_cine(
         if truth_path is not None:
             opened.append(_opened(Path(truth_path), options))
             truths = _parts(opened[1])
-            if not {"recon", "kspace"} & parts.keys():
+            if not {"recon", "kspace", "samples"} & parts.keys():
                 raise DataError(
                     f"{opened[0].name}: expected aliased images ({RECON}) or k-space beside the truths {truth_path}, "
                     "got a truth; give the file of inputs"
@@ -330,11 +276,9 @@ def _opened(path: Path, options: dict[str, Any]) -> Source:
 
 def _parts(source: Source) -> dict[Part, Source]:
     """Return the parts of series that a source and its companions are."""
-    if source.spec.kind == "noncartesian":
-        raise DataError(f"{source.name}: expected images or Cartesian k-space, got {source.spec}; grid them before")
     others = source.companions
     found: dict[Part, Source | None] = {"truth": source, "recon": others.get("aliased")}
-    if source.spec.kind == "kspace":
+    if source.spec.kind != "image":
         found["truth"] = others.get("target")
     elif source.spec.dataset == RECON:
         found = {"recon": source}
@@ -342,6 +286,8 @@ def _parts(source: Source) -> dict[Part, Source]:
         found["phase"] = others.get("phase")
     if source.spec.kind == "kspace":
         found |= {"kspace": source, "mask": others.get("mask")}
+    if source.spec.kind == "noncartesian":
+        found |= {"samples": source, "trajectory": others["trajectory"]}
     return {part: one for part, one in found.items() if one is not None}
 
 

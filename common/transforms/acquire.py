@@ -182,6 +182,22 @@ def note_sampling(
     batchdata["sampled"] = sampled
 
 
+def note_readouts(batchdata: MutableMapping[str, Any], trajectory: Tensor, shape: tuple[int, int]) -> None:
+    """Add to a batch how its non-Cartesian items are sampled, as :func:`note_sampling` does.
+
+    The sampled fraction is the number of readouts of a frame over that of the lines of a Cartesian scan, at most 1.
+
+    Args:
+        batchdata: batch that gets the entries.
+        trajectory: ``(batch, frames, readouts, samples, 2)``.
+        shape: height and width of the images.
+    """
+    rate = min(trajectory.shape[2] / max(shape), 1.0)
+    batchdata["mask_family"] = ["measured"] * len(trajectory)
+    batchdata["rate"] = [round(rate, 4)] * len(trajectory)
+    batchdata["sampled"] = [rate] * len(trajectory)
+
+
 def slice_names(batchdata: Mapping[str, Any]) -> list[str]:
     """``<file name>:<number>`` of each slice or series of a batch: the same on every machine."""
     places = zip(batchdata["path"], batchdata["slice"], strict=True)

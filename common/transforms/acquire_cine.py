@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common.operators.coil_mixing import compress_coils
 from common.operators.coils import simulated_sensitivity_maps
 from common.operators.fourier import complex_to_channels, fft2c
+from common.operators.gridding import readout_maps, zero_filled_frames
 from common.operators.masks.kt import KtMasks
 from common.operators.phase import smooth_phase
 from common.operators.sensitivity import estimate_sensitivity_maps
 from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, pack_series
-from common.transforms.acquire import SeededAcquisition, note_sampling, plain_tensors, slice_names
+from common.transforms.acquire import SeededAcquisition, note_readouts, note_sampling, plain_tensors, slice_names
 from torch import Tensor
 
 MEASUREMENTS = ("simulated", "stored")
@@ -24,6 +26,8 @@ class PrepareCine(SeededAcquisition):
     Of each batch it takes, in this order:
 
     - ``kspace`` and ``mask``, measured by a scanner. Maps of several coils are estimated from the mean of all frames.
+    - ``samples`` and ``trajectory``, measured along readouts such as spokes, likewise. Magnitudes are gridded frame by
+      frame, see :func:`~common.operators.gridding.zero_filled_frames`.
     - ``recon``, stored aliased magnitudes, where ``measurement`` is ``stored``, or where there is nothing else.
     - ``truth``: it is given coils, transformed, masked with another mask in each frame, and given noise. A truth
       without phase is given a smooth random one before: k-space of real images is symmetric, so that one half would
@@ -37,6 +41,7 @@ class PrepareCine(SeededAcquisition):
             the truth is real and imaginary part; False if it takes magnitudes ``(batch, 1, height, width, frames)``.
         measurement: ``simulated`` from the truth, or ``stored`` aliased magnitudes.
         n_coils: number of simulated receive coils, which stand in a ring.
+        n_virtual_coils: virtual coils that more measured ones are compressed to; None keeps all.
         augmentation: function from ``(batch, frames, height, width)`` and a generator to such a batch, which treats
             all frames alike; None for none.
         noise_std: standard deviation of the real and of the imaginary part of Gaussian noise in k-space, in units of
@@ -58,6 +63,7 @@ class PrepareCine(SeededAcquisition):
         augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         noise_std: float = 0.0,
         by_file: bool = False,
+        n_virtual_coils: int | None = None,
     ) -> None:
         super().__init__(mask, augmentation, noise_std, by_file)
         if measurement not in MEASUREMENTS:
@@ -72,18 +78,23 @@ class PrepareCine(SeededAcquisition):
         self.complex_image = complex_image
         self.measurement = measurement
         self.n_coils = n_coils
+        self.n_virtual_coils = n_virtual_coils
 
     def __call__(
         self, batchdata: MutableMapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
         """Make the network's input and its truth, ``(batch, 1 or 2, height, width, frames)`` or None."""
-        names = ("recon", "truth", "kspace", "mask")
+        names = ("recon", "truth", "kspace", "mask", "samples", "trajectory")
         entries = plain_tensors(batchdata, device, names, non_blocking=non_blocking, **kwargs)
         truth = entries.get("truth")
         if "kspace" in entries and "mask" in entries:
             note_sampling(batchdata, entries["mask"])
-            measured = pack_series(entries["kspace"], entries["mask"], _maps(entries["kspace"], entries["mask"]))
+            kspace = self._compressed(entries["kspace"])
+            measured = pack_series(kspace, entries["mask"], _maps(kspace, entries["mask"]))
             return self._input(measured), None if truth is None else self._label(truth)
+        if "samples" in entries and "trajectory" in entries:
+            gridded = self._gridded(batchdata, entries["samples"], entries["trajectory"])
+            return gridded, None if truth is None else self._label(truth)
         if "recon" in entries and (self.measurement == "stored" or truth is None) and not self.complex_image:
             return self._stored(entries["recon"], truth)
         if truth is None or self.measurement == "stored":
@@ -93,6 +104,24 @@ class PrepareCine(SeededAcquisition):
                 "use such data, or the other `measurement`, or a network of magnitudes for aliased magnitudes"
             )
         return self._simulated(batchdata, truth)
+
+    def _compressed(self, kspace: Tensor) -> Tensor:
+        return kspace if self.n_virtual_coils is None else compress_coils(kspace, self.n_virtual_coils)
+
+    def _gridded(self, batchdata: MutableMapping[str, Any], samples: Tensor, trajectory: Tensor) -> Tensor:
+        """Magnitudes ``(batch, 1, height, width, frames)`` of non-Cartesian series by gridding."""
+        if self.complex_image:
+            raise ValueError(
+                f"{', '.join(dict.fromkeys(batchdata['path']))}: expected Cartesian k-space for this network, got "
+                "samples along readouts; take a network of magnitudes"
+            )
+        shape = (int(batchdata["height"][0]), int(batchdata["width"][0]))
+        note_readouts(batchdata, trajectory, shape)
+        series = []
+        for own, places in zip(self._compressed(samples.transpose(1, 2)).transpose(1, 2), trajectory, strict=True):
+            images = zero_filled_frames(own, places, readout_maps(own, places, shape))
+            series.append(images.abs().permute(1, 2, 3, 0))
+        return torch.stack(series)
 
     def _stored(self, recon: Tensor, truth: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if truth is None:

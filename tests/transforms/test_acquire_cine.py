@@ -4,7 +4,15 @@ import pytest
 import torch
 from helpers import random_complex
 
-from common.operators import channels_to_complex, fft2c, simulated_sensitivity_maps
+from common.operators import (
+    NonuniformFourier,
+    channels_to_complex,
+    fft2c,
+    radial_trajectory,
+    series_angles,
+    simulated_sensitivity_maps,
+)
+from common.operators.gridding import readout_maps, zero_filled_frames
 from common.operators.masks.kt import KtMasks
 from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, zero_filled_series
 from common.transforms import PrepareCine, RandomFlips
@@ -101,6 +109,33 @@ def test_maps_of_measured_coils_are_estimated_from_all_frames():
     agreement = (maps.conj() * known).sum(dim=1).abs()  # 1 where equal but for the phase of all coils together
     inside = still[:, 0, :, :, 0] > 0.2
     assert agreement[inside].min() > 0.98
+
+
+def readouts(n_coils):
+    """A still series of spokes on twelve coils that see what ``n_coils`` do, and its zero-filled magnitudes."""
+    height, width, n_frames = SHAPE
+    places = radial_trajectory(series_angles("golden", n_frames, 9), 40).float()
+    image = torch.zeros(n_frames, 1, height, width, dtype=torch.complex64)
+    image[..., 6:14, 5:12] = 1
+    maps = simulated_sensitivity_maps(n_coils, height, width)
+    samples = NonuniformFourier(places, (height, width), maps)(image)
+    expected = zero_filled_frames(samples, places, readout_maps(samples, places, (height, width)))
+    mixing = torch.linalg.qr(random_complex(12, n_coils, dtype=torch.complex64))[0]
+    batch = from_files("a.h5", samples=torch.einsum("ab,tbrs->tars", mixing, samples)[None], trajectory=places[None])
+    sizes = {"height": torch.tensor([height]), "width": torch.tensor([width])}
+    return {**batch, **sizes}, expected.abs().permute(1, 2, 3, 0)[None]
+
+
+def test_samples_along_readouts_are_gridded_and_their_coils_compressed():
+    pytest.importorskip("torchkbnufft", reason="needs the extra `radial`")
+    batch, expected = readouts(n_coils=3)
+    image, label = PrepareCine(MASK, n_virtual_coils=3)(batch, CPU)
+    assert label is None
+    torch.testing.assert_close(image, expected, atol=2e-3, rtol=0)
+    assert batch["mask_family"] == ["measured"]
+    assert batch["rate"] == [9 / 24]
+    kept, _ = PrepareCine(MASK)(batch, CPU)
+    torch.testing.assert_close(kept, expected, atol=2e-3, rtol=0)
 
 
 def test_stored_magnitudes_are_taken_on_request_and_where_there_is_nothing_else():
