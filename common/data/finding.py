@@ -13,6 +13,7 @@ from common.errors import DataError, joined_errors
 from common.io import FORMATS, SUFFIXES, natural_key, split_suffix
 from common.io.formats import dicom, slices
 from common.io.masks import ENDING as MASK_ENDING
+from common.io.noncartesian import is_trajectory
 from common.io.opening import module_of
 
 logger = logging.getLogger("recon")
@@ -56,8 +57,8 @@ def find_files(
       in ``train``, ``singlecoil_val`` and the like, which are the images of a split.
     - A folder that holds DICOM files directly is itself one series; if each file is a series of its own, as
       radiographs are, each is one. A file or a Zarr given in place of a folder is the only one.
-    - Hidden and unfinished (``.partial``) entries, masks (``*_mask.npy``) and the values of a ``.mhd`` or ``.nhdr``
-      header are passed over.
+    - Hidden and unfinished (``.partial``) entries, masks (``*_mask.npy``), trajectories (``*_traj.npy``) and the values
+      of a ``.mhd`` or ``.nhdr`` header are passed over.
 
     No image is opened.
 
@@ -146,7 +147,7 @@ def _radiographs(folder: Path) -> list[Path]:
 
 
 def _is_data(path: Path, headers: set[str]) -> bool:
-    if path.name[0] == "." or ".partial" in path.name:
+    if path.name[0] == "." or ".partial" in path.name or is_trajectory(path):
         return False
     if path.is_dir():
         if any(path.joinpath(record.name.removesuffix(".json")).exists() for record in path.glob("*.json")):

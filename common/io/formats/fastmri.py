@@ -31,6 +31,7 @@ from common.io.intensity import Intensity
 from common.io.ismrmrd_header import HEADER, Encoding, parse_encoding
 from common.io.kspace import KspaceSource, MeasuredColumns
 from common.io.layout import Layout, layout_of
+from common.io.noncartesian import TRAJECTORY
 from common.io.source import Companion, Source
 from common.io.spec import Spec
 
@@ -39,8 +40,8 @@ _TARGETS = {1: ("reconstruction_esc", "reconstruction_rss"), 2: ("reconstruction
 
 
 def recognises(path: Path) -> bool:
-    """Return True for a file with a data set ``kspace``; those of cine series are recognised before."""
-    return KSPACE in contents_of(path).shapes
+    """Return True for a file with a data set ``kspace`` on a grid; those of cine series are recognised before."""
+    return KSPACE in (shapes := contents_of(path).shapes) and TRAJECTORY not in shapes
 
 
 def open_source(

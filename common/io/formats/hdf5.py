@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from common.io.geometry import Geometry, even_times
 from common.io.hdf5_file import (
     Hdf5Native,
     attributes_of,
+    check_dataset,
     check_inside,
     datasets,
     described,
@@ -28,6 +30,7 @@ from common.io.hdf5_file import (
 from common.io.intensity import Intensity
 from common.io.kspace import Mask, as_kspace
 from common.io.layout import CHANNEL, MASK_AXES, Layout, kind_of, layout_of
+from common.io.noncartesian import TRAJECTORY, ArrayOptions, array_source
 from common.io.sink import Sink
 from common.io.source import Source
 from common.io.spec import AXES, Spec, slabs
@@ -51,18 +54,34 @@ def open_source(
     dc: str | None = None,
     channel: int | None = None,
     usual: str | None = None,
+    size: Sequence[int] | None = None,
+    trajectory_unit: str | None = None,
+    spokes: int | None = None,
 ) -> Source:
     """Open a data set of an HDF5 file, by default the only one of two axes or more.
 
     Axes are those of its attribute ``axes``; else two are y, x and three of real values those of ``usual``, "z,y,x" or
     "t,y,x", by default z, y, x (t, y, x if a frame interval is given); others must be named, for MATLAB in its order.
     The pixel size is that of the attribute ``element_size_um``. A data set ``mask`` beside k-space is its mask.
+
+    A data set ``trajectory`` beside k-space has the places of its samples, real ``[(frames,) readouts, samples, 2]``:
+    then y are the readouts and x their samples. ``size`` (else the attribute ``image_size``), ``trajectory_unit`` and
+    ``spokes`` are those of :class:`~common.io.noncartesian.ArrayOptions`.
     """
     if usual not in (None, "z,y,x", "t,y,x"):
         raise ValueError(f"{path}: usual must be 'z,y,x' or 't,y,x', got {usual!r}; others are named by axes")
     with described(path) as file:
         name, stored = _chosen(file, path, dataset)
         source = _source(path, file, name, stored, axes, kind, channel, usual)
+        places = find(file, "/".join([*source.spec.dataset.split("/")[:-1], TRAJECTORY]), path)
+        if source.spec.kind == "kspace" and isinstance(places, h5py.Dataset):
+            check_dataset(places, f"{path}:{places.name}")
+            size = size if size is not None else _image_size(attributes_of(file))
+            load = partial(_values, path, str(places.name))
+            file.close()
+            return array_source(source, load, ArrayOptions(size, trajectory_unit, spokes))
+        if (size, trajectory_unit, spokes) != (None, None, None):
+            raise ValueError(f"{source.name}: size, trajectory_unit and spokes are for k-space beside a {TRAJECTORY}")
         keep_open(source, stored, file)
         mask = _mask(path, file, source) if source.spec.kind == "kspace" else None
         return as_kspace(source, dc, {"mask": mask})
@@ -88,7 +107,7 @@ def _chosen(file: h5py.File, path: Path, name: str | None) -> tuple[str, h5py.Da
 def _is_image(key: str, item: h5py.Dataset) -> bool:
     shape = item.shape or ()
     is_matlab_text = not {"MATLAB_empty", "MATLAB_int_decode"}.isdisjoint(item.attrs)
-    is_hidden = key.startswith("#") or key.rsplit("/", 1)[-1] == "mask" or is_matlab_text
+    is_hidden = key.startswith("#") or key.rsplit("/", 1)[-1] in ("mask", TRAJECTORY) or is_matlab_text
     return not is_hidden and len(shape) >= 2 and dtype_of(item).kind in "buifc"
 
 
@@ -116,6 +135,17 @@ def _source(
     geometry = _geometry(attributes, layout, times)
     spec = layout.spec(dtype, geometry, kind=found, intensity=rule, dataset=name.strip("/"))
     return hdf5_source(path, spec, layout, dataset)
+
+
+def _image_size(attributes: dict[str, Any]) -> list[int] | None:
+    stored = np.ravel(attributes.get("image_size", ()))
+    return [int(n) for n in stored] if stored.dtype.kind in "ui" else None
+
+
+def _values(path: Path, name: str) -> np.ndarray:
+    with open_hdf5(path) as file:
+        values: np.ndarray = file[name][()]
+    return values
 
 
 def _is_matlab(path: Path, dataset: h5py.Dataset) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,7 @@ from common.io.flat import FlatArray, flat_source
 from common.io.kspace import Mask, as_kspace
 from common.io.layout import MASK_AXES, Layout, kind_of, layout_of
 from common.io.naming import split_suffix
+from common.io.noncartesian import ArrayOptions, array_source, trajectory_path
 from common.io.sink import Sink, write_flat
 from common.io.source import DecodedSource, Source
 from common.io.spec import Spec
@@ -31,17 +33,28 @@ def open_source(
     dc: str | None = None,
     channel: int | None = None,
     dataset: str | None = None,
+    size: Sequence[int] | None = None,
+    trajectory_unit: str | None = None,
+    spokes: int | None = None,
 ) -> Source:
     """Open a NumPy array. The pixel size is unknown.
 
     Complex values are k-space unless ``kind`` is "image"; values that look like an image are refused at the first read.
-    A mask of k-space lies beside it, ``<stem>_mask.npy``, see :func:`open_mask`.
+    A mask of k-space lies beside it, ``<stem>_mask.npy``, see :func:`open_mask`; or real coordinates ``[(frames,)
+    readouts, samples, 2]``, ``<stem>_traj.npy``: then y are the readouts and x their samples, and ``size``,
+    ``trajectory_unit`` and ``spokes`` are those of :class:`~common.io.noncartesian.ArrayOptions`.
     """
     shape, fortran, dtype, offset, member = _header(path, dataset)
     name = f"{path}:{member}" if member else str(path)
     layout = layout_of(shape, dtype, name, axes, channel)
     spec = layout.spec(dtype, kind=kind_of(dtype, kind, name, member, default="kspace"), dataset=member or "image")
     source = _source(path, spec, layout, fortran, offset)
+    places = trajectory_path(path).with_suffix(".npy")
+    if spec.kind == "kspace" and places.is_file() and places != path:
+        options = ArrayOptions(size, trajectory_unit, spokes)
+        return array_source(source, partial(np.load, places), options, beside=places)
+    if (size, trajectory_unit, spokes) != (None, None, None):
+        raise ValueError(f"{name}: size, trajectory_unit and spokes are for samples beside {places.name}, not found")
     beside = path.with_name(f"{split_suffix(path)[0]}_mask.npy")
     mask = Mask(open_mask(beside), spec, name) if spec.kind == "kspace" and beside.is_file() else None
     return as_kspace(source, dc, {"mask": mask}, is_certain=kind is not None)
