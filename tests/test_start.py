@@ -85,8 +85,10 @@ def test_a_package_of_other_sources_is_refused_in_one_line(tmp_path):
 
 def printed_commands():
     """Commands of the bundles' documents that run a bundle, with the folder that they are run in."""
+    shared = (ROOT / "docs" / "RUNNING.md").read_text(encoding="utf-8")
     for configs in BUNDLES.values():
-        for line in (configs.parent / "docs" / "README.md").read_text(encoding="utf-8").splitlines():
+        own = (configs.parent / "docs" / "README.md").read_text(encoding="utf-8")
+        for line in (own + shared.replace("NAME", configs.parent.name)).splitlines():
             if " monai.bundle run " in line and line.startswith(("python", "torchrun")):
                 yield pytest.param(configs.parent, line, id=f"{configs.parent.name}: {line[:80]}")
 

@@ -9,7 +9,7 @@ import torch
 from common.metrics.case import Case
 from torch import Tensor
 
-WHITE_QUANTILE = 0.995
+WHITE_QUANTILE = 0.998
 """Part of an image's pixels below white: a few bright ones, as vessels or fat near a coil, must not darken tissue."""
 ERROR_QUANTILE = 0.99
 """Part of the pixels of an error map inside its scale: a few bright edges must not make all other errors black."""

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from bundle_commands import ROOT, Result, WarmPython
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from common.handlers import save_weights
 
 SCHEMA = ROOT / "tools" / "meta_schema.json"
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nnodes=1", "--nproc_per_node=2", "-m", "monai.bundle", "run"]
@@ -63,17 +65,29 @@ def assert_all_properties(
 
 
 def readme_commands(bundle: Path) -> list[str]:
-    """All lines of its README's bash blocks, the one that makes data first."""
-    text = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
+    """All lines of the bash blocks of its README and of docs/RUNNING.md, the ones that make data first."""
+    pages = (bundle / "docs" / "README.md", ROOT / "docs" / "RUNNING.md")
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
     blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    commands = [line for block in blocks for line in block.splitlines() if not line.startswith("export ")]
-    return sorted(commands, key=lambda command: "tools data make" not in command)
+    lines = [line for block in blocks for line in block.splitlines() if not line.startswith("export ")]
+    image = load_config(bundle, "metadata.json")["network_data_format"]["inputs"]["image"]
+    shape = [1, image["num_channels"], *(48 for _ in image["spatial_shape"])]
+    commands = [line.replace("NAME", bundle.name).replace("[1, 3, 256, 256]", str(shape)) for line in lines]
+    return sorted(dict.fromkeys(commands), key=lambda command: "tools data make" not in command)
+
+
+def save_random_weights(bundle: Path, *configs: str) -> None:
+    """Write weights of the network of these configurations, untrained, where they look for them."""
+    parser = ConfigParser()
+    parser.read_config([str(bundle / "configs" / name) for name in configs])
+    path = bundle / "models" / f"{parser['model_name']}.pt"
+    save_weights(parser.get_parsed_content("network_def"), path, half=True)
 
 
 def run_readme(
     python: WarmPython, bundle: Path, repository: Path, from_root: bool, shorten: Callable[[str], str]
 ) -> None:
-    """Run every command of a bundle's README.
+    """Run every command of a bundle's README, and of the page that all bundles share.
 
     Args:
         python: runs them.

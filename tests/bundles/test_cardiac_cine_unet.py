@@ -520,4 +520,4 @@ def test_every_command_of_the_readme_runs(
     run_readme(python, BUNDLE, repository, start == "repository root", lambda line: tiny_command(line, data))
     bundle = repository / "bundles" / NAME
     written = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    assert {"models/model.ts", "models/model.onnx", "eval/metrics.csv", "eval/result.h5"} <= written
+    assert {"models/model.ts", "models/model.onnx", "eval/consistent/metrics.csv", "eval/result.h5"} <= written

@@ -15,7 +15,16 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
+from bundle_checks import (
+    SCHEMA,
+    TORCHRUN,
+    assert_all_properties,
+    assert_one_line,
+    load_config,
+    read_csv,
+    run_readme,
+    save_random_weights,
+)
 from bundle_commands import ROOT, Result, WarmPython, cold_python, network_options, overrides
 from helpers import SMALL_CASCADE
 from monai.bundle import verify_metadata, verify_net_in_out
@@ -25,7 +34,7 @@ from skimage.metrics import structural_similarity
 
 from common.engines import load_weights
 from common.handlers import save_weights
-from common.networks import ImageUNet, LightCascade, TextureUNets
+from common.networks import LightCascade, TextureUNets
 from common.operators.masks import AccelerationMasks
 
 NAME = "knee_mri_texture_gan_reconstruction"
@@ -536,7 +545,6 @@ def tiny_copy(repository: Path, trained: Path) -> None:
     (bundle / "models").mkdir()
     for name in ("model.pt", "model_baseline.pt"):
         shutil.copy(trained / name, bundle / "models")
-    save_weights(ImageUNet(load("unet.json")["network_def"]["width"]), bundle / "models" / "model_unet.pt", half=True)
     (repository / "tools").mkdir()
     shutil.copy(SCHEMA, repository / "tools")
     tiny = {**OPTIONS, "rows#height": 32, "val_interval": 1, "epochs": {"pixel": 1, "gan": 1}}
@@ -544,12 +552,14 @@ def tiny_copy(repository: Path, trained: Path) -> None:
         (bundle / "configs" / name).write_text(json.dumps({**load(name), **changes}), encoding="utf-8")
     one = {
         "baseline.json": {"pixel": 1, "gan": 0},
+        "cascade.json": {"pixel": 1, "gan": 0},
         "unet.json": {"pixel": 1, "gan": 0},
         "textures.json": {"pixel": 1, "gan": 0},
     }
     for name, epochs in one.items():
         small = {**load(name), "epochs": epochs}
         (bundle / "configs" / name).write_text(json.dumps(small), encoding="utf-8")
+    save_random_weights(bundle, "inference.json", "inference_cascade.json")
 
 
 def tiny_command(command: str, data: Path) -> str:
@@ -567,4 +577,4 @@ def test_every_command_of_the_readme_runs(start: str, tmp_path: Path, trained: P
     run_readme(python, BUNDLE, repository, start == "repository root", lambda line: tiny_command(line, data))
     bundle = repository / "bundles" / NAME
     written = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    assert {"models/own/model.pt", "models/model.ts", "models/model.onnx", "eval/metrics.csv"} <= written
+    assert {"models/own/model.pt", "models/model.ts", "models/model.onnx", "eval/valid/metrics.csv"} <= written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
@@ -18,7 +17,16 @@ import pytest
 import tifffile
 import torch
 import torch.nn.functional as F
-from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
+from bundle_checks import (
+    SCHEMA,
+    TORCHRUN,
+    assert_all_properties,
+    assert_one_line,
+    load_config,
+    read_csv,
+    run_readme,
+    save_random_weights,
+)
 from bundle_commands import ROOT, Result, WarmPython, cold_python, network_options, overrides
 from helpers import n_parameters
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
@@ -625,7 +633,6 @@ def tiny_copy(repository: Path) -> None:
     """The bundle with small networks, and one epoch of each phase, where a repository would have it."""
     bundle = repository / "bundles" / NAME
     shutil.copytree(BUNDLE, bundle, ignore=shutil.ignore_patterns("models", "eval", "__pycache__"))
-    (bundle / "models").mkdir()
     (repository / "tools").mkdir()
     shutil.copy(SCHEMA, repository / "tools")
     smoke = load("smoke.json")
@@ -639,6 +646,9 @@ def tiny_copy(repository: Path) -> None:
         "train#prepare_batch#patch_size": 16,
     }
     (bundle / "configs" / "paper.json").write_text(json.dumps(paper), encoding="utf-8")
+    save_random_weights(bundle, "inference.json")
+    save_random_weights(bundle, "inference.json", "inference_3d.json")
+    shutil.copy(bundle / "models" / "model.pt", bundle / "models" / "model_pixel.pt")
 
 
 def tiny_command(command: str, folder: Path) -> str:
@@ -648,9 +658,7 @@ def tiny_command(command: str, folder: Path) -> str:
     command = re.sub(r"--epochs#(\w+) ([1-9]\d*)", r"--epochs#\1 2", command)
     if "tools data make" in command:
         command += " --n_train 4 --n_valid 2 --n_test 1 --size " + ("48" if "rock_3d" in command else "64")
-    if importlib.util.find_spec("mlflow") is None:
-        command = command.replace(" --tracking mlflow", "")
-    return command.replace("--batch_size 8", "--batch_size 2")
+    return command
 
 
 @pytest.mark.slow
@@ -662,6 +670,7 @@ def test_every_command_of_the_readme_runs(from_root: bool, tmp_path: Path, pytho
     run_readme(python, BUNDLE, repository, from_root, lambda command: tiny_command(command, tmp_path))
     bundle = repository / "bundles" / NAME
     written = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*")}
-    models = ("model.pt", "model_3d.pt", "model.ts", "model_3d.ts", "model.onnx")
+    models = ("own/model.pt", "own/model_3d.pt", "model.ts", "model.onnx")
     assert {f"models/{name}" for name in models} <= written
-    assert {"eval/metrics.csv", "eval/pore_space.csv", "eval/3d/metrics.csv", "eval/pairs/metrics.csv"} <= written
+    tables = ("test/metrics.csv", "test/pore_space.csv", "test_3d/metrics.csv", "pairs/metrics.csv")
+    assert {f"eval/{name}" for name in tables} <= written

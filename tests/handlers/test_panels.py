@@ -85,7 +85,7 @@ def test_figure_has_one_window_and_one_error_scale():
     figure = case_figure(one)
     mask, *magnitudes = panels(figure, "gray")
     np.testing.assert_array_equal(mask.image, one.mask)
-    window = np.quantile(one.target.numpy(), 0.995)
+    window = np.quantile(one.target.numpy(), 0.998)
     assert [panel.end for panel in magnitudes] == [pytest.approx(window, rel=1e-6)] * 3
     np.testing.assert_allclose(magnitudes[0].image, one.methods["zero_filled"].abs())
     end = np.quantile(0.3 * one.target.numpy(), 0.99)

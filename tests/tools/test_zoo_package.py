@@ -144,6 +144,41 @@ def test_an_untrained_bundle_can_be_packaged(tiny: Path) -> None:
     assert packed(tiny) == sorted({*BUNDLE, *COMMON_FILES} - {"models/model.pt"})
 
 
+# -- pages of the repository -----------------------------------------------------------------------------------------
+
+
+def test_linked_pages_of_the_repository_come_along(tiny: Path) -> None:
+    readme = "[run](../../../docs/RUN.md), [files](../../../docs/FILES.md#formats), [data](data_license.txt)"
+    write(tiny, {"docs/README.md": readme})
+    pages = {"docs/RUN.md": "[files](FILES.md) [more](MORE.md)", "docs/FILES.md": "", "docs/MORE.md": "[run](RUN.md)"}
+    write(tiny.parent, {**pages, "docs/OTHER.md": ""})
+    root = stage_bundle(tiny, tiny.parent / "staged", common=tiny.parent / "common")
+    assert {f"docs/{path.name}" for path in (root / "docs").glob("*.md")} == {"docs/README.md", *pages}
+    assert (root / "docs/README.md").read_text() == "[run](RUN.md), [files](FILES.md#formats), [data](data_license.txt)"
+    (tiny.parent / "docs" / "MORE.md").unlink()
+    with pytest.raises(ValueError, match=r"MORE\.md"):
+        packed(tiny)
+
+
+@pytest.mark.parametrize("name", bundle_names())
+def test_every_link_in_a_package_leads_somewhere(name: str, staged: Callable[[str], Path]) -> None:
+    assert dead_links(staged(name)) == []
+
+
+def test_every_link_in_the_repository_leads_somewhere() -> None:
+    assert [link for folder in ("docs", "bundles") for link in dead_links(ROOT / folder)] == []
+
+
+def dead_links(folder: Path) -> list[str]:
+    """Relative links of the Markdown pages below a folder that name no file."""
+    found = []
+    for page in folder.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in link and not link.startswith("#") and not (page.parent / link.partition("#")[0]).exists():
+                found.append(f"{page}: {link}")
+    return found
+
+
 # -- reproducible --------------------------------------------------------------------------------------------------
 
 
@@ -164,7 +199,8 @@ def test_a_bundle_packaged_twice_gives_the_same_bytes(tmp_path: Path, monkeypatc
     first = build_package(bundle, tmp_path / "first")
     copy = tmp_path / "elsewhere" / name
     shutil.copytree(bundle, copy)
-    shutil.copytree(ROOT / "common", copy.parent / "common")
+    for folder in ("common", "docs"):
+        shutil.copytree(ROOT / folder, copy.parent / folder)
     shutil.copy(ROOT / "LICENSE", copy.parent)
     for path in copy.parent.rglob("*"):
         os.utime(path, (1_000_000_000, 1_100_000_000))

@@ -25,7 +25,7 @@ def draw_banner(bundle: Path, file: Path, overrides: Mapping[str, Any], scratch:
 
     Args:
         bundle: folder of a bundle for single-coil slices, whose inference.json says how a file is read and measured.
-        file: a slice with a truth.
+        file: a slice with a target.
         overrides: keys of the configuration and their values.
         scratch: an empty folder.
 
@@ -49,23 +49,23 @@ def draw_banner(bundle: Path, file: Path, overrides: Mapping[str, Any], scratch:
     images = {
         f"zero-filled, {100 * measurement[:, -1].mean():.0f} % of k-space": zero_filled_image(measurement),
         "reconstruction": image_from_channels(reconstruction),
-        "truth": image_from_channels(target),
+        "target": image_from_channels(target),
     }
     return _draw({name: image.abs().squeeze().numpy() for name, image in images.items()}, scratch / "banner.png")
 
 
 def _draw(images: Mapping[str, np.ndarray], path: Path) -> Path:
     """Draw images in a row on one grey window, cut to the head, and the error of the second behind them."""
-    truth = images["truth"]
-    rows, columns = (np.flatnonzero((truth > 0.1 * truth.max()).any(axis)) for axis in (1, 0))
+    target = images["target"]
+    rows, columns = (np.flatnonzero((target > 0.1 * target.max()).any(axis)) for axis in (1, 0))
     part = tuple(slice(max(0, inside[0] - _MARGIN_PX), inside[-1] + _MARGIN_PX + 1) for inside in (rows, columns))
-    error = np.abs(images["reconstruction"] - truth)
-    panels = {**images, f"error x {ERROR_SCALE}": ERROR_SCALE * error}
-    height, width = truth[part].shape
+    error = np.abs(images["reconstruction"] - target)
+    panels = {**images, f"difference x {ERROR_SCALE}": ERROR_SCALE * error}
+    height, width = target[part].shape
     figure = Figure(figsize=(10, 10 / len(panels) * height / width + 0.3), layout="constrained", facecolor="black")
     for axes, (name, image) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        colours = "inferno" if name.startswith("error") else "gray"
-        axes.imshow(image[part], cmap=colours, vmin=0, vmax=np.percentile(truth, 99.8), interpolation="lanczos")
+        colours = "inferno" if name.startswith("difference") else "gray"
+        axes.imshow(image[part], cmap=colours, vmin=0, vmax=np.percentile(target, 99.8), interpolation="lanczos")
         axes.set_title(name, fontsize=13, color="white")
         axes.set_axis_off()
     figure.savefig(path, dpi=112)

@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from common.io.atomic import atomic_path
@@ -78,12 +79,20 @@ def draw_pictures(bundle: Path, data: Path | None = None, only: Sequence[str] = 
 
 
 def replace_picture(drawn: Path, target: Path) -> str:
-    """Put a picture in its place with at most 256 colours; return a line on it."""
+    """Put a picture in its place with at most 256 colours, half of them greys; return a line on it."""
     with Image.open(drawn) as opened:
-        picture = opened.convert("RGB")
+        pixels = np.asarray(opened.convert("RGB"))
+    half = COLOURS // 2
+    # black as a first colour, since there may be none
+    coloured = np.ptp(pixels, axis=2) > 0
+    colours = Image.fromarray(np.concatenate([np.zeros((1, 3), np.uint8), pixels[coloured]])[None])
     # spread over all colours: by their numbers of pixels the few bright ones of errors would get too few
-    method = Image.Quantize.MAXCOVERAGE
-    small = picture.quantize(COLOURS, method=method, kmeans=3, dither=Image.Dither.NONE)
+    few = colours.quantize(half, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+    indices = half + np.rint(pixels[..., 0] / 255 * (half - 1)).astype(np.uint8)
+    indices[coloured] = np.asarray(few)[0, 1:]
+    small = Image.fromarray(indices).convert("P")
+    greys = np.rint(np.linspace(0, 255, half)).astype(int).repeat(3)
+    small.putpalette([*[*(few.getpalette() or []), *([0] * 3 * half)][: 3 * half], *greys.tolist()])
     before = target.read_bytes() if target.is_file() else b""
     with atomic_path(target) as temporary:
         small.save(temporary, format="PNG", optimize=True)

@@ -78,7 +78,7 @@ def gain_histograms(protocol: str, gains: Mapping[str, Mapping[Any, float]], ref
         axes.axvline(mean, color=COLOURS[0], linewidth=1.5)
         axes.set_title(f"{label(method)}: mean {mean:+.2f} dB (line)", fontsize=9, loc="left")
         axes.set_ylabel("cases")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     grid[-1].set_xlabel(f"PSNR gain over {label(reference)}, dB")
     return [draw(figure, f"PSNR gain of each case over {label(reference)}, protocol {protocol}")]
 
@@ -244,7 +244,7 @@ def _finite(column: pd.Series) -> np.ndarray:
 
 def _frames_axis(axes: Axes, name: str) -> None:
     axes.set_xlabel(name)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def _legend(figure: Figure, axes: Axes, ink: str = _INK) -> None:

@@ -37,6 +37,8 @@ _CONTENTS = (
     "models/model_*.pt",
     "models/vgg19_*.pt",
 )
+_PAGE_LINK = re.compile(r"\]\((?P<folder>\.\./\.\./\.\./docs/)?(?P<page>\w+\.md)[)#]")
+"""Links of a bundle's page to pages of the repository, and of these to each other."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,34 @@ def _stage(bundle: Path, folder: Path, common: Path) -> Path:
     for file, source in sources.items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, root / file)
+    _add_linked_pages(root / "docs", common.parent / "docs")
     path = root / "configs" / "metadata.json"
     _rewrite(path, with_packages(read_json(path), bundle, common))
     return root
+
+
+def _add_linked_pages(docs: Path, shared: Path) -> None:
+    """Copy the pages of the repository that a bundle's page links to, and those that they link to.
+
+    Args:
+        docs: folder `docs` of the package. Links of its README.md then name the copies.
+        shared: folder of the repository's pages.
+
+    Raises:
+        ValueError: a page is missing.
+    """
+    readme = docs / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    wanted = [found["page"] for found in _PAGE_LINK.finditer(text) if found["folder"]]
+    if not wanted:
+        return
+    for name in wanted:  # grows
+        if not (shared / name).is_file():
+            raise ValueError(f"{shared / name}: no such page, but documentation links to it; correct the link")
+        shutil.copyfile(shared / name, docs / name)
+        linked = _PAGE_LINK.finditer((docs / name).read_text(encoding="utf-8"))
+        wanted += [page for page in dict.fromkeys(found["page"] for found in linked) if page not in wanted]
+    readme.write_bytes(_PAGE_LINK.sub(lambda found: found[0].replace(found["folder"] or "", ""), text).encode())
 
 
 def _rewrite(path: Path, content: dict[str, Any]) -> None:
