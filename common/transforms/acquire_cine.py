@@ -9,6 +9,7 @@ import torch
 from common.operators.coil_mixing import compress_coils
 from common.operators.coils import simulated_sensitivity_maps
 from common.operators.fourier import complex_to_channels, fft2c
+from common.operators.gradient_delays import delay_corrected, estimate_gradient_delays
 from common.operators.gridding import readout_maps, zero_filled_frames
 from common.operators.masks.kt import KtMasks
 from common.operators.phase import smooth_phase
@@ -42,6 +43,8 @@ class PrepareCine(SeededAcquisition):
         measurement: ``simulated`` from the truth, or ``stored`` aliased magnitudes.
         n_coils: number of simulated receive coils, which stand in a ring.
         n_virtual_coils: virtual coils that more measured ones are compressed to; None keeps all.
+        gradient_delays: True to correct measured spokes, see
+            :func:`~common.operators.gradient_delays.estimate_gradient_delays`.
         augmentation: function from ``(batch, frames, height, width)`` and a generator to such a batch, which treats
             all frames alike; None for none.
         noise_std: standard deviation of the real and of the imaginary part of Gaussian noise in k-space, in units of
@@ -64,6 +67,7 @@ class PrepareCine(SeededAcquisition):
         noise_std: float = 0.0,
         by_file: bool = False,
         n_virtual_coils: int | None = None,
+        gradient_delays: bool = False,
     ) -> None:
         super().__init__(mask, augmentation, noise_std, by_file)
         if measurement not in MEASUREMENTS:
@@ -79,6 +83,7 @@ class PrepareCine(SeededAcquisition):
         self.measurement = measurement
         self.n_coils = n_coils
         self.n_virtual_coils = n_virtual_coils
+        self.gradient_delays = gradient_delays
 
     def __call__(
         self, batchdata: MutableMapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
@@ -119,6 +124,8 @@ class PrepareCine(SeededAcquisition):
         note_readouts(batchdata, trajectory, shape)
         series = []
         for own, places in zip(self._compressed(samples.transpose(1, 2)).transpose(1, 2), trajectory, strict=True):
+            if self.gradient_delays:
+                places = delay_corrected(places, estimate_gradient_delays(own, places))
             images = zero_filled_frames(own, places, readout_maps(own, places, shape))
             series.append(images.abs().permute(1, 2, 3, 0))
         return torch.stack(series)

@@ -1,5 +1,7 @@
 """Batch preparation of series: simulated, stored and measured; what repeats, and what is refused."""
 
+import math
+
 import pytest
 import torch
 from helpers import random_complex
@@ -12,6 +14,7 @@ from common.operators import (
     series_angles,
     simulated_sensitivity_maps,
 )
+from common.operators.gradient_delays import delay_corrected
 from common.operators.gridding import readout_maps, zero_filled_frames
 from common.operators.masks.kt import KtMasks
 from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, zero_filled_series
@@ -133,9 +136,29 @@ def test_samples_along_readouts_are_gridded_and_their_coils_compressed():
     assert label is None
     torch.testing.assert_close(image, expected, atol=2e-3, rtol=0)
     assert batch["mask_family"] == ["measured"]
-    assert batch["rate"] == [9 / 24]
+    assert batch["rate"] == [round(9 / (math.pi / 2 * 24), 4)]
     kept, _ = PrepareCine(MASK)(batch, CPU)
     torch.testing.assert_close(kept, expected, atol=2e-3, rtol=0)
+
+
+def test_gradient_delays_are_corrected_on_request():
+    pytest.importorskip("torchkbnufft", reason="needs the extra `radial`")
+    height, width, _ = SHAPE
+    planned = radial_trajectory(series_angles("golden", 12, 13), 48).float()
+    truth = torch.zeros(12, 1, height, width, dtype=torch.complex64)
+    truth[..., 6:14, 5:12] = 1
+    places = delay_corrected(planned, torch.tensor([[0.015, 0.0], [0.0, -0.01]]))
+    samples = NonuniformFourier(places, (height, width))(truth)
+    sizes = {"height": torch.tensor([height]), "width": torch.tensor([width])}
+    images = [
+        PrepareCine(MASK, gradient_delays=corrects)(
+            {**from_files("a.h5", samples=samples[None], trajectory=own[None]), **sizes}, CPU
+        )[0]
+        for own, corrects in ((places, False), (planned, False), (planned, True))
+    ]
+    wrong, right = (float((image - images[0]).norm() / images[0].norm()) for image in images[1:])
+    assert wrong > 0.1
+    assert right < wrong / 4
 
 
 def test_stored_magnitudes_are_taken_on_request_and_where_there_is_nothing_else():
