@@ -26,7 +26,7 @@ class SliceReader:
     The range is that of :func:`~common.io.find_range` for images. For k-space it is one number, the largest magnitude
     of the image: "auto" takes what the file declares (fastMRI's attribute ``max``: of the reconstruction; of several
     coils, of the root sum of squares), else the largest magnitude of the zero-filled images, found in one pass when it
-    is first needed. Values are scaled in double precision and then rounded to float32.
+    is first needed. Real values are scaled in double precision and then rounded to float32.
 
     A reader can be pickled and used in forked or spawned workers.
 
@@ -126,8 +126,7 @@ class SliceReader:
         return values[central(stored_height, self.height)] if len(values) == stored_height else values
 
     def _unit(self, source: Source, stored: np.ndarray) -> np.ndarray:
-        wide = stored.astype(np.complex128 if stored.dtype.kind == "c" else np.float64)
-        return source.to_unit(wide, *self.range)
+        return source.to_unit(stored if stored.dtype.kind == "c" else stored.astype(np.float64), *self.range)
 
     def _checked(self, index: int) -> int:
         index = operator.index(index)

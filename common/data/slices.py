@@ -23,7 +23,8 @@ class SliceDataset(CachedDataset):
     """Slices as dictionaries of tensors.
 
     An item has the entries of its data list, and ``image``: the fully sampled slice, float32 or complex64
-    ``(1, height, width)`` in image units (fully sampled k-space is transformed). A file of undersampled k-space gives
+    ``(1, height, width)`` in image units (fully sampled k-space is transformed; where nothing will change the image, it
+    stays in ``kspace`` too, and is not computed again). A file of undersampled k-space gives
     ``kspace``, complex64, and ``mask``, float32, of that shape instead, and ``image`` too where it stores a target of
     the size of the k-space or of ``(recon_height, recon_width)``.
 
@@ -65,7 +66,8 @@ class SliceDataset(CachedDataset):
             return {**entry, "image": values}
         mask = reader.mask(index)
         if mask is None and reader.coils != "multi":
-            return {**entry, "image": ifft2c(values)}
+            further = {"kspace": values} if not (self.transform.transforms or self.fully_sampled) else {}
+            return {**entry, "image": ifft2c(values), **further}
         if mask is None:
             item = {**entry, "kspace": values}
         elif self.fully_sampled:

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from common.errors import DataError, file_errors
 from common.io.bounded import check_piece, n_bytes_of
+from common.io.handed import hand_over, take
 from common.io.layout import Layout
 from common.io.source import Opened, Source
 from common.io.spec import Region, Spec
@@ -141,7 +142,7 @@ def contents_of(path: Path) -> Contents:
 def _contents(path: Path, modified_ns: int, size: int) -> Contents:
     shapes: dict[str, tuple[int, ...]] = {}
     groups = set()
-    with open_hdf5(path) as file:
+    with described(path) as file:
         for key in list(file)[:_MOST_ENTRIES]:
             link = _link_type(file, key)
             if link == h5py.h5l.TYPE_HARD:
@@ -153,6 +154,7 @@ def _contents(path: Path, modified_ns: int, size: int) -> Contents:
                 shapes[key] = item.shape or ()
             elif isinstance(item, h5py.h5g.GroupID):
                 groups.add(key)
+    hand_over(path, file)
     return Contents(shapes, frozenset(groups))
 
 
@@ -315,8 +317,11 @@ def keep_open(source: Source, dataset: h5py.Dataset, file: h5py.File) -> None:
 
 @contextmanager
 def described(path: Path, kind: str = KIND) -> Iterator[h5py.File]:
-    """An open file whose contents are described inside of the block, where errors name the file and close it."""
-    file = open_hdf5(path)
+    """An open file whose contents are described inside of the block, where errors name the file and close it.
+
+    It is the one that the choice of the format left, if it did.
+    """
+    file = take(path) or open_hdf5(path)
     try:
         with file_errors(path, kind):
             yield file

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import DataError, given_options
 from common.io.geometry import MILLIMETERS, Geometry, unit_name
+from common.io.handed import release
 from common.io.naming import FORMATS, SUFFIXES, WRITTEN, Format, output_suffix, split_suffix
 from common.io.sink import Sink
 from common.io.source import Source
@@ -34,7 +35,14 @@ def format_of(path: Path | str) -> Format | None:
     Raises:
         FileNotFoundError: there is no such file or folder.
     """
-    path = Path(path)
+    try:
+        return _format_of(Path(path))
+    finally:
+        release()
+
+
+def _format_of(path: Path) -> Format | None:
+    """Format of a path, whose file may be left open for the reader."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; check the path")
     if path.is_dir():
@@ -77,7 +85,7 @@ def open_source(
         DataError: the file is not what its suffix says, or cannot be used.
     """
     path = Path(path)
-    found = format_of(path)
+    found = _format_of(path)
     if found is None:
         raise DataError(
             f"{path}: no image of a known format; expected a file that ends in {', '.join(SUFFIXES)}, a DICOM file, "
@@ -87,14 +95,18 @@ def open_source(
     own = _options_of(found)
     refused = [name for name in given if name not in own]
     if refused:
+        release()
         raise ValueError(
             f"{path}: {found.title} has no option {', '.join(refused)}; it has "
             f"{', '.join([*own, 'spacing', 'unit', 'frame', 'fill'])}"
         )
     common = {"spacing": spacing, "unit": None if spacing is None else unit, "frame": frame, "fill": fill}
     advised = {**given, **{name: value for name, value in common.items() if value is not None}}
-    with given_options(advised):
-        source: Source = module_of(found).open_source(path, **given)
+    try:
+        with given_options(advised):
+            source: Source = module_of(found).open_source(path, **given)
+    finally:
+        release()
     source.options = advised
     try:
         if spacing is not None:

@@ -125,7 +125,8 @@ class Source:
                 f"{list(values.shape)} {values.dtype}"
             )
         values = np.array(values, self.spec.dtype, order="C", copy=None if values.flags.writeable else True)
-        if values.dtype.kind in "fc" and not np.isfinite(values).all():
+        # as real numbers, of which the processor takes many at a time
+        if values.dtype.kind in "fc" and not np.isfinite(values.view(values.real.dtype)).all():
             self._fill(values, parts)
         return values
 

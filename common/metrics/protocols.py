@@ -96,7 +96,8 @@ class Protocol:
             )
         for word, image in (("prediction", prediction), ("target", target)):
             # the sum is finite if all values are, but for an overflow: a fiftieth of the time of the full check
-            if not image.sum().isfinite() and not torch.isfinite(image).all():
+            total = (torch.view_as_real(image) if image.is_complex() else image).sum()
+            if not total.isfinite() and not torch.isfinite(image).all():
                 bad = [i for i, ok in enumerate(torch.isfinite(image).flatten(1).all(1).tolist()) if not ok]
                 raise ValueError(
                     f"protocol {self.name!r} expects finite images, got NaN or infinity in the {word}, batch items "

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from common.operators.acquisition import SingleCoilAcquisition
-from common.operators.fourier import complex_to_channels, ifft2c
+from common.operators.fourier import complex_to_channels, fft2c, ifft2c
 from common.operators.masks import MaskSource
 from common.operators.measurement import pack_measurement
 from common.transforms.phase_value import PhasedTrainer
@@ -98,8 +97,8 @@ class SeededAcquisition:
 class PrepareAcquisition(SeededAcquisition):
     """Simulates the acquisition of a whole batch on the device.
 
-    Batches of ``image`` are augmented, masked and given noise; those of ``kspace`` and ``mask``, measured by a
-    scanner, are passed on as they are; their truth is ``image`` where there is one.
+    Batches of ``image``, perhaps with its ``kspace``, are augmented, masked and given noise; those of ``kspace`` and
+    ``mask``, measured by a scanner, are passed on as they are; their truth is ``image`` where there is one.
 
     Args:
         mask: source of masks, see :class:`~common.operators.masks.MaskSource`.
@@ -129,21 +128,24 @@ class PrepareAcquisition(SeededAcquisition):
     ) -> tuple[Tensor, Tensor | None]:
         """Make a measurement ``(batch, 3, height, width)``, and its truth ``(batch, 2, height, width)`` or ``None``."""
         entries = plain_tensors(batchdata, device, non_blocking=non_blocking, **kwargs)
-        if "kspace" in entries:
-            kspace = entries["kspace"]
-            if kspace.shape[1] > 1:
-                raise ValueError(
-                    f"{', '.join(dict.fromkeys(map(str, batchdata.get('path', ['k-space']))))}: expected one coil, got "
-                    f"{kspace.shape[1]}; add configs/multicoil.json to --config_file, or pass --coils emulated"
-                )
+        kspace = entries.get("kspace")
+        if kspace is not None and kspace.shape[1] > 1:
+            raise ValueError(
+                f"{', '.join(dict.fromkeys(map(str, batchdata.get('path', ['k-space']))))}: expected one coil, got "
+                f"{kspace.shape[1]}; add configs/multicoil.json to --config_file, or pass --coils emulated"
+            )
+        if kspace is not None and "mask" in entries:
             note_sampling(batchdata, entries["mask"])
             self._check_phase(ifft2c(kspace), batchdata)
             return pack_measurement(kspace, entries["mask"]), truth_channels(entries)
         generator = self._generator(device)
-        image = self._augmented(entries["image"], generator).to(torch.complex64)
+        image = entries["image"] if kspace is None or "image" in entries else ifft2c(kspace)
+        image = self._augmented(image, generator).to(torch.complex64)
         self._check_phase(image, batchdata)
         mask = self._masks(batchdata, image, generator)
-        kspace = self._noisy(batchdata, SingleCoilAcquisition(mask)(image), mask, generator)
+        if kspace is None or self.augmentation is not None:
+            kspace = fft2c(image)
+        kspace = self._noisy(batchdata, mask * kspace, mask, generator)
         return pack_measurement(kspace, mask), complex_to_channels(image)
 
     def _check_phase(self, image: Tensor, batchdata: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from monai.data import DataLoader
 from PIL import Image
 
 from common.data import DataError, SliceDataset, find_slices, list_slices
+from common.operators import fft2c
 
 
 @pytest.fixture
@@ -79,7 +80,10 @@ def test_fully_sampled_kspace_becomes_an_image(tmp_path):
     dataset = SliceDataset(find_slices(tmp_path))
     assert len(dataset) == 2
     place = {"path", "slice", "n_slices", "height", "width", "recon_height", "recon_width"}
-    assert set(dataset[1]) == {*place, "image"}
+    assert set(dataset[1]) == {*place, "image", "kspace"}
+    torch.testing.assert_close(dataset[1]["kspace"], fft2c(dataset[1]["image"]), rtol=0, atol=1e-5)
+    for options in ({"fully_sampled": True}, {"transform": dict}):  # training, and where something changes the image
+        assert set(SliceDataset(find_slices(tmp_path), **options)[1]) == {*place, "image"}
     assert dataset[1]["image"].dtype == torch.complex64
     np.testing.assert_allclose(dataset[1]["image"][0].numpy(), image[1] / 2, rtol=1e-5, atol=1e-6)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import pytest
 
 from common.io import open_source
@@ -45,3 +46,24 @@ def test_a_file_is_not_opened_again_for_each_region(label: str, tmp_path: Path, 
         for _ in range(3):
             source.read(part)
         assert {name: n for name, n in opens.items() if str(tmp_path) in name} == before
+
+
+def test_an_hdf5_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    class Counted(h5py.File):
+        def __init__(self, name: Path, *arguments: object, **options: object) -> None:
+            opened.append(str(name))
+            super().__init__(name, *arguments, **options)
+
+    labels = [label for label in (*CASES, *SAMPLES) if path_of(label, tmp_path).suffix in (".h5", ".mrd")]
+    assert len(labels) > 2
+    for label in labels:
+        path = path_of(label, tmp_path)
+        options = make(label, path)
+        opened.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(h5py, "File", Counted)
+            with open_source(path, **options) as source:
+                source.read()
+        assert opened == [str(path)], label

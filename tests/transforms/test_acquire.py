@@ -101,6 +101,16 @@ def test_a_slices_noise_follows_from_its_file_and_number():
     assert not torch.equal(kspace[0], kspace[2])
 
 
+def test_kspace_beside_its_image_saves_a_transform_and_changes_nothing():
+    image = random_complex(2, 1, 12, 10, dtype=torch.complex64)
+    batch = from_files("a", "b", image=image)
+    for options in ({}, {"augmentation": lambda image, generator: image.flip(3)}, {"noise_std": 0.1}):
+        prepare = PrepareAcquisition(MaskSampler("cartesian", 0.5), by_file=True, **options)
+        expected = prepare(dict(batch), CPU)
+        found = prepare({**batch, "kspace": fft2c(image)}, CPU)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 def test_measured_kspace_passes_as_it_is():
     mask = random_mask(12, 10, batch=2)
     kspace = mask * random_complex(2, 1, 12, 10, dtype=torch.complex64)

@@ -35,6 +35,7 @@ from common.io.formats.ismrmrd_grid import (
 from common.io.formats.ismrmrd_lines import KIND, heads_of, open_lines
 from common.io.formats.ismrmrd_readouts import TRAJECTORIES, ReadoutOptions, open_readouts
 from common.io.geometry import Geometry
+from common.io.handed import hand_over
 from common.io.hdf5_file import Hdf5Native, check_dataset, contents_of, described, find, text_of
 from common.io.ismrmrd_header import Encoding, parse_encoding
 from common.io.kspace import KspaceSource, crop_readout
@@ -53,8 +54,10 @@ def recognises(path: Path) -> bool:
     groups = contents_of(path).groups
     if not groups:
         return False
-    with described(path, KIND) as file, file:
-        return bool(_measurements(file, path))
+    with described(path, KIND) as file:
+        found = bool(_measurements(file, path))
+    hand_over(path, file)
+    return found
 
 
 def open_source(
