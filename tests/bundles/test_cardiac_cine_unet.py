@@ -24,7 +24,9 @@ from skimage.metrics import structural_similarity
 from common.engines import load_weights
 from common.handlers import save_weights
 from common.networks import CineUNet, ConsistentCineUNet, LightCineCascade
+from common.operators import NonuniformFourier, radial_trajectory, series_angles, simulated_sensitivity_maps
 from common.operators.masks.kt import KtMasks
+from tests.io.mrd import header, write_mrd
 
 NAME = "cardiac_cine_unet_reconstruction"
 BUNDLE = ROOT / "bundles" / NAME
@@ -351,6 +353,43 @@ def test_synthetic_hearts_have_their_ejection_fraction_measured(
     assert read_csv(tmp_path / "out" / "ejection_fraction.csv")
 
 
+def radial_scan(path: Path, factor: float = 1.0) -> Path:
+    """Golden-angle spokes of three coils of two slices in ISMRMRD, by the package itself; frames are not counted."""
+    pytest.importorskip("ismrmrd")
+    pytest.importorskip("torchkbnufft", reason="needs the extra `radial`")
+    height, width = SIZE
+    places = radial_trajectory(series_angles("golden", N_FRAMES, 9), 2 * height).float()
+    transform = NonuniformFourier(places, SIZE, simulated_sensitivity_maps(3, *SIZE))
+    lines = []
+    for z, series in enumerate(torch.from_numpy(beating(7)).permute(0, 3, 1, 2)[:, :, None]):
+        samples = transform(series.to(torch.complex64)).numpy()
+        for t, n in np.ndindex(N_FRAMES, 9):
+            lines.append({"data": samples[t, :, n], "trajectory": factor * places[t, n].numpy(), "slice": z})
+    wide = (2 * height, 2 * width, 1)
+    text = header(wide, (160, 144, 8), (*SIZE, 1), (80, 72, 8), None, "radial", repetition_time_ms=3.0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_mrd(path, text, lines)
+
+
+def test_a_radial_raw_file_becomes_series(
+    scratch: Path, networks: dict[str, torch.nn.Module], tmp_path: Path, python: WarmPython
+) -> None:
+    radial_scan(tmp_path / "in" / "scan.h5")
+    done = infer(python, scratch, tmp_path / "in", tmp_path / "out")
+    assert_one_line(done, r"scan\.h5.*--source_options \"\{'spokes': 13\}\"")
+    done = infer(python, scratch, tmp_path / "in", tmp_path / "out", *overrides(source_options="{'spokes': 9}"))
+    assert done.status == 0, done.stderr
+    result = nibabel.load(tmp_path / "out" / "scan_recon.nii.gz")
+    assert result.shape == (*SIZE[::-1], 2, N_FRAMES)
+    np.testing.assert_allclose(result.header.get_zooms(), (2, 2, 5, 0.027), rtol=1e-5)
+    with h5py.File(tmp_path / "out" / "result.h5") as file:
+        assert file["result"].shape == (2, *SIZE, N_FRAMES)
+        for series, output, truth in zip(file["input"], file["result"], beating(7), strict=True):
+            assert np.corrcoef(series.ravel(), truth.ravel())[0, 1] > 0.9
+            expected = networks["model"](torch.from_numpy(series)[None, None])[0, 0].detach()
+            np.testing.assert_allclose(output, expected, atol=1e-5)
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------
 
 
@@ -395,6 +434,11 @@ def too_few_rows(folder: Path) -> list[str]:
     return overrides(mask_family="cartesian_golden", mask__accel=20)
 
 
+def trajectory_in_cycles_per_field_of_view(folder: Path) -> list[str]:
+    radial_scan(folder / "scan.h5", factor=SIZE[0])
+    return overrides(source_options="{'spokes': 9}")
+
+
 BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (pairs_of_two_shapes, r"input_test\.h5:imagesRecon: expected the size \[3, 40, 36, 5\].*, got \[2, 40, 36, 5\]"),
     (no_data_set_of_the_name, r"scan\.h5:volume: .*several orders.*z,y,x,t"),
@@ -403,6 +447,7 @@ BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (unknown_network, r"network must be one of UNet3D, UNet2D1D, UNet2D2D, got 'UNet4D'"),
     (unknown_regularization, r"regularization.*l3"),
     (kspace_for_a_network_of_magnitudes_alone, r"scan\.h5: expected imagesTrue or kspace with mask, got recon only"),
+    (trajectory_in_cycles_per_field_of_view, r"scan\.h5.*got 20; its unit looks like 1/fov.*trajectory_unit"),
     (too_few_rows, r"accel 20 leaves 2 of 40 rows a frame, less than n_center=4"),
 ]
 
