@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,24 +12,23 @@ from typing import Any
 import pandas as pd
 
 from common.metrics import PerceptualDistance, get_protocol
-from common.metrics.cases import extremes, gains, leading_method
 from tools.command import command
-from tools.comparison.bundle_runs import configuration
-from tools.comparison.entries import BundleEntry, Entry, find_entry, read_entries
-from tools.comparison.options import key_of
-from tools.comparison.quality import find_perceptual_weights, measure, protocol_name, protocol_of
-from tools.comparison.runs import measuring_bundles, run_all
-from tools.comparison.sheet import draw_cases, numbers_of, spread
-from tools.comparison.summary import Comparison, markdown
-from tools.comparison.sweep import TABLE, Setting, read_sweep, write_sweep
+from tools.comparison.entries import Bundle, Entry, find_entry, read_entries
+from tools.comparison.record import COMPARISON, write_record
+from tools.comparison.results import SWEEP, protocol_name, read_sweep, setting_folder, write_comparison, write_sweep
+from tools.comparison.runs import run_all
+from tools.run.reading import top_key
 from tools.zoo.archive import scratch_folder
 from tools.zoo.layout import bundle_version
 
+PERCEPTUAL_WEIGHTS = "vgg19_textures.pt"
+"""File in the folder models/ of a bundle, of super-resolution for one."""
 
-@command
-def compare(  # noqa: D417 - Fire takes the line of **options for a part of the one before
-    dataset_dir: str,
+
+def compare_entries(  # noqa: D417 - Fire takes the line of **options for a part of the one before
+    dataset_dir: str | Path,
     entries: str | Sequence[str],
+    out: str | Path = "out/compare",
     protocol: str = "",
     reference: str = "",
     measure_like: str = "",
@@ -38,7 +36,6 @@ def compare(  # noqa: D417 - Fire takes the line of **options for a part of the 
     perceptual_weights: str = "",
     sweep: str = "",
     n_cases: int = 4,
-    out: str = "out/compare",
     **options: Any,
 ) -> str:
     """Reconstruct or enlarge one data set by several methods, from the same measurements, and put it in one table.
@@ -62,6 +59,7 @@ def compare(  # noqa: D417 - Fire takes the line of **options for a part of the 
     Args:
         dataset_dir: folder of data with targets, as the bundles read it.
         entries: methods to compare, separated by commas.
+        out: folder of the results; an older comparison there is replaced.
         protocol: how quality is measured; if empty the first of the bundles' own `protocols`, or magnitude_slice, of
             series cine_series, and of super-resolution super_resolution_x2, x4 or x8 by the sizes, with the columns
             perceptual distance and PIQE.
@@ -75,162 +73,90 @@ def compare(  # noqa: D417 - Fire takes the line of **options for a part of the 
             center_fractions=0.08,0.04,0.02,0.01": first values, second values and so on. Each setting gets a folder in
             OUT, named by its first key, and OUT gets sweep.csv (all values) and summary.md, a column each.
         n_cases: cases on the sheet, evenly spread over the data.
-        out: folder of the results; an older comparison there is replaced.
     """
-    texts = entries.split(",") if isinstance(entries, str) else [str(entry) for entry in entries]
-    summary = compare_entries(
-        Path(str(dataset_dir)),
-        [text.strip() for text in texts if text.strip()],
-        Path(str(out)),
-        protocol=str(protocol),
-        reference=str(reference),
-        measure_like=str(measure_like),
-        variant=str(variant),
-        perceptual_weights=str(perceptual_weights),
-        sweep=str(sweep),
-        n_cases=n_cases,
-        overrides=options,
-    )
-    wrote = "metrics.csv, summary.md, sheet.png and panels/"
-    if sweep:
-        wrote = f"{TABLE}, summary.md and a folder per setting with {wrote}"
-    return f"{summary}\nwrote {wrote} to {out}"
-
-
-def compare_entries(
-    dataset_dir: Path,
-    texts: Sequence[str],
-    out: Path,
-    *,
-    protocol: str = "",
-    reference: str = "",
-    measure_like: str = "",
-    variant: str = "",
-    perceptual_weights: str = "",
-    sweep: str = "",
-    n_cases: int = 4,
-    overrides: Mapping[str, Any] | None = None,
-) -> str:
-    """Compare, and return the summary in Markdown. Arguments as for the command.
-
-    Raises:
-        ValueError: something is unknown, cannot be compared, or failed; `out` is then as it was.
-        OSError: a file cannot be read or written.
-    """
+    folder = Path(str(out))
+    words = entries.split(",") if isinstance(entries, str) else map(str, entries)
+    texts = [text for text in map(str.strip, words) if text]
     if protocol:
-        get_protocol(protocol)
+        get_protocol(str(protocol))
     if not isinstance(n_cases, int) or n_cases < 1:
         raise ValueError(f"n_cases must be an integer of 1 or more, got {n_cases!r}")
-    if out.exists() and any(out.iterdir()) and not any((out / file).is_file() for file in (Comparison.FILE, TABLE)):
-        raise ValueError(f"{out}: holds something else than a comparison; give --out a new folder")
-    with scratch_folder(out.absolute().parent) as scratch:
-        entries = read_entries(texts, scratch / "bundles", variant)
-        labels = [entry.label for entry in entries]
-        reference = reference or labels[0]
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / f).is_file() for f in (COMPARISON, SWEEP)):
+        raise ValueError(f"{folder}: holds something else than a comparison; give --out a new folder")
+    with scratch_folder(folder.absolute().parent) as scratch:
+        methods = read_entries(texts, scratch / "bundles", str(variant))
+        labels = [entry.label for entry in methods]
+        reference = str(reference) or labels[0]
         if reference not in labels:
             raise ValueError(f"reference must be one of {', '.join(labels)}, got {reference!r}")
-        measurer = _measurer(measure_like, entries, scratch / "measurer", variant)
-        bundles = measuring_bundles(entries, measurer)
-        weights = find_perceptual_weights(perceptual_weights, entries)
-        comparer = _Comparer(
-            dataset_dir=dataset_dir,
-            entries=entries,
-            measurer=measurer,
-            reference=reference,
-            protocol=protocol_name(protocol, bundles[0]),
-            distance=PerceptualDistance(weights) if weights else None,
-            distance_by=weights.name if weights else "",
-            n_cases=n_cases,
-        )
-        results = scratch / "results"
+        bundles = _measuring_bundles(str(measure_like), methods, scratch / "measurer", str(variant))
+        protocol = protocol_name(str(protocol), bundles[0])
+        shipped = [bundle.root / "models" / PERCEPTUAL_WEIGHTS for bundle in bundles if bundle in methods]
+        weights = Path(str(perceptual_weights) or next((path for path in shipped if path.is_file()), ""))
+        distance = PerceptualDistance(weights) if weights.name else None
+        notes = [f"Perceptual distance by {weights.name}."] if distance else []
+        notes += [entry.note for entry in methods if not isinstance(entry, Bundle) and entry.note]
+
+        def compare_once(overrides: Mapping[str, Any], results: Path) -> tuple[str, pd.DataFrame]:
+            started = perf_counter()
+            runs = run_all(methods, bundles, Path(str(dataset_dir)), overrides, scratch / "runs")
+            found = write_comparison(results, runs, protocol, distance, reference, notes, n_cases)
+            described = {entry.label: _describe(entry, runs.seconds[entry.label]) for entry in methods}
+            record = {"dataset_dir": dataset_dir, "reference": reference, "options": overrides, "methods": described}
+            write_record(results, {**record, "seconds": round(perf_counter() - started, 1)})
+            shutil.rmtree(scratch / "runs")
+            return found
+
+        results, wrote = scratch / "results", "metrics.csv, summary.md, sheet.png and panels/"
         if sweep:
-            settings = read_sweep(sweep, lambda key: any(_is_list(bundle, key) for bundle in bundles))
-            summary = comparer.compare_settings(settings, overrides or {}, scratch, results)
+            wrote = f"{SWEEP}, summary.md and a folder per setting with {wrote}"
+            settings, found = read_sweep(str(sweep), lambda key: any(_is_list(bundle, key) for bundle in bundles)), {}
+            for name, setting in settings.items():
+                sys.stderr.write(f"{name}\n")
+                found[name] = compare_once({**options, **setting}, results / setting_folder(name))
+            summary = write_sweep(results, settings, found)
         else:
-            summary = comparer.compare(overrides or {}, scratch / "runs", results)[0]
-        if out.exists():
-            out.rename(scratch / "replaced")
-        results.rename(out)
-    return summary
+            summary = compare_once(options, results)[0]
+        if folder.exists():
+            folder.rename(scratch / "replaced")
+        results.rename(folder)
+    return f"{summary}\nwrote {wrote} to {folder}"
 
 
-@dataclass(frozen=True)
-class _Comparer:
-    """Comparison under one setting or several, with the arguments that are the same for all settings."""
-
-    dataset_dir: Path
-    entries: Sequence[Entry]
-    measurer: BundleEntry | None
-    reference: str
-    protocol: str
-    distance: PerceptualDistance | None
-    distance_by: str
-    n_cases: int
-
-    def compare(self, overrides: Mapping[str, Any], run_folder: Path, results: Path) -> tuple[str, pd.DataFrame]:
-        """Compare under one setting, and return the summary and the case table."""
-        started = perf_counter()
-        runs = run_all(self.entries, self.dataset_dir, overrides, run_folder, self.measurer)
-        chosen = protocol_of(self.protocol, runs, self.distance)
-        collector = measure(chosen, runs)
-        collector.write(results / "metrics.csv")
-        values = collector.table
-        notes = [entry.note for entry in self.entries if not isinstance(entry, BundleEntry) and entry.note]
-        if "perceptual" in chosen.metrics:
-            notes.insert(0, f"Perceptual distance by {self.distance_by}.")
-        summary = markdown(values, self.reference, notes)
-        (results / "summary.md").write_text(summary, encoding="utf-8", errors="replace")
-        leading = leading_method(values, self.reference)
-        best, worst = extremes(gains(values, leading, self.reference))
-        further = numbers_of([*best, *worst], runs.measured)
-        draw_cases(results, runs, spread(len(runs.measured), self.n_cases), further, chosen.name, leading)
-        Comparison(
-            dataset_dir=str(self.dataset_dir),
-            reference=self.reference,
-            options=dict(overrides),
-            methods={entry.label: _describe(entry, runs.seconds[entry.label]) for entry in self.entries},
-            seconds=round(perf_counter() - started, 1),
-        ).write(results)
-        return summary, values
-
-    def compare_settings(
-        self, settings: Sequence[Setting], overrides: Mapping[str, Any], scratch: Path, results: Path
-    ) -> str:
-        """Compare under each setting, and return the summary of all."""
-        found = []
-        for number, setting in enumerate(settings):
-            sys.stderr.write(f"{setting.name}\n")
-            options = {**overrides, **setting.overrides}
-            found.append(self.compare(options, scratch / f"runs_{number}", results / setting.folder))
-            shutil.rmtree(scratch / f"runs_{number}")
-        by_setting = {setting.name: values for setting, (_, values) in zip(settings, found, strict=True)}
-        return write_sweep(results, settings, by_setting, [summary for summary, _ in found])
+compare = command(compare_entries)
 
 
-def _is_list(bundle: BundleEntry, option: str) -> bool:
-    return isinstance(configuration(bundle).get(key_of(option)), list)
+def _is_list(bundle: Bundle, option: str) -> bool:
+    """Return whether the key that an option `KEY`, `LABEL.KEY` or `KEY#PART` changes holds a list."""
+    return isinstance(bundle.content.get(top_key(option.rpartition(".")[2])), list)
 
 
-def _measurer(measure_like: str, entries: Sequence[Entry], unpack_into: Path, variant: str) -> BundleEntry | None:
-    if not measure_like:
-        return None
-    if any(isinstance(entry, BundleEntry) for entry in entries):
+def _measuring_bundles(measure_like: str, entries: Sequence[Entry], unpack_into: Path, variant: str) -> list[Bundle]:
+    """Return the bundles among the entries, or that of `measure_like`; the first measures for the baselines."""
+    bundles = [entry for entry in entries if isinstance(entry, Bundle)]
+    if bundles and measure_like:
         raise ValueError("measure_like is for comparisons without a bundle; leave it out, the first bundle measures")
+    if bundles:
+        return bundles
+    if not measure_like:
+        raise ValueError(
+            "no entry is a bundle: give --measure_like BUNDLE, whose configuration says how data are read and measured"
+        )
     found = find_entry(measure_like, unpack_into, variant)
-    if not isinstance(found, BundleEntry):
+    if not isinstance(found, Bundle):
         raise ValueError(f"measure_like must be a bundle, got the baseline {measure_like!r}")
     for entry in entries:
-        if found.task not in entry.tasks:
-            raise ValueError(f"measure_like must be a bundle of {entry.tasks[0]}, got {measure_like!r} of {found.task}")
-    return found
+        if found.tasks[0] not in entry.tasks:
+            raise ValueError(
+                f"measure_like must be a bundle of {entry.tasks[0]}, got {measure_like!r} of {found.tasks[0]}"
+            )
+    return [found]
 
 
 def _describe(entry: Entry, seconds: float) -> dict[str, Any]:
     described: dict[str, Any] = {"seconds": round(seconds, 1)}
-    if isinstance(entry, BundleEntry):
+    if isinstance(entry, Bundle):
         described |= {"bundle": entry.root.name, "version": bundle_version(entry.root)}
-        if entry.variant:
-            described["variant"] = entry.variant
-        if entry.checkpoint:
-            described["checkpoint"] = str(entry.checkpoint)
+        further = {"variant": entry.variant, "checkpoint": entry.checkpoint and str(entry.checkpoint)}
+        described |= {key: value for key, value in further.items() if value}
     return described

@@ -92,6 +92,29 @@ class FileFacts:
         """True if the file can serve training: its slices are fully sampled, or its series have a truth."""
         return "truth" in self.parts if self.is_series else self.sampled is None
 
+    def describe(self) -> str:
+        """Return the properties that files on one line of a report share."""
+        size = f"{self.height} x {self.width}"
+        parts = [
+            f"{self.format} {self.kind}",
+            f"{self.n_slices} of {size}, {self.n_frames} frames" if self.is_series else f"{self.n_slices} x {size}",
+            " + ".join(self.parts) if self.is_series else "",
+            f"{self.readouts[0]} readouts of {self.readouts[1]} samples a frame" if self.readouts else "",
+            f"{self.n_coils} coils" if self.n_coils > 1 else "",
+            self.dtype,
+        ]
+        if self.spacing_mm:
+            oriented = " with orientation" if self.is_oriented else ""
+            parts.append(f"spacing {' x '.join(f'{step:.3g}' for step in self.spacing_mm)} mm{oriented}")
+        parts += [
+            f"{1000 * self.frame_interval_s:.3g} ms a frame" if self.frame_interval_s else "",
+            "fully sampled" if self.kind == "kspace" and self.sampled is None else "",
+            "" if self.sampled is None else f"mask of {self.sampled:.1%}",
+            "complex image" if self.is_complex and not self.is_series else "",
+            "with target" if self.has_target else "",
+        ]
+        return ", ".join(filter(None, parts))
+
     def count(self, n: int) -> str:
         """Return a number with its unit, series or slices, in words."""
         return f"{n} series" if self.is_series else f"{n} {'slice' if n == 1 else 'slices'}"
@@ -188,29 +211,47 @@ def _slice_facts(path: Path, coils: Any, source_options: Mapping[str, Any] | Non
             imaginary = max(imaginary, _imaginary_fraction(reader.kind, values, mask))
         sampled += 0.0 if mask is None else float(mask.mean()) / reader.n_slices
     auto = open_slices(path, coils=coils, source_options=source_options)
-    found, advised = _ranges(lambda: auto.range, tally, window)
+    found: tuple[float, float] | None = None
+    advised: tuple[float, float] | None = None
+    try:
+        found = auto.range
+    except DataError:
+        if window is None and tally.low == tally.high:
+            raise
+        advised = window or (tally.low, tally.high)
     return FileFacts(
-        path=path,
-        format=_format(path),
+        **_common(path, spec, spec.geometry, tally),
         kind=reader.kind,
         n_slices=reader.n_slices,
         height=reader.height,
         width=reader.width,
-        n_coils=spec.size("coil"),
-        dtype=str(spec.dtype),
-        low=tally.low,
-        high=tally.high,
-        spacing_mm=_spacing_mm(spec.geometry),
-        is_oriented=spec.geometry.affine is not None,
         range=found,
         advised_range=advised,
         sampled=sampled or None,
         has_target=reader.target(0) is not None,
-        two_valued=tally.two_valued,
         is_complex=imaginary > IMAGINARY_NOISE,
         warnings=(*_unnamed(path, logged), *_warnings(reader, tally, found, advised)),
-        digests=tuple(tally.digests),
     )
+
+
+def _common(path: Path, spec: Spec, geometry: Geometry, tally: _Tally) -> dict[str, Any]:
+    """Return what facts of slices and of series have in common."""
+    suffix = split_suffix(path)[1].lower()
+    found = None if suffix else format_of(path)
+    steps = geometry.spacing_mm
+    known = tuple(step for step in (*steps[-2:], *steps[:-2]) if step is not None)
+    return {
+        "path": path,
+        "format": suffix if found is None else found.title,
+        "n_coils": spec.size("coil"),
+        "dtype": str(spec.dtype),
+        "low": tally.low,
+        "high": tally.high,
+        "spacing_mm": known if None not in steps[-2:] else None,
+        "is_oriented": geometry.affine is not None,
+        "two_valued": tally.two_valued,
+        "digests": tuple(tally.digests),
+    }
 
 
 def _window(spec: Spec) -> tuple[float, float] | None:
@@ -220,27 +261,15 @@ def _window(spec: Spec) -> tuple[float, float] | None:
     return CT_RANGE if spec.intensity.quantity == "HU" else spec.intensity.window
 
 
-def _ranges(
-    find: Any, tally: _Tally, window: tuple[float, float] | None
-) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """Return the range that "auto" finds, None if it is refused, and then the range to pass instead."""
-    try:
-        return find(), None
-    except DataError:
-        if window is None and tally.low == tally.high:
-            raise
-        return None, window or (tally.low, tally.high)
-
-
 def _series_facts(reader: CineReader, logged: list[str]) -> FileFacts:
     geometry, parts = reader.geometry, tuple(reader.parts)
-    shown_part = next(part for part in ("truth", "recon", "kspace", "samples") if part in parts)
-    (floor, top), spec = reader.intensity_range, reader.parts[shown_part].spec
+    main_part = next(part for part in ("truth", "recon", "kspace", "samples") if part in parts)
+    (floor, top), spec = reader.intensity_range, reader.parts[main_part].spec
     is_whole = spec.dtype.kind not in "fc" and not spec.intensity.is_scaled
     tally, sampled = _Tally(spec.kind == "image", None), 0.0
     for index in range(reader.n_series):
         item = reader.read(index)
-        values = item[shown_part].numpy()
+        values = item[main_part].numpy()
         stored = floor + (top - floor) * (np.abs(values) if np.iscomplexobj(values) else values).astype(np.float64)
         stored = np.rint(stored) if is_whole else stored
         tally.add(stored, stored.astype(np.float32))
@@ -250,26 +279,17 @@ def _series_facts(reader: CineReader, logged: list[str]) -> FileFacts:
         warnings.append(f"{n_constant} of {reader.n_series} series are constant; leave them out if they are empty")
     times = geometry.frame_times_s
     return FileFacts(
-        path=reader.path,
-        format=_format(reader.path),
+        **_common(reader.path, spec, geometry, tally),
         kind="series",
         n_slices=reader.n_series,
         height=reader.size[0],
         width=reader.size[1],
-        n_coils=reader.parts[shown_part].spec.size("coil"),
-        dtype=str(spec.dtype),
-        low=tally.low,
-        high=tally.high,
-        spacing_mm=_spacing_mm(geometry),
-        is_oriented=geometry.affine is not None,
         range=(floor, top),
         advised_range=None,
         sampled=sampled or None,
         has_target=False,
-        two_valued=tally.two_valued,
         is_complex="phase" in parts,
         warnings=tuple(warnings),
-        digests=tuple(tally.digests),
         n_frames=reader.size[2],
         frame_interval_s=None if times is None else (times[-1] - times[0]) / (len(times) - 1),
         parts=parts,
@@ -277,14 +297,8 @@ def _series_facts(reader: CineReader, logged: list[str]) -> FileFacts:
     )
 
 
-def _format(path: Path) -> str:
-    suffix = split_suffix(path)[1].lower()
-    found = None if suffix else format_of(path)
-    return suffix if found is None else found.title
-
-
 def _imaginary_fraction(kind: str, values: np.ndarray, mask: np.ndarray | None) -> float:
-    """Energy in the imaginary part of the image of the measured samples over all its energy."""
+    """Return the energy in the imaginary part of the image of the measured samples over all its energy."""
     kspace = torch.from_numpy(values).to(torch.complex64)
     if kind == "image":
         kspace = fft2c(kspace)
@@ -294,7 +308,7 @@ def _imaginary_fraction(kind: str, values: np.ndarray, mask: np.ndarray | None) 
 
 
 def _unnamed(path: Path, lines: list[str]) -> list[str]:
-    """Logged lines without the name of the file, which the report puts before them."""
+    """Return logged lines without the name of the file, which the report puts before them."""
     return [line.removeprefix(f"{path}: ") for line in dict.fromkeys(lines)]
 
 
@@ -311,10 +325,3 @@ def _warnings(
         yield f"values below 0, down to {tally.low:g}; metrics compare magnitudes: shift them if 0 is not their floor"
     if tally.two_valued:
         yield f"two values, {tally.low:g} and {tally.high:g}: a mask rather than an image?"
-
-
-def _spacing_mm(geometry: Geometry) -> tuple[float, ...] | None:
-    """Distance of rows, columns and slices; None if the file lacks that of rows or columns."""
-    steps = geometry.spacing_mm
-    known = [step for step in (*steps[-2:], *steps[:-2]) if step is not None]
-    return tuple(known) if None not in steps[-2:] else None

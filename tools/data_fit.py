@@ -9,35 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.comparison.tasks import SERIES, task_of
+from tools.comparison.entries import SERIES, task_of
 from tools.data_facts import FileFacts
 from tools.zoo.layout import read_json
-
-
-@dataclass(frozen=True)
-class BundleNeeds:
-    """Requirements of a bundle on its data.
-
-    Attributes:
-        folder: folder of the bundle.
-        task: task of the bundle in one line, from its metadata.json.
-        takes_series: True if the bundle takes series of frames and no slices.
-        reconstructs: True if the bundle takes undersampled k-space.
-        several_coils: config file or option for k-space of several coils, "k-space of series" if no option is needed;
-            empty if the bundle cannot take it.
-        volumes: stem of the config file that enlarges whole volumes; empty without such a file or its weights.
-        has_weights: True if models/model.pt exists, so that the bundle runs without a training.
-        evaluated_split: split that evaluate.json reads.
-    """
-
-    folder: Path
-    task: str
-    takes_series: bool
-    reconstructs: bool
-    several_coils: str
-    volumes: str
-    has_weights: bool
-    evaluated_split: str
 
 
 @dataclass(frozen=True)
@@ -48,11 +22,13 @@ class DataSet:
         folder: folder to pass to bundles as `dataset_dir`.
         splits: files of the splits train, valid and test that have any, by subfolder or by the names of files.
         files: other files directly in the folder.
+        source_options: options of the file formats that all commands need.
     """
 
     folder: Path
-    splits: dict[str, list[FileFacts]]
-    files: list[FileFacts]
+    splits: Mapping[str, Sequence[FileFacts]]
+    files: Sequence[FileFacts]
+    source_options: Mapping[str, Any]
 
     @property
     def trainable(self) -> bool:
@@ -67,125 +43,102 @@ class DataSet:
         return [*self.files, *(facts for files in self.splits.values() for facts in files)]
 
 
-def bundle_needs(folder: Path) -> BundleNeeds:
-    """Read what a bundle declares: the input of its network in metadata.json, and the options of its preparation.
+class Needs:
+    """Requirements of a bundle on its data, as its metadata and its configurations declare them.
 
-    Raises:
-        ValueError: if it has no readable metadata.json or inference.json, or they do not say it.
+    Attributes:
+        task: task of the bundle in one line.
+        takes_series: True if the bundle takes series of frames and no slices.
+        reconstructs: True if the bundle takes undersampled k-space.
+        coils: configuration or option for k-space of several coils; empty if the bundle cannot take it, or needs none.
+        volumes: stem of the configuration that enlarges whole volumes; empty without such a file or its weights.
+        evaluated_split: split that evaluate.json reads.
     """
-    metadata = read_json(folder / "configs" / "metadata.json")
-    config = read_json(folder / "configs" / "inference.json")
-    try:
-        image_format = metadata["network_data_format"]["inputs"]["image"]["format"]
-    except (KeyError, TypeError):
-        raise ValueError(f"{folder.name}: metadata.json has no network_data_format#inputs#image#format") from None
-    takes_series = task_of(folder) == SERIES
-    evaluation = folder / "configs" / "evaluate.json"
-    return BundleNeeds(
-        folder=folder,
-        task=str(metadata.get("task", "")),
-        takes_series=takes_series,
-        reconstructs=takes_series or image_format == "kspace",
-        several_coils=_several_coils(folder, config, takes_series),
-        volumes=_volumes(folder),
-        has_weights=(folder / "models" / "model.pt").is_file(),
-        evaluated_split=str(read_json(evaluation).get("split", "valid")) if evaluation.is_file() else "valid",
-    )
 
+    def __init__(self, folder: Path) -> None:
+        self.folder, configs = folder, folder / "configs"
+        metadata, inference = read_json(configs / "metadata.json"), read_json(configs / "inference.json")
+        try:
+            image_format = metadata["network_data_format"]["inputs"]["image"]["format"]
+        except (KeyError, TypeError):
+            raise ValueError(f"{folder.name}: metadata.json has no network_data_format#inputs#image#format") from None
+        self.task = str(metadata.get("task", ""))
+        self.takes_series = task_of(folder) == SERIES
+        self.reconstructs = self.takes_series or image_format == "kspace"
+        self.coils = "--coils emulated" if "coils" in inference and not self.takes_series else ""
+        if (configs / "multicoil.json").is_file():
+            self.coils = "multicoil.json"
+        evaluate = configs / "evaluate.json"
+        self.evaluated_split = str(read_json(evaluate).get("split", "valid")) if evaluate.is_file() else "valid"
+        self.volumes = "inference_3d" if self.has_weights("inference_3d") else ""
 
-def _several_coils(folder: Path, config: dict[str, Any], takes_series: bool) -> str:
-    if takes_series:
-        return "k-space of series"
-    if (folder / "configs" / "multicoil.json").is_file():
-        return "multicoil.json"
-    return "--coils emulated" if "coils" in config else ""
+    def has_weights(self, config: str) -> bool:
+        """Return True if a configuration exists and the weights that it names, so that it runs without a training."""
+        path = self.folder / "configs" / f"{config}.json"
+        name = read_json(path).get("model_name", "model") if path.is_file() else ""
+        return (self.folder / "models" / f"{name}.pt").is_file()
 
+    def misfit(self, files: Sequence[FileFacts]) -> str:
+        """Return the reason why the bundle cannot use some of the files; empty if it can use all."""
+        several = [facts for facts in files if facts.n_coils > 1] if not self.takes_series and not self.coils else []
+        undersampled = [facts for facts in files if facts.sampled is not None] if not self.reconstructs else []
+        other_kind = [facts for facts in files if facts.is_series != self.takes_series]
+        if other_kind and self.takes_series:
+            return f"it takes series, and {_have(other_kind)} slices; join the frames of each slice in one file"
+        if other_kind:
+            return f"it takes slices, and {_have(other_kind)} series; save the frames to be used as images"
+        if masks := [facts for facts in files if facts.two_valued]:
+            return f"{_have(masks)} two values, as a mask has"
+        if undersampled:
+            return f"it takes images, and {_have(undersampled)} undersampled k-space; reconstruct it before"
+        return f"it takes one coil, and {_have(several)} several; combine them before" if several else ""
 
-def _volumes(folder: Path) -> str:
-    file = folder / "configs" / "inference_3d.json"
-    if not file.is_file() or not (folder / "models" / f"{read_json(file).get('model_name', 'model')}.pt").is_file():
+    def caution(self, files: Sequence[FileFacts]) -> str:
+        """Return a warning about files that the bundle can use; empty if there is none."""
+        if bad := [facts for facts in files if {"truth", "recon"} <= set(facts.parts) and "kspace" not in facts.parts]:
+            advice = "use them with --prepare_batch#measurement stored"
+            return f"{_have(bad)} aliased images, which are made anew of the truth; {advice}"
+        if self.coils and (bad := [facts for facts in files if facts.n_coils > 1]):
+            return f"{_have(bad)} several coils: the commands take {self.coils}"
         return ""
-    return file.stem
+
+    def commands(self, data: DataSet, working_dir: Path) -> dict[str, str]:
+        """Return the command lines for data that fit, by purpose, to be run in `working_dir`."""
+        lines, coils = {}, self.coils if any(facts.n_coils > 1 for facts in data.all_files) else ""
+        options = coils.split() if coils.startswith("--") else []
+        if ranges := [facts.advised_range for facts in data.all_files if facts.advised_range is not None]:
+            low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+            options += ["--intensity_range", f"[{low:g}, {high:g}]"]
+        if data.source_options:
+            options += ["--source_options", str(dict(data.source_options))]
+
+        def command(configs: list[str], folder: Path, *further: str) -> str:
+            bundle = _short(self.folder, working_dir)
+            files = [f"{bundle}/configs/{name}.json" for name in configs]
+            config = files[0] if len(files) == 1 else str(files).replace(" ", "")
+            words = ["python", "-m", "monai.bundle", "run", "--config_file", config, "--dataset_dir"]
+            return " ".join(map(_quoted, [*words, _short(folder, working_dir), *further, *options]))
+
+        more = ["multicoil"] if coils.endswith(".json") else []
+        if data.trainable:
+            runs = f"runs/{self.folder.name}"  # the bundle's own weights stay as they are
+            configs = ["train", *(f"{name}_train" for name in more)]
+            lines["train"] = command(configs, data.folder, "--output_dir", runs, "--ckpt_dir", runs)
+        if self.has_weights("inference"):
+            if self.evaluated_split in data.splits:
+                lines["evaluate"] = command(["inference", "evaluate", *more], data.folder)
+            place = "" if data.files else next(name for name in ("test", "valid", "train") if name in data.splits)
+            folder, split = data.folder / place, list[str]()
+            if not folder.is_dir():  # the names of files give their split
+                folder, split = data.folder, ["--split", place]
+            lines["infer"] = command(["inference", *more], folder, *split)
+            if self.volumes and all(facts.is_volume for facts in (data.files or data.splits[place])):
+                lines["infer 3-D"] = command(["inference", self.volumes], folder, *split)
+        return lines
 
 
-def misfit(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
-    """Return the reason why a bundle cannot use some of the files; empty if it can use all."""
-    if needs.takes_series and (bad := [facts for facts in files if not facts.is_series]):
-        return f"it takes series of frames, and {_first(bad)} slices; join the frames of each slice in one file"
-    if not needs.takes_series and (bad := [facts for facts in files if facts.is_series]):
-        return f"it takes slices, and {_first(bad)} series of frames; save the frames to be used as images"
-    if bad := [facts for facts in files if facts.two_valued]:
-        return f"{_first(bad)} two values, as a mask has"
-    if not needs.reconstructs and (bad := [facts for facts in files if facts.sampled is not None]):
-        return f"it takes images, and {_first(bad)} undersampled k-space; reconstruct it before"
-    if not needs.several_coils and (bad := [facts for facts in files if facts.n_coils > 1]):
-        return f"it takes one coil, and {_first(bad)} several; combine them before"
-    return ""
-
-
-def caution(needs: BundleNeeds, files: Sequence[FileFacts]) -> str:
-    """Return a warning about files that the bundle can use; empty if there is none."""
-    if bad := [facts for facts in files if {"truth", "recon"} <= set(facts.parts) and "kspace" not in facts.parts]:
-        advice = "use them with --prepare_batch#measurement stored"
-        return f"{_first(bad)} aliased images, which are made anew of the truth; {advice}"
-    if not needs.takes_series and (bad := [facts for facts in files if facts.n_coils > 1 and facts.parts == ()]):
-        return f"{_first(bad)} several coils: the commands take {needs.several_coils}"
-    return ""
-
-
-def _first(files: list[FileFacts]) -> str:
+def _have(files: list[FileFacts]) -> str:
     return f"{files[0].path.name} has" if len(files) == 1 else f"{len(files)} files have"
-
-
-def commands(
-    needs: BundleNeeds, data: DataSet, working_dir: Path, source_options: Mapping[str, Any] | None = None
-) -> dict[str, str]:
-    """Return the command lines for data that fit, by purpose; they are written to be run in `working_dir`."""
-    lines = {}
-    common = _options(needs, data, source_options)
-    coils = needs.several_coils if not needs.takes_series and any(f.n_coils > 1 for f in data.all_files) else ""
-    multicoil = coils.endswith(".json")
-    if data.trainable:
-        runs = f"runs/{needs.folder.name}"  # the bundle's own weights stay as they are
-        options = ["--output_dir", runs, "--ckpt_dir", runs, *common]
-        lines["train"] = _command(
-            needs, ["train", *(["multicoil_train"] if multicoil else [])], data.folder, working_dir, options
-        )
-    if needs.has_weights:
-        more = ["multicoil"] if multicoil else []
-        if needs.evaluated_split in data.splits:
-            lines["evaluate"] = _command(needs, ["inference", "evaluate", *more], data.folder, working_dir, common)
-        places = [""] if data.files else [name for name in ("test", "valid", "train") if name in data.splits]
-        folder, options = data.folder / places[0], common
-        if not folder.is_dir():  # the names of files give their split
-            folder, options = data.folder, ["--split", places[0], *common]
-        lines["infer"] = _command(needs, ["inference", *more], folder, working_dir, options)
-        if needs.volumes and all(facts.is_volume for facts in (data.files or data.splits[places[0]])):
-            lines["infer 3-D"] = _command(needs, ["inference", needs.volumes], folder, working_dir, options)
-    return lines
-
-
-def _options(needs: BundleNeeds, data: DataSet, source_options: Mapping[str, Any] | None) -> list[str]:
-    """Return the options that the files need in every command."""
-    words = []
-    if any(facts.n_coils > 1 for facts in data.all_files) and needs.several_coils.startswith("--"):
-        words += needs.several_coils.split()
-    if ranges := [facts.advised_range for facts in data.all_files if facts.advised_range is not None]:
-        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
-        words += ["--intensity_range", f"[{low:g}, {high:g}]"]
-    if source_options:
-        words += ["--source_options", str(dict(source_options))]
-    return words
-
-
-def _command(
-    needs: BundleNeeds, configs: list[str], folder: Path, working_dir: Path, options: Sequence[str] = ()
-) -> str:
-    bundle = _shown(needs.folder, working_dir)
-    files = [f"{bundle}/configs/{name}.json" for name in configs]
-    config = files[0] if len(files) == 1 else str(files).replace(" ", "")
-    words = ["python", "-m", "monai.bundle", "run", "--config_file", config, "--bundle_root", bundle]
-    return " ".join(map(_quoted, [*words, "--dataset_dir", _shown(folder, working_dir), *options]))
 
 
 def _quoted(word: str) -> str:
@@ -193,7 +146,7 @@ def _quoted(word: str) -> str:
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
-def _shown(path: Path, working_dir: Path) -> str:
+def _short(path: Path, working_dir: Path) -> str:
     """Return the path as a user would type it: relative if it lies below `working_dir`."""
     path = path.absolute()
     return os.path.relpath(path, working_dir) if path.is_relative_to(working_dir) else str(path)

@@ -7,35 +7,25 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from monai.bundle import create_workflow
 
 from common.metrics.case import RECONSTRUCTION
-from common.metrics.cases import label
+from common.metrics.cases import DECIMALS, by_method, heading, label, read_cases, summaries
 from common.phantoms.sets import make_set
 from tools.command import command
-from tools.report import Part, metric_means, report_runs
-from tools.report.page import Command
+from tools.report.command import open_run
+from tools.report.page import Command, Part, Section, Table, write_page
+from tools.zoo.layout import BUNDLES
 
-ROOT = Path(__file__).resolve().parent.parent
+METRICS = ("psnr", "ssim", "perceptual")
 EVALUATE = ("inference.json", "evaluate.json")
 
 
-@dataclass(frozen=True)
-class Example:
-    """One synthetic case of a bundle.
-
-    Attributes:
-        heading: headline of its section.
-        text: what is measured and what is shown.
-        bundle: name of the bundle.
-        data: name of the synthetic set.
-        baseline: method that the reconstruction is compared with.
-        configs: configuration files that reconstruct and measure.
-        options: options of the set.
-    """
+class Example(NamedTuple):
+    """One synthetic case of a bundle."""
 
     heading: str
     text: str
@@ -43,7 +33,7 @@ class Example:
     data: str
     baseline: str
     configs: Sequence[str] = ("inference.json",)
-    options: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, int] = {}
 
 
 EXAMPLES = (
@@ -91,6 +81,15 @@ EXAMPLES = (
         EVALUATE,
     ),
 )
+NEXT = [
+    Command("Train a small network in minutes.", "make demo-train"),
+    Command("Find out what is in a folder, and which bundle fits.", "python -m tools data check FOLDER"),
+    Command(
+        "Compare bundles and classical methods on your images.",
+        "python -m tools compare FOLDER --entries zero_filled,tv,brain_mri_refinegan_reconstruction",
+    ),
+    Command("See all commands.", "python -m tools --help"),
+]
 
 
 @command
@@ -101,48 +100,47 @@ def demo(out: str = "out/demo") -> str:
         out: folder of data, results and the page.
     """
     folder = Path(str(out)).resolve()
-    parts = []
+    rows, sections = [], list[Section]()
     for number, example in enumerate(EXAMPLES, 1):
-        _say(f"{number}/{len(EXAMPLES)}  {example.bundle}")
-        results = _reconstruct(example, folder)
-        means = metric_means(results)
-        before, after = means[example.baseline]["psnr"], means[RECONSTRUCTION]["psnr"]
-        _say(f"     {label(example.baseline)} {before:.2f} dB -> {after:.2f} dB")
-        parts.append(Part(example.heading, example.text, results, example.baseline, _own_data(example)))
-    page = report_runs(
-        parts,
+        _print(f"{number}/{len(EXAMPLES)}  {example.bundle}")
+        results, name = _reconstruct(example, folder), label(example.baseline)
+        before, after = (metric_means(results)[method] for method in (example.baseline, RECONSTRUCTION))
+        _print(f"     {name} {before['psnr']:.2f} dB -> {after['psnr']:.2f} dB")
+        pairs = [[f"{one[m]:.{DECIMALS[m]}f}" for one in (before, after) if m in before] for m in METRICS]
+        rows.append([example.heading, name, *(" → ".join(pair) for pair in pairs)])
+        with open_run(results) as run:
+            images: list[Part] = [part for _, parts in run.cases() for part in parts]
+        own = Command("Do the same with your own data:", _command_line(example))
+        sections.append((example.heading, [example.text, images[0], own]))
+    table = Table("Baseline → reconstruction", ["", "baseline", *map(heading, METRICS)], rows)
+    page = write_page(
         folder / "report.html",
         "Five bundles on synthetic cases",
         [
             "The shipped weights on one synthetic case each. The cases are drawn by a program: the numbers show that "
             "the software works, not how good a method is on patients. The pages of the bundles have those."
         ],
-        [
-            Command("Train a small network in minutes.", "make demo-train"),
-            Command("Find out what is in a folder, and which bundle fits.", "python -m tools data check FOLDER"),
-            Command(
-                "Compare bundles and classical methods on your images.",
-                "python -m tools compare FOLDER --entries zero_filled,tv,brain_mri_refinegan_reconstruction",
-            ),
-            Command("See all commands.", "python -m tools --help"),
-        ],
+        [("Numbers", [table]), *sections, ("How to go on", NEXT)],
     )
     return f"Open {page}"
+
+
+def metric_means(folder: Path) -> dict[str, dict[str, float]]:
+    """Return the mean of each metric over the cases of a run, by method, in the first protocol of its table."""
+    table = read_cases(folder / "metrics.csv")
+    found = summaries(table[table["protocol"] == table["protocol"].iloc[0]])
+    return {method: dict(values["mean"]) for method, values in by_method(found)}
 
 
 def _reconstruct(example: Example, folder: Path) -> Path:
     """Run the bundle's own inference in this process; return the folder of its results."""
     data, results = folder / "data" / example.data, folder / example.bundle
     make_set(example.data, data, n_train=0, n_valid=0, n_test=1, **example.options)
-    configs = ROOT / "bundles" / example.bundle / "configs"
+    configs = BUNDLES / example.bundle / "configs"
+    overrides: dict[str, Any] = {"dataset_dir": str(data), "split": "test", "output_dir": str(results)}
     with _quiet():
-        workflow = create_workflow(
-            config_file=[str(configs / name) for name in example.configs],
-            workflow_type="inference",
-            dataset_dir=str(data),
-            split="test",
-            output_dir=str(results),
-        )
+        files = [str(configs / name) for name in example.configs]
+        workflow = create_workflow(config_file=files, workflow_type="inference", **overrides)
         workflow.run()
         workflow.finalize()
     return results
@@ -161,13 +159,13 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _own_data(example: Example) -> str:
-    """Command line that reconstructs the files of a folder, from the root of the repository."""
+def _command_line(example: Example) -> str:
+    """Return the command that reconstructs the files of a folder, from the root of the repository."""
     files = [f"bundles/{example.bundle}/configs/{name}" for name in example.configs if name != "evaluate.json"]
     config = files[0] if len(files) == 1 else f'"{files}"'
     return f"python -m monai.bundle run --config_file {config} --dataset_dir FOLDER --output_dir RESULTS"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

@@ -36,7 +36,7 @@ def new(name: str, kind: str, out: str = "") -> str:
     folder = write_skeleton(str(name), str(kind), Path(str(out)) if out else BUNDLES)
     path = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
     configs = f"\"['{path}/configs/train.json','{path}/configs/smoke.json']\""
-    places = f"--bundle_root {path} --dataset_dir out/brains --output_dir out/{name} --ckpt_dir out/{name}"
+    places = f"--dataset_dir out/brains --output_dir out/{name} --ckpt_dir out/{name}"
     return "\n".join(
         [
             f"wrote {path}",
@@ -50,20 +50,7 @@ def new(name: str, kind: str, out: str = "") -> str:
 
 
 def write_skeleton(name: str, kind: str, out: Path) -> Path:
-    """Write a bundle's folder; it appears whole or not at all.
-
-    Args:
-        name: name of the bundle.
-        kind: kind of bundle, one of `KINDS`.
-        out: folder in which the folder `name` is made.
-
-    Returns:
-        the bundle's folder.
-
-    Raises:
-        ValueError: for an unknown kind, and a name that cannot be a bundle's or is one's already.
-        FileExistsError: the folder is there already.
-    """
+    """Write a bundle's folder; it appears whole or not at all."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     _check_name(name)

@@ -10,7 +10,7 @@ from typing import Any
 PROGRAM = (sys.executable, "-I", "-S", __file__)
 TRAIN = {"loss": "MSE", "network_name": "A", "epochs": 2, "pause": 0, "dataset_dir": "data", "initial_weights": None}
 FURTHER = {"width": 64, "weights_file": "", "phases": {"pixel": 1}}
-INFERENCE = {"network_name": "A", "dataset_dir": "data", "checkpoint": None, "table": "", "split": None}
+INFERENCE = {"network_name": "A", "dataset_dir": "data", "checkpoint": None, "table": "", "split": None, "handlers": []}
 
 
 def write_quick_bundle(folder: Path) -> Path:
@@ -61,7 +61,7 @@ def _main() -> None:
     config: dict[str, Any] = {}
     for file in json.loads(sys.argv[2]):
         config |= json.loads(Path(file).read_text())
-    out = Path(config["output_dir"])
+    out = Path(config.get("output_dir", "."))
     with (out / "starts.txt").open("a") as file:
         file.write(f"{os.getpid()} {os.getcwd()} {os.environ.get('RECON_SMTP_PASSWORD')}\n")
     if config["how"] == "fails":

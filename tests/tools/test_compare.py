@@ -1,6 +1,5 @@
 """Comparisons: real processes of bundles on tiny images, numbers by hand, and what is refused."""
 
-import csv
 import re
 
 import numpy as np
@@ -9,7 +8,8 @@ import torch
 from helpers import SMALL_CASCADE_OPTIONS, small_cascade
 from html_page import check_page
 from PIL import Image
-from toy_comparison import BUNDLE, case, fake_run, toy_archive
+from quick_bundle import PROGRAM, write_quick_bundle
+from toy_comparison import BUNDLE, case, fake_run, read_rows, refused, toy_archive
 
 from common.figures import PanelIndex
 from common.handlers import save_weights
@@ -19,15 +19,14 @@ from tests.helpers import numpy_fft2c, numpy_ifft2c
 from tools.classical import total_variation
 from tools.command import run_commands
 from tools.compare import compare, compare_entries
-from tools.comparison import runs
-from tools.comparison.bundle_runs import failure
-from tools.comparison.capture import CaseFolder
-from tools.comparison.summary import Comparison
-from tools.progress import Progress
-from tools.report import report_results
+from tools.comparison.record import read_record
+from tools.comparison.runs import followed
+from tools.report.command import report_results
+from tools.run import process
 
 pytest.importorskip("sigpy", reason="needs the extra `classical`")
 NAMES = ("a.png", "b.png", "c.png")
+CINE, SCALED = "cardiac_cine_unet_reconstruction", "ct_mri_srgan_d_super_resolution"
 SIZE, RATE, WIDTH = 64, 0.3, 4
 
 
@@ -43,20 +42,17 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Two files of random weights of one network, which change images visibly."""
-    folder, paths = tmp_path_factory.mktemp("weights"), []
-    for seed in (0, 1):
-        network = small_cascade(seed)
-        save_weights(network, folder / f"w{seed}.pt")
-        paths.append(folder / f"w{seed}.pt")
-    return paths
+    """A file of random weights, which change images visibly."""
+    path = tmp_path_factory.mktemp("weights") / "w.pt"
+    save_weights(small_cascade(0), path)
+    return path
 
 
 @pytest.fixture(scope="module")
 def compared(images, weights, tmp_path_factory):
-    """Two baselines and one network with two files of weights, by the command."""
+    """Two baselines and a network, by the command."""
     out = tmp_path_factory.mktemp("compared") / "out"
-    entries = f"tv:0.02,{BUNDLE}:{weights[0]},zero_filled,second={BUNDLE}:{weights[1]}"
+    entries = f"tv:0.02,{BUNDLE}:{weights},zero_filled"
     arguments = ["compare", images, "--entries", entries, "--reference", "zero_filled", "--n_cases", 2, "--out", out]
     options = [
         "--sampling_rate",
@@ -82,20 +78,11 @@ def psnr(image, truth):
     return 10 * np.log10(1 / np.mean((np.abs(image) - truth) ** 2))
 
 
-def read_rows(out):
-    with (out / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture(scope="module")
 def reconstructed(images, weights):
     """Label to the images of the three cases, computed here."""
-    results = {}
-    networks = []
-    for path in weights:
-        network = small_cascade()
-        network.load_state_dict({name: value.float() for name, value in torch.load(path, weights_only=True).items()})
-        networks.append(network)
+    results, network = {}, small_cascade()
+    network.load_state_dict({name: value.float() for name, value in torch.load(weights, weights_only=True).items()})
     for name in NAMES:
         measured = measurement(images, name)
         kspace, mask = (measured[0, :2].double().numpy(), measured[0, 2].double().numpy())
@@ -103,8 +90,7 @@ def reconstructed(images, weights):
             found = {
                 "zero_filled": numpy_ifft2c((kspace[0] + 1j * kspace[1]) * mask),
                 "tv:0.02": channels_to_complex(total_variation(measured, 0.02))[0, 0].numpy(),
-                f"{BUNDLE}:w0": channels_to_complex(networks[0](measured))[0, 0].numpy(),
-                "second": channels_to_complex(networks[1](measured))[0, 0].numpy(),
+                f"{BUNDLE}:w": channels_to_complex(network(measured))[0, 0].numpy(),
             }
         for label, image in found.items():
             results.setdefault(label, []).append(image)
@@ -119,13 +105,13 @@ def expected(images, reconstructed):
 
 
 def test_every_value_is_that_of_the_same_measurement(compared, images, expected):
-    rows = read_rows(compared)
-    assert [row["method"] for row in rows] == ["tv:0.02", f"{BUNDLE}:w0", "zero_filled", "second"] * len(NAMES)
-    assert [row["file"] for row in rows] == [str(images / name) for name in NAMES for _ in range(4)]
+    rows = read_rows(compared / "metrics.csv")
+    assert [row["method"] for row in rows] == ["tv:0.02", f"{BUNDLE}:w", "zero_filled"] * len(NAMES)
+    assert [row["file"] for row in rows] == [str(images / name) for name in NAMES for _ in range(3)]
     for label, values in expected.items():
         found = [float(row["psnr"]) for row in rows if row["method"] == label]
         assert found == pytest.approx(values, abs=2e-3), label
-    assert len({round(float(values[0]), 1) for values in expected.values()}) == 4  # the methods differ
+    assert len({round(float(values[0]), 1) for values in expected.values()}) == 3  # the methods differ
 
 
 def test_summary_has_means_and_paired_differences(compared, expected):
@@ -133,12 +119,14 @@ def test_summary_has_means_and_paired_differences(compared, expected):
     zero_filled = expected["zero_filled"]
     for label, values in expected.items():
         mean = f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
-        assert f"| {label.replace('_filled', '-filled')} | {mean} [" in text.partition("minus")[0]
+        name = label.replace("_filled", "-filled")
+        assert re.search(rf"\n\| {name} +\| {re.escape(mean)} \[", text)
         if label != "zero_filled":
-            gain = values - zero_filled
-            assert f"| {label} | {gain.mean():+.2f} ± {gain.std(ddof=1):.2f} [" in text.partition("minus")[2]
-    assert "| minus zero-filled, slice by slice | PSNR, dB | SSIM | NMSE |" in text
+            gain = re.escape(f"{(values - zero_filled).mean():+.2f} ± {(values - zero_filled).std(ddof=1):.2f} [")
+            assert re.search(rf"\n\| difference \({name} - zero-filled\) +\| {gain}", text)
+    assert re.search(r"\n\| method +\| PSNR, dB +\| SSIM +\| NMSE +\|\n", text)
     assert text.startswith("Protocol magnitude_slice: ")
+    assert "differences slice by slice" in text
 
 
 def test_pictures_show_all_methods_on_one_error_scale(compared, images, reconstructed):
@@ -151,56 +139,54 @@ def test_pictures_show_all_methods_on_one_error_scale(compared, images, reconstr
     ]
     assert index.error_scale == pytest.approx(max(ends), rel=1e-3)
     with Image.open(compared / "sheet.png") as sheet, Image.open(compared / "panels" / "a_0.png") as panel:
-        # two cases of mask, four methods and target at 100 dots an inch; a panel has 120
+        # two cases of mask, three methods and target at 100 dots an inch; a panel has 120
         assert sheet.width * 1.2 == pytest.approx(panel.width, abs=2)
         assert sheet.height * 1.2 == pytest.approx(2 * panel.height, abs=4)
-        assert panel.width > 6 * 200
+        assert panel.width > 5 * 200
 
 
-def test_comparison_tells_what_it_was_and_can_be_reported(compared, images, weights):
-    said = Comparison.read(compared)
-    assert said.reference == "zero_filled"
-    assert said.options == {"sampling_rate": RATE, **SMALL_CASCADE_OPTIONS}
-    assert said.methods["second"]["checkpoint"] == str(weights[1])
-    assert said.methods["second"]["bundle"] == BUNDLE
+def test_comparison_has_a_record_and_can_be_reported(compared, images, weights):
+    record = read_record(compared)
+    assert record["reference"] == "zero_filled"
+    assert record["options"] == {"sampling_rate": RATE, **SMALL_CASCADE_OPTIONS}
+    assert record["methods"][f"{BUNDLE}:w"]["checkpoint"] == str(weights)
+    assert record["methods"][f"{BUNDLE}:w"]["bundle"] == BUNDLE
     page = check_page(report_results(compared, compared / "report.html", title="Comparison"))
-    assert "difference (second - zero-filled)" in page.text
+    assert f"difference ({BUNDLE}:w - zero-filled)" in page.text
     assert "--sampling_rate 0.3 --network_options#n_stages 2" in page.text
 
 
-# -- a packaged bundle with a `common` of its own ------------------------------------------------------------------
-
-
-@pytest.fixture
-def toy(tmp_path):
-    """The zip of a bundle that brings another `common` than this repository's, and data for it."""
-    archive, data = tmp_path / "toy_v0.1.0.zip", tmp_path / "data"
-    toy_archive(archive)
+def test_packaged_bundle_runs_with_its_own_common_its_variant_and_its_sample(tmp_path):
+    """A file of differences, an option of the entry, a postprocessing that leaves samples, another `common`."""
+    split = "$lambda item: {**item, 'sample': 0.5 * item['pred']}"
+    variant = {"evaluator#postprocessing": {"_target_": "Lambda", "func": split}, "factor": 0.5}
+    archive, data = toy_archive(tmp_path / "toy_v0.1.0.zip", inference_half=variant), tmp_path / "data"
     data.mkdir()
-    for seed in range(3):
+    for seed in range(2):
         np.save(data / f"{seed}.npy", np.random.default_rng(seed).random((16, 16)))
-    return archive, data
-
-
-def test_packaged_bundle_runs_with_its_own_common_and_measures_for_the_baselines(toy, tmp_path):
-    archive, data = toy
-    compare_entries(data, ["quarter=" + str(archive), "zero_filled"], tmp_path / "out", overrides={"factor": 0.25})
-    found = {(row["file"], row["method"]): float(row["psnr"]) for row in read_rows(tmp_path / "out")}
+    options = {"factor": 3.0, "half.factor": 0.25}
+    compare_entries(data, [f"half={archive}@half", "zero_filled"], tmp_path / "out", **options)
+    found = {(row["file"], row["method"]): float(row["psnr"]) for row in read_rows(tmp_path / "out" / "metrics.csv")}
     for path in sorted(data.iterdir()):
         image, mask = np.load(path), np.zeros((16, 16))
         mask[:, ::2] = 1
         zero_filled = numpy_ifft2c(mask * numpy_fft2c(image))
-        assert found[str(path), "zero_filled"] == pytest.approx(psnr(zero_filled, image), abs=1e-4)
-        assert found[str(path), "quarter"] == pytest.approx(psnr(0.25 * zero_filled, image), abs=1e-4)
+        for method, factor in {"zero_filled": 1.0, "half": 0.25, "half, one sample": 0.125}.items():
+            assert found[str(path), method] == pytest.approx(psnr(factor * zero_filled, image), abs=1e-3), method
+    assert read_record(tmp_path / "out")["methods"]["half"]["variant"] == "half"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out", "toy_v0.1.0.zip"]
 
 
-def test_error_of_a_bundle_is_passed_on_and_the_older_results_stay(images, weights, tmp_path):
+def test_error_of_a_bundle_is_passed_on_and_the_older_results_stay(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(process, "PROGRAM", PROGRAM)
+    monkeypatch.chdir(tmp_path)
+    bundle = write_quick_bundle(tmp_path / "quick")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "comparison.json").write_text("older")
-    with pytest.raises(ValueError, match=rf"^{BUNDLE}:w0: .*w0\.pt: "):  # of two stages, the bundle's has six
-        compare_entries(images, [f"{BUNDLE}:{weights[0]}"], tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    for how, message in (("fails", "quick: data: expected images"), ("crashes", "quick: ended .*RuntimeError: a def")):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            compare_entries(tmp_path, [str(bundle)], tmp_path / "out", **{"how": how})
+        assert ("Traceback" in capsys.readouterr().err) == (how == "crashes")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.json"]
 
 
@@ -210,38 +196,37 @@ def test_error_of_a_bundle_is_passed_on_and_the_older_results_stay(images, weigh
 @pytest.mark.parametrize(
     ("entries", "options", "message"),
     [
-        (
-            "zero_filed",
-            [],
-            "unknown entry 'zero_filed': expected zero_filled, tv, wavelet, nearest, bicubic, lanczos, or a bundle",
-        ),
+        ("zero_filed", [], "unknown entry 'zero_filed': expected zero_filled, tv"),
         ("missing.zip", [], "unknown entry 'missing.zip'"),
-        ("tv:much", [], "tv:WEIGHT takes a number, got 'much'"),
-        ("zero_filled:1", [], "zero_filled has no parameter, got '1'"),
+        ("tv:much", [], "got 'much'"),
+        ("bicubic:2", [], "bicubic has no parameter, got '2'"),
         (f"{BUNDLE}:missing.pt", [], "no file of weights missing.pt"),
-        (f"{BUNDLE},{BUNDLE}", [], f"two entries are called {BUNDLE}; give them names"),
+        (f"{BUNDLE},{BUNDLE}", [], f"two entries are called {BUNDLE}"),
         ("target=zero_filled", [], "an entry cannot be called target"),
         (",", [], "nothing to compare"),
-        ("zero_filled,wavelet", [], "no entry is a bundle: give --measure_like BUNDLE"),
-        ("zero_filled", ["--measure_like", "tv"], "measure_like must be a bundle, got the baseline 'tv'"),
+        ("zero_filled,wavelet", [], "give --measure_like BUNDLE"),
+        ("zero_filled", ["--measure_like", "tv"], "got the baseline 'tv'"),
         (BUNDLE, ["--measure_like", BUNDLE], "measure_like is for comparisons without a bundle"),
+        ("tv", ["--measure_like", CINE], f"measure_like must be a bundle of reconstruction, got '{CINE}'"),
+        ("nearest", ["--measure_like", BUNDLE], "measure_like must be a bundle of super-resolution"),
         (BUNDLE, ["--reference", "tv"], f"reference must be one of {BUNDLE}, got 'tv'"),
         (BUNDLE, ["--protocol", "best"], "unknown protocol 'best'"),
+        (BUNDLE, ["--protocol", "cine_series"], "protocol must be one of reconstruction, such as magnitude_slice"),
+        (CINE, ["--protocol", "magnitude_slice"], "protocol must be one of reconstruction of series"),
         (BUNDLE, ["--n_cases", "0"], "n_cases must be an integer of 1 or more, got 0"),
-        (BUNDLE, ["--sampling_rat", "0.2"], f"{BUNDLE}: unknown option --sampling_rat"),
+        (BUNDLE, ["--sampling_rat", "0.2"], f"{BUNDLE}: unknown key 'sampling_rat'"),
+        (f"tv,{CINE}", [], f"tv is a method of reconstruction and {CINE} one of reconstruction of series"),
+        (f"zero_filled,{CINE},bicubic", [], "bicubic one of super-resolution; compare methods of one task"),
+        (f"{SCALED},{BUNDLE}", [], "compare methods of one task"),
+        (f"{CINE}@paper", [], f"{CINE}@paper: has no variant 'paper'"),
+        (SCALED, ["--variant", "9d"], f"{SCALED}: has no variant '9d'"),
+        (SCALED, ["--perceptual_weights", "missing.pt"], "missing.pt"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_in_one_line_before_anything_runs(
+def test_what_cannot_be_compared_is_refused_before_anything_runs(
     entries, options, message, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(runs, "run_bundle", None)
-    words = ["compare", str(tmp_path), "--entries", entries, "--out", str(tmp_path / "results" / "out"), *options]
-    assert run_commands({"compare": compare}, "tools", words) == 1
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    assert message in captured.err
-    assert list(tmp_path.iterdir()) == []
+    assert message in refused(monkeypatch, capsys, tmp_path, entries, *options)
 
 
 def test_folder_of_something_else_is_not_replaced(tmp_path):
@@ -269,15 +254,7 @@ def test_bundles_that_measure_otherwise_are_refused(second, message, tmp_path, m
 def test_rounding_of_another_version_is_no_other_measurement(tmp_path, monkeypatch):
     entries = fake_run(monkeypatch, first=[case(0)], second=[case(0, shift=1e-7)])
     compare_entries(tmp_path, entries, tmp_path / "out")
-    assert [row["method"] for row in read_rows(tmp_path / "out")] == ["first", "second"]
-
-
-def test_defect_of_a_bundle_shows_its_traceback_and_one_line(capsys):
-    log = ["2026 - INFO - begin\n", "Traceback (most recent call last):\n", "KeyError: 'pred'\n", "\n"]
-    assert failure(log, 1) == "its inference ended with status 1: KeyError: 'pred'"
-    assert capsys.readouterr().err == "".join(log)
-    assert failure([*log, "error: a.png: damaged\n", "bye\n"], 1) == "a.png: damaged"
-    assert capsys.readouterr().err == ""
+    assert [row["method"] for row in read_rows(tmp_path / "out" / "metrics.csv")] == ["first", "second"]
 
 
 def test_cases_without_target_are_refused(tmp_path, monkeypatch):
@@ -289,63 +266,25 @@ def test_cases_without_target_are_refused(tmp_path, monkeypatch):
         compare_entries(tmp_path, entries, tmp_path / "out")
 
 
-def test_volumes_are_measured_whole_and_shown_by_their_middle(tmp_path, monkeypatch):
-    cases = [case(10 * v + i, f"/data/{v}.h5", i, 3) for v in range(2) for i in range(3)]
-    entries = fake_run(monkeypatch, first=cases)
-    compare_entries(tmp_path, ["zero_filled", *entries], tmp_path / "out", protocol="fastmri_volume", n_cases=1)
-    rows = read_rows(tmp_path / "out")
-    assert [(row["file"], row["slice"], row["method"]) for row in rows] == [
-        (f"/data/{v}.h5", "", method) for v in range(2) for method in ("zero_filled", "first")
-    ]
-    for volume in range(2):
-        truth = np.stack([arrays["label"][0].numpy() for path, _, _, arrays in cases if path == f"/data/{volume}.h5"])
-        peak = truth.max()
-        by_hand = 10 * np.log10(peak**2 / np.mean((0.1 * truth) ** 2))
-        assert float(rows[2 * volume + 1]["psnr"]) == pytest.approx(by_hand, abs=1e-3)
-    pictures = PanelIndex.read(tmp_path / "out" / "panels").pictures
-    assert set(pictures) == {("/data/0.h5", 0), ("/data/0.h5", 1), ("/data/1.h5", 1)}
-
-
 def test_baselines_alone_are_measured_by_the_bundle_named_without_its_weights(tmp_path, monkeypatch):
     seen = {}
 
-    def run(entry, dataset_dir, overrides, folder, tell):
+    def cases(overrides):
         seen.update(overrides)
-        cases = CaseFolder(folder)
-        place = {"path": np.asarray("a.png"), "slice": np.asarray(0), "n_slices": np.asarray(1)}
-        cases.write(0, {**case(0)[-1], **place})
-        return cases
+        return [case(0)]
 
-    monkeypatch.setattr(runs, "run_bundle", run)
-    compare_entries(
-        tmp_path, ["wavelet", "zero_filled"], tmp_path / "out", measure_like=BUNDLE, overrides={"sampling_rate": 0.5}
-    )
+    fake_run(monkeypatch, **{BUNDLE: cases})
+    options = {"measure_like": BUNDLE, "sampling_rate": 0.5}
+    compare_entries(tmp_path, ["wavelet", "zero_filled"], tmp_path / "out", **options)
     assert seen == {"load_pretrain": False, "sampling_rate": 0.5}
-    assert [row["method"] for row in read_rows(tmp_path / "out")] == ["wavelet", "zero_filled"]
+    assert [row["method"] for row in read_rows(tmp_path / "out" / "metrics.csv")] == ["wavelet", "zero_filled"]
 
 
 def test_progress_is_a_line_a_tenth_where_nobody_watches(capsys):
-    with Progress("tv") as progress:
-        for done in range(1, 41):
-            progress.update(done, 40)
+    update = followed(40, "tv")
+    for done in range(1, 41):
+        update(done)
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
-    assert captured.out == ""
-    assert len(lines) == 10
+    assert (captured.out, len(lines), lines[-1]) == ("", 10, "tv: 40 of 40 cases")
     assert re.fullmatch(r"tv: 4 of 40 cases, \d+ s to go", lines[0])
-    assert re.fullmatch(r"tv: 40 of 40 cases, \d+ s", lines[-1])
-
-
-def test_older_comparison_is_replaced(tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "comparison.json").write_text("{}")
-    (out / "stale.png").write_text("")
-    compare_entries(tmp_path, fake_run(monkeypatch, first=[case(0)]), out)
-    assert sorted(path.name for path in out.iterdir()) == [
-        "comparison.json",
-        "metrics.csv",
-        "panels",
-        "sheet.png",
-        "summary.md",
-    ]

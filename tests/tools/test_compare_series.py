@@ -1,6 +1,5 @@
 """Comparisons of cine networks: real processes on tiny series, numbers by hand, and what is refused."""
 
-import csv
 import json
 from functools import partial
 
@@ -8,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from toy_comparison import fake_run
+from toy_comparison import fake_run, read_rows
 
 from common.figures import PanelIndex
 from common.handlers import save_weights
@@ -18,12 +17,9 @@ from common.operators.series import batch_to_frames, frames_to_batch, pack_serie
 from tests.helpers import numpy_fft2c, numpy_ifft2c
 from tools.command import run_commands
 from tools.compare import compare, compare_entries
-from tools.comparison import runs
-from tools.comparison.bundle_runs import config_files
-from tools.comparison.entries import find_entry
-from tools.comparison.summary import Comparison
-from tools.comparison.tasks import RECONSTRUCTION, SERIES, SUPER_RESOLUTION, task_of
-from tools.report import report_results
+from tools.comparison.entries import RECONSTRUCTION, SERIES, SUPER_RESOLUTION, find_entry, task_of
+from tools.comparison.record import read_record
+from tools.report.command import report_results
 from tools.zoo.layout import BUNDLES
 
 BUNDLE = "cardiac_cine_unet_reconstruction"
@@ -82,11 +78,6 @@ def compared(hearts, networks, tmp_path_factory):
     return out
 
 
-def read_rows(out):
-    with (out / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def frame_wise(transform, series):
     return np.stack([transform(series[..., frame]) for frame in range(series.shape[-1])], axis=-1)
 
@@ -113,7 +104,7 @@ def reconstructed(hearts, networks):
 
 def test_every_value_is_that_of_the_same_measurement(compared, hearts, reconstructed):
     truth, found = reconstructed
-    rows = read_rows(compared)
+    rows = read_rows(compared / "metrics.csv")
     assert {(row["protocol"], row["file"]) for row in rows} == {("cine_series", str(hearts))}
     assert [(row["slice"], row["method"]) for row in rows] == [(str(n), label) for n in range(2) for label in found]
     for row in rows:
@@ -127,8 +118,8 @@ def test_every_value_is_that_of_the_same_measurement(compared, hearts, reconstru
 def test_summary_and_report_are_of_series(compared):
     text = (compared / "summary.md").read_text()
     assert "2 series; mean ± standard deviation" in text
-    assert "| minus zero-filled, series by series | PSNR, dB | SSIM | MSE | NRMSE |" in text
-    assert Comparison.read(compared).methods[f"{BUNDLE}@consistent:consistent"]["variant"] == "consistent"
+    assert "differences series by series" in text
+    assert read_record(compared)["methods"][f"{BUNDLE}@consistent:consistent"]["variant"] == "consistent"
     page = report_results(compared, compared / "report.html", title="Comparison").read_text()
     assert "Protocol cine_series, 2 series" in page
     assert "deviation over series, and" in page
@@ -165,7 +156,7 @@ def case(packed=False, phase=0.3, mask_seed="a", label=True):
 def test_inputs_of_one_measurement_may_have_two_forms(packed, tmp_path, monkeypatch):
     entries = fake_run(monkeypatch, BUNDLE, **{f"n{n}": [case(one)] for n, one in enumerate(packed)})
     compare_entries(tmp_path, ["zero_filled", *entries], tmp_path / "out")
-    rows = {row["method"]: row for row in read_rows(tmp_path / "out")}
+    rows = {row["method"]: row for row in read_rows(tmp_path / "out" / "metrics.csv")}
     assert rows["n0"]["nrmse"] == rows["n1"]["nrmse"] == "0.1"
     _, _, _, plain = case()
     error = plain["image"][0].double() - plain["label"][0].double()
@@ -213,7 +204,7 @@ def test_a_variant_for_training_too_is_one_whose_keys_inference_has(tmp_path):
         (configs / f"{name}.json").write_text(json.dumps(content))
 
     def names(variant):
-        return [path.stem for path in config_files(find_entry(f"{tmp_path / 'toy'}@{variant}", tmp_path))]
+        return [path.stem for path in find_entry(f"{tmp_path / 'toy'}@{variant}", tmp_path).configs]
 
     assert names("both") == ["inference", "both"]
     assert names("own") == ["inference", "inference_own"]
@@ -222,40 +213,3 @@ def test_a_variant_for_training_too_is_one_whose_keys_inference_has(tmp_path):
             ValueError, match=rf"@{variant}: has no variant '{variant}', no .*inference_{variant}\.json"
         ):
             names(variant)
-
-
-@pytest.mark.parametrize(
-    ("entries", "options", "message"),
-    [
-        (f"tv,{BUNDLE}", [], f"tv is a method of reconstruction and {BUNDLE} one of reconstruction of series"),
-        (f"zero_filled,{BUNDLE},bicubic", [], "bicubic one of super-resolution; compare methods of one task"),
-        (f"{BUNDLE},brain_mri_refinegan_reconstruction", [], "compare methods of one task"),
-        (
-            "zero_filled,tv",
-            ["--measure_like", BUNDLE],
-            f"measure_like must be a bundle of reconstruction, got '{BUNDLE}' of reconstruction of series",
-        ),
-        (
-            f"zero_filled,{BUNDLE}",
-            ["--protocol", "magnitude_slice"],
-            "protocol must be one of reconstruction of series, such as cine_series, got 'magnitude_slice'",
-        ),
-        (
-            "brain_mri_refinegan_reconstruction",
-            ["--protocol", "cine_series"],
-            "protocol must be one of reconstruction, such as magnitude_slice, got 'cine_series'",
-        ),
-        (f"{BUNDLE}@paper", [], f"{BUNDLE}@paper: has no variant 'paper'"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused_in_one_line_before_anything_runs(
-    entries, options, message, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(runs, "run_bundle", None)
-    words = ["compare", str(tmp_path), "--entries", entries, "--out", str(tmp_path / "results" / "out"), *options]
-    assert run_commands({"compare": compare}, "tools", words) == 1
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    assert message in captured.err
-    assert list(tmp_path.iterdir()) == []

@@ -22,9 +22,7 @@ def test_the_help_names_every_set_and_its_options():
     ("words", "made"),
     [
         (["cardiac_cine", "--size=32", "--n_slices=1", "--n_frames=3"], "2 synthetic hearts"),
-        (["chest_ct", "--size=32"], "2 synthetic images"),
         (["knee_mri", "--size=32", "--n_slices=2", "--n_coils=2"], "2 synthetic volumes"),
-        (["rock_3d", "--size=32"], "2 synthetic volumes"),
         (["textures", "--size=32"], "32 synthetic images"),
     ],
 )

@@ -1,7 +1,5 @@
 """`python -m tools demo`: one page of the shipped weights of all bundles."""
 
-from dataclasses import replace
-
 import pytest
 from html_page import check_page
 
@@ -25,7 +23,7 @@ def psnr_of(folder, method):
 
 
 def test_two_bundles_in_one_process_on_one_page(tmp_path, monkeypatch, capsys):
-    examples = [replace(one, options=SMALL[one.data]) for one in module.EXAMPLES[:2]]
+    examples = [one._replace(options=SMALL[one.data]) for one in module.EXAMPLES[:2]]
     monkeypatch.setattr(module, "EXAMPLES", examples)
     assert run(tmp_path) == 0
     printed = capsys.readouterr()

@@ -96,11 +96,6 @@ def test_ejection_fractions_are_absolute_errors_in_points(bundle, tmp_path):
     assert frame[["n", "undefined"]].to_numpy().tolist() == [[0, 2], [2, 0]]
 
 
-def test_a_folder_without_metrics_is_refused(bundle, tmp_path):
-    with pytest.raises(ValueError, match=r"expected metrics\.csv"):
-        rows_of_evaluation(tmp_path, bundle, None, **KEYS)
-
-
 def rows(bundle, tmp_path, name, **methods):
     keys = {**KEYS, "evaluation": name}
     return rows_of_evaluation(evaluation(tmp_path / name, methods), bundle, bundle / "models" / "model.pt", **keys)

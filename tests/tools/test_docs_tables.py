@@ -93,7 +93,7 @@ def test_texts_for_missing_and_undefined_cells():
     }
     found = lines(**selection, missing="", undefined="not measurable")
     assert found[2:] == ["| zero_filled | 0.334 | |", "| model | not measurable | 1,941,233 |"]
-    with pytest.raises(ValueError, match=r"no row with rate=0\.1, metric=parameters, method=zero_filled"):
+    with pytest.raises(ValueError, match=r"no row with .*method=zero_filled, metric=parameters"):
         lines(**selection, undefined="")
     with pytest.raises(ValueError, match="mean of model, ssim, is not known"):
         lines(**selection, missing="")
@@ -104,11 +104,8 @@ def test_texts_for_missing_and_undefined_cells():
     [
         ({"row": {}}, "here: unknown key 'row'"),
         ({"columns": []}, "here: columns: expected a mapping"),
-        (
-            {"columns": {"SSIM": "ssim"}},
-            "here: results.csv has no row with data=d, metric=ssim, method=zero_filled, rate=0.2",
-        ),
-        ({"rows": {"method": ["model"]}}, "has 2 rows with data=d, metric=psnr, method=model: rate 0.1, 0.2"),
+        ({"columns": {"SSIM": "ssim"}}, "here: results.csv has no row with data=d, .*rate=0.2, metric=ssim"),
+        ({"rows": {"method": ["model"]}}, "has 2 rows with data=d, method=model, metric=psnr: rate 0.1, 0.2"),
         ({"where": {"family": "radial"}}, "here: unknown key 'family', expected evaluation, data"),
         ({"show": "median"}, "here: show: unknown word 'median'"),
     ],

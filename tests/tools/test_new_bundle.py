@@ -32,13 +32,20 @@ from tools.run.reader import read_task_list
 from tools.zoo.verify import verify_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = "knee_mri_example_method"
+NAMES = {kind: f"knee_mri_example_{kind}" for kind in KINDS}
+NAME = NAMES["reconstruction"]
 CONFIGS = ("evaluate", "inference", "metadata", "multi_gpu", "smoke", "train")
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def skeleton(request, tmp_path_factory) -> tuple[str, Path]:
-    return request.param, write_skeleton(NAME, request.param, tmp_path_factory.mktemp("bundles"))
+@pytest.fixture(scope="module")
+def skeletons(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    return {kind: write_skeleton(name, kind, folder) for kind, name in NAMES.items()}
+
+
+@pytest.fixture(params=KINDS)
+def skeleton(request, skeletons) -> tuple[str, Path]:
+    return request.param, skeletons[request.param]
 
 
 def load(bundle: Path, config: str) -> dict:
@@ -49,16 +56,16 @@ def load(bundle: Path, config: str) -> dict:
 
 
 def test_skeleton_has_the_files_of_the_house(skeleton):
-    _, bundle = skeleton
+    kind, bundle = skeleton
     files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     expected = {f"configs/{name}.json" for name in CONFIGS} | {"configs/logging.conf", "LICENSE", "recipe.yaml"}
     expected |= {"docs/README.md", "docs/data_license.txt"}
-    expected |= {f"scripts/{NAME}_network.py", f"scripts/{NAME}_objective.py"}
+    expected |= {f"scripts/{NAMES[kind]}_network.py", f"scripts/{NAMES[kind]}_objective.py"}
     assert expected <= files
     assert not list(bundle.glob("models/*"))
-    assert all(name in expected or name.startswith(f"scripts/{NAME}_") for name in files)
+    assert all(name in expected or name.startswith(f"scripts/{NAMES[kind]}_") for name in files)
     assert (bundle / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
-    assert [path.name for path in bundle.parent.iterdir()] == [NAME]
+    assert {path.name for path in bundle.parent.iterdir()} == set(NAMES.values())
     texts = {name: (bundle / name).read_text(encoding="utf-8") for name in files}
     assert not [name for name, text in texts.items() if PLACEHOLDER in text or str(ROOT) in text]
     (task,) = read_task_list(bundle / "recipe.yaml").selected
@@ -116,29 +123,23 @@ def test_scripts_keep_the_style_of_the_house(skeleton):
 # -- what is refused ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["", "Knee_mri", "knee-mri", "knee mri", "_knee", "knee_", "knee__mri", "2d_mri", "../knee", "knée", "lambda"],
-)
-def test_name_that_is_no_bundles_name_is_refused(name, tmp_path):
-    with pytest.raises(ValueError, match="name must be of small letters, digits and single underscores"):
-        write_skeleton(name, "reconstruction", tmp_path)
-    assert list(tmp_path.iterdir()) == []
+FORM = "name must be of small letters"
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
+        *((name, "reconstruction", FORM) for name in ("", "Knee", "knee-mri", "_knee", "knee__mri", "../knee", "knée")),
+        ("lambda", "reconstruction", FORM),
         ("knee_v2_net", "reconstruction", "must not hold _v and a digit"),
         ("brain_mri_refinegan_reconstruction", "reconstruction", "this repository has a bundle of that name"),
-        ("knee_mri", "segmentation", "kind must be one of reconstruction, super_resolution, got 'segmentation'"),
+        ("knee_mri", "segmentation", "kind must be one of reconstruction, super_resolution"),
     ],
 )
-def test_other_bad_input_is_refused(name, kind, message, tmp_path, capsys):
+def test_bad_input_is_refused(name, kind, message, tmp_path, capsys):
     assert run_commands({"new": new}, "tools", ["new", name, "--kind", kind, "--out", str(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert re.search(f"^error: .*{message}.*\n$", captured.err)
-    assert captured.out == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -165,7 +166,7 @@ def test_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     assert run_commands({"new": new}, "tools", ["new", NAME, "--kind=reconstruction", "--out=mine"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"wrote mine/{NAME}\n")
-    assert f"--bundle_root mine/{NAME} --dataset_dir out/brains" in out
+    assert f"['mine/{NAME}/configs/train.json','mine/{NAME}/configs/smoke.json']\" --dataset_dir out/brains" in out
     assert f"python -m tools zoo verify mine/{NAME}\n" in out
 
 
@@ -241,34 +242,32 @@ for configs, arguments in json.loads(sys.argv[1]):
 
 
 @pytest.fixture(scope="module")
-def runs(skeleton, tmp_path_factory) -> tuple[str, Path, Path]:
-    """Training, evaluation and inference in one process: kind, results, data."""
-    kind, bundle = skeleton
+def all_runs(skeletons, tmp_path_factory) -> Path:
+    """Training, evaluation and inference of both kinds in one process: the folder of data and results."""
     folder = tmp_path_factory.mktemp("runs")
-    data, out = folder / "data", folder / "out"
+    data = folder / "data"
     make_tiny_set("brain_mri", data)
     volume = np.random.default_rng(0).integers(0, 900, (18, 15, 2)).astype(np.int16)
     nibabel.save(nibabel.nifti1.Nifti1Image(volume, np.diag([2.0, 3.0, 5.0, 1.0])), data / "test" / "volume.nii.gz")
-    places = {"bundle_root": str(bundle), "output_dir": str(out), "ckpt_dir": str(out), "network_options#width": 4}
-    small = {"batch_size": 2, "train#preprocessing#spatial_size": [32, 32]}
-    jobs = [
-        (["train", "smoke"], {**places, **small, "dataset_dir": str(data)}),
-        (["inference", "evaluate"], {**places, "dataset_dir": str(data)}),
-        (["inference"], {**places, "dataset_dir": str(data / "test"), "output_dir": str(out / "inference")}),
-    ]
-    request = [([str(bundle / "configs" / f"{name}.json") for name in names], given) for names, given in jobs]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MONAI_DEBUG": "false"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUNS, json.dumps(request)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    request = []
+    for kind, bundle in skeletons.items():
+        out = folder / kind
+        places = {"dataset_dir": str(data), "output_dir": str(out), "ckpt_dir": str(out), "network_options#width": 4}
+        small = {"batch_size": 2, "train#preprocessing#spatial_size": [32, 32]}
+        inference = {"dataset_dir": str(data / "test"), "output_dir": str(out / "inference")}
+        for names, given in ((["train", "smoke"], small), (["inference", "evaluate"], {}), (["inference"], inference)):
+            request.append(([str(bundle / "configs" / f"{name}.json") for name in names], {**places, **given}))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MONAI_DEBUG": "false"}
+    command = [sys.executable, "-c", RUNS, json.dumps(request)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return kind, out, data
+    return folder
+
+
+@pytest.fixture(params=KINDS)
+def runs(request, all_runs) -> tuple[str, Path, Path]:
+    """Kind, results, data."""
+    return request.param, all_runs / request.param, all_runs / "data"
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -335,8 +334,8 @@ def test_inference_writes_each_file_in_its_format_and_geometry(runs):
 
 @pytest.mark.slow  # exports and runs in new interpreters: more than a minute for each kind
 def test_skeleton_passes_verify_at_once(skeleton, tmp_path):
-    _, bundle = skeleton
-    checks = verify_bundle(str(shutil.copytree(bundle, tmp_path / NAME)))
+    kind, bundle = skeleton
+    checks = verify_bundle(str(shutil.copytree(bundle, tmp_path / NAMES[kind])))
     assert [(check.name, check.detail) for check in checks if check.status == "fail"] == []
     warned = {check.name: check.detail for check in checks if check.status == "warn"}
     assert warned == {"file layout": "no models/model.pt"}

@@ -9,7 +9,7 @@ from html import unescape
 import numpy as np
 import pytest
 
-from tools.report.page import Picture, Section, Viewer, write_page
+from tools.report.page import Picture, Viewer, write_page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -70,7 +70,7 @@ def test_divider_and_zoom_follow_mouse_and_keyboard(tmp_path):
         Picture("error", [images["input"]], error=True),
     ]
     viewers = [Viewer(name, pictures, "input", "reconstruction") for name in ("one", "two")]
-    path = write_page(tmp_path / "page.html", "Divider", [], [Section("Cases", viewers)])
+    path = write_page(tmp_path / "page.html", "Divider", [], [("Cases", viewers)])
     path.write_text(path.read_text().replace("</body>", f"{DRIVE}</body>"))
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     done = subprocess.run(

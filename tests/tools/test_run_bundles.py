@@ -59,12 +59,12 @@ def test_a_training_that_was_ended_or_killed_gives_the_weights_of_one_that_ran_t
     # before the critic and with it
     for act, epochs, status in ((end, range(5, 20), 0), (kill, range(22, 30), 1), (end, range(33, 48), 0)):
 
-        def tell(_, line, act=act, told=tuple(f"epoch {epoch}/50" for epoch in epochs)):
-            if any(map(line.count, told)):
+        def update(_, line, act=act, moments=tuple(f"epoch {epoch}/50" for epoch in epochs)):
+            if any(map(line.count, moments)):
                 act()
 
         with monkeypatch.context() as patch:
-            patch.setattr(Status, "tell", tell)
+            patch.setattr(Status, "update", update)
             assert run(parts) == status
     assert run(parts) == 0
     assert "[1/1] small: training resumes, log in" in capsys.readouterr().out

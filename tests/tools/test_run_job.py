@@ -274,14 +274,14 @@ def test_a_signal_ends_the_run_although_nobody_listens_and_the_same_command_resu
 
 
 def test_what_is_done_when_a_list_is_stopped_is_packed(folder, monkeypatch, capsys):
-    run_process = process.run_process
+    run_bundle = process.run_bundle
 
-    def stop_at_the_second(task, *further):
-        if task.name == "two":
+    def stop_at_the_second(bundle, configs, overrides, folder, *further):
+        if folder.name == "two":
             raise KeyboardInterrupt
-        return run_process(task, *further)
+        return run_bundle(bundle, configs, overrides, folder, *further)
 
-    monkeypatch.setattr("tools.run.job.run_process", stop_at_the_second)
+    monkeypatch.setattr("tools.run.job.run_bundle", stop_at_the_second)
     assert run(folder, [training("one"), training("two")]) == 130
     assert "stopped; run the same command again to resume\npacked in" in capsys.readouterr().out
     assert "models/one.pt" in packed(folder)
@@ -352,15 +352,6 @@ def test_at_the_time_limit_the_run_is_ended_packed_and_resumes(folder, capsys):
     epochs = (folder / "out" / "two" / "train" / "epochs.txt").read_text().split()
     assert sorted(set(epochs)) == ["0", "1", "2", "3"]
     assert len(epochs) <= 5
-
-
-def test_the_time_limit_ends_the_making_of_data_too(folder, capsys):
-    sets = {"many": {"make": "textures", "options": {"n_train": 5000}}}
-    assert run(folder, [{"name": "one", "type": "train", "data": "many"}], "--hours", 2 / 3600, data=sets) == 0
-    out = capsys.readouterr().out
-    assert "[1/1] one: makes out/data/many" in out
-    assert "time is up, left: one;" in out
-    assert list(folder.glob("out/data/*")) == []
 
 
 def test_weights_that_are_too_large_or_missing_are_refused_and_the_rest_is_packed(folder, capsys):

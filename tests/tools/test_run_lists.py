@@ -11,7 +11,6 @@ from tools.__main__ import commands
 from tools.command import run_commands
 from tools.run.reader import read_task_list
 from tools.run.reading import read_mapping
-from tools.run.task_list import evaluations
 from tools.zoo.layout import BUNDLES, ROOT, bundle_names, read_json
 
 
@@ -45,7 +44,7 @@ def test_overrides_reach_the_runs_that_know_them(folder):
     assert a.runs[1].overrides == {"dataset_dir": "d", "network_name": "B", "table": "x", "split": "test"}
     assert [path.name for path in a.runs[1].configs] == ["inference.json", "evaluate.json"]
     assert [run.overrides for run in b.runs] == [{"run#0": 1, "epochs": 3, "dataset_dir": "d", "pause": 1}]
-    assert (a.mail, b.mail, job.mail, job.rank_by) == (False, True, False, "ssim")
+    assert (a.mail, b.mail, job.mail) == (False, True, False)
     models = str(folder / "out" / "a" / "models")
     assert [a.places(run)["ckpt_dir"] for run in a.runs] == [models, models]
     places = [task.places(run)["output_dir"] for task in job.tasks for run in task.runs]
@@ -93,30 +92,20 @@ def test_each_makes_a_task_for_every_end_of_the_name(folder):
     assert {name: one.runs[0].overrides["epochs"] for name, one in found.items()} == {"a_x": 2, "a_y": 1}
 
 
-def test_mail_is_on_by_default_if_settings_are_given(folder):
-    path = write_list(folder / "list.yaml", [{"name": "a"}, {"name": "b", "mail": False}])
-    job = read_task_list(path, mail_by_default=True)
-    assert (job.mail, [task.mail for task in job.tasks]) == (True, [True, False])
-    job = read_task_list(write_list(path, [{"name": "a"}], mail=False), mail_by_default=True)
-    assert (job.mail, [task.mail for task in job.tasks]) == (False, [False])
-
-
-@pytest.mark.parametrize("text", ["1e-4", "1.5e3", "-2E5", "1e", "none"])
-def test_numbers_are_read_as_their_writer_means_them(tmp_path, text):
-    (tmp_path / "a.yaml").write_text(f"learning_rate: {text}\n")
-    found = read_mapping(tmp_path / "a.yaml")["learning_rate"]
-    assert found == ({"1e": "1e", "none": "none"}[text] if text in ("1e", "none") else float(text))
+def test_numbers_are_read_as_their_writer_means_them(tmp_path):
+    (tmp_path / "a.yaml").write_text("values: [1e-4, 1.5e3, -2E5, 1e, none]\n")
+    assert read_mapping(tmp_path / "a.yaml")["values"] == [1e-4, 1500, -200000, "1e", "none"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb:\n  c: 1\n  c: 2\n", r"a\.yaml, line 4: .*c is given twice"),
-        ("a: [1\n", r"a\.yaml, line 2: expected YAML"),
-        ("a: !!python/object:os.system {}\n", r"a\.yaml, line 1: expected YAML"),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", r"a\.yaml: .*c is given twice.*line 3"),
+        ("a: [1\n", r"a\.yaml: .*line 2"),
+        ("a: !!python/object:os.system {}\n", r"a\.yaml: .*line 1"),
         ("a: 2024-01-01\n", r"a\.yaml: .*date"),
-        ("", r"a\.yaml: .*got NoneType"),
-        ("- a\n", r"a\.yaml: .*got list"),
+        ("", r"a\.yaml: .*NoneType"),
+        ("- a\n", r"a\.yaml: .*list"),
         (None, r"a\.yaml: .*No such file"),
     ],
 )
@@ -134,36 +123,25 @@ def one(**changes):
 PICTURES = {"pictures": {"folder": "pictures", "source": "a museum"}}
 WRONG = [
     ({"task": []}, "unknown key 'task'; expected output_dir"),
-    ({"output_dir": 3}, "output_dir: .*got 3"),
-    ({"rank_by": "dice"}, "rank_by: .*psnr, ssim.*'dice'"),
     ({"mail": {"password": "x1y2"}}, "mail: .*got a mapping"),
     ({"defaults": {"name": "x"}}, "defaults: .*without a name"),
     ({"defaults": {"overrides": {"los": 1}}}, "defaults: overrides: unknown key 'los'"),
-    ({"defaults": {"train": {"split": 1}}}, "defaults: train: unknown key 'split'"),
     ({"tasks": []}, "tasks: .*at least one task"),
-    ({"tasks": ["a"]}, "task 1: .*got 'a'"),
     ({"tasks": [{"type": "train"}]}, "task 1: name: missing"),
     ({"tasks": [{"name": "a"}, {"name": "A"}]}, "task A: an earlier task"),
     (one(epoch=1), "task a: unknown key 'epoch'; expected name, type"),
-    *((one(name=name), "task .*name: .*folder") for name in ("a/b", "..", 7, "tasks.json", "a\n")),
-    (one(type="fit"), "task a: type: .*'fit'"),
+    *((one(name=name), "task .*name: .*folder") for name in ("a/b", 7, "tasks.json")),
     (one(bundle="heart"), "task a: bundle: heart"),
-    (one(mail="x@y"), "task a: mail: "),
     (one(type="train", predict={}), "task a: predict: .*no such run"),
     (one(type="predict", yields={"models/a.pt": "a.pt"}), "task a: yields"),
     (one(yields={"../a.pt": "a.pt"}), r"task a: yields: .*'\.\./a\.pt'"),
     (one(config="train.json"), "task a: config: .*which run"),
-    (one(config={"test": "a"}), "task a: config: unknown key 'test'"),
-    (one(type="train", config=[]), "task a: config: .*a list"),
     (one(type="train", config="x.json"), r"task a: config: no file x\.json, bundle has"),
     (one(type="predict", config="evaluate.json"), "task a: config: .*cannot run alone"),
     (one(type="train", config="damaged.json"), r"task a: config: .*damaged\.json"),
-    (one(overrides=["loss"]), "task a: overrides: .*got a list"),
     (one(overrides={"network": "B"}), "task a: overrides: unknown key 'network'"),
     (one(overrides={"phases#pixle": 3}), "task a: overrides: unknown key 'phases#pixle', phases has pixel"),
     (one(train={"split": 1}), "task a: train: unknown key 'split'"),
-    (one(each={"x/y": {}}), "task a: each: .*'x/y'"),
-    (one(weights=3), "task a: weights: .*got 3"),
     (one(weights="none.pt"), "task a: weights: .*'none.pt'"),
     (one(weights="a/model.pt"), "task a: weights: .*earlier training"),
     (one(weights={"weight": "list.yaml"}), "task a: weights: unknown key 'weight'"),
@@ -172,7 +150,6 @@ WRONG = [
     (one(data="pictures"), "task a: data pictures: nothing in .*a museum.*--data"),
     (one(type="train", config=["train.json", "places.json"], overrides={"output_dir": "y"}), "task a: output_dir"),
     ({"data": {"p": {}}}, "data: p: folder: missing"),
-    ({"data": {"p": {"folder": "p", "seed": 1}}}, "data: p: unknown key 'seed'; expected folder"),
     ({"data": {"p": {"make": "cats"}}}, "data: p: make: .*brain_mri"),
     ({"data": {"p": {"make": "rock", "options": {"dim": 3}}}}, "data: p: options: unknown key 'dim'"),
     ({"copies": {"models/a.pt": "bundle/models/none.pt"}}, "copies: .*none.pt"),
@@ -224,12 +201,11 @@ def test_the_recipe_of_each_bundle_gives_what_it_ships(name, tmp_path):
     given = {target for task in job.tasks for target in task.yields} | set(job.copies)
     shipped = {f"models/{path.name}" for path in (BUNDLES / name / "models").glob("*.pt")}
     assert given >= shipped  # a recipe may also train a variant whose weights are not shipped yet
-    found = list(evaluations(job))
-    assert all(one.folder == tmp_path / "out" / one.name / "predict" for one in found)
-    assert {one.weights.parent.parent.name for one in found} <= {task.name for task in job.tasks if task.trains}
+    found = [task for task in job.tasks if task.predicts]
+    assert {one.predicts_with.parent.parent.name for one in found} <= {task.name for task in job.tasks if task.trains}
 
     now = read_task_list(path, data=tmp_path / "data", out=tmp_path / "out", shipped=True)
-    assert {one.weights.relative_to(BUNDLES / name).as_posix() for one in evaluations(now)} <= shipped
+    assert {one.predicts_with.relative_to(BUNDLES / name).as_posix() for one in now.tasks} <= shipped
     assert {task.name for task in now.tasks} | set(now.left_out) == {one.name for one in found}
     assert not any(task.trains for task in now.tasks)
     assert now.output_dir == tmp_path / "out" / "shipped"
@@ -290,9 +266,3 @@ def test_check_only_says_what_would_be_run(folder, capsys):
     for hours in ("0", "soon", "True"):
         assert run_commands(commands(words), "tools", [*words, "--hours", hours]) == 1
         assert "--hours: expected a number above 0" in capsys.readouterr().err
-
-
-def test_json_is_read_too(folder):
-    path = write_list(folder / "list.yaml", [{"name": "a"}])
-    (folder / "list.json").write_text(json.dumps(yaml.safe_load(path.read_text())))
-    assert read_task_list(folder / "list.json").tasks == read_task_list(path).tasks

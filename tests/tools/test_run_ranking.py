@@ -2,21 +2,19 @@
 
 import csv
 import math
-from pathlib import Path
 
 import pytest
 from quick_bundle import table
 
 from common.metrics import case_table, write_cases
 from tools.run.ranking import Ranking
-from tools.run.task_list import Run, Task
 
 
 def add(ranking, folder, name, ssim, **others):
-    task = Task(name, Path("bundle"), (Run("predict", (), {}, {}),), folder / name)
+    path = folder / name / "predict" / "metrics.csv"
     if ssim is not None:
-        table(task.folder / "predict" / "metrics.csv", ssim, **others)
-    ranking.add(task, seconds=61.0)
+        table(path, ssim, **others)
+    ranking.add(name, path, seconds=61.0)
 
 
 def rows_of(folder):

@@ -1,5 +1,6 @@
 """A bundle that brings its own `common`, and runs of bundles whose results are prepared."""
 
+import csv
 import json
 import zipfile
 
@@ -7,6 +8,8 @@ import numpy as np
 import torch
 
 from common.operators import fft2c, pack_measurement
+from tools.command import run_commands
+from tools.compare import compare
 from tools.comparison import runs
 from tools.comparison.capture import CaseFolder
 
@@ -82,18 +85,34 @@ def fake_run(monkeypatch, bundle=BUNDLE, **folders):
     By label lists of (path, slice, n_slices, arrays), or a function of the overrides that gives such a list.
     """
 
-    def run(entry, dataset_dir, overrides, folder, tell):
+    def run(bundle, dataset_dir, overrides, folder):
         cases = CaseFolder(folder)
-        prepared = folders[entry.label]
+        prepared = folders[bundle.label]
         prepared = prepared(overrides) if callable(prepared) else prepared
         for number, (path, slice_index, n_slices, arrays) in enumerate(prepared):
             place = {"path": np.asarray(path), "slice": np.asarray(slice_index), "n_slices": np.asarray(n_slices)}
             cases.write(number, {**arrays, **place})
-        tell(1, 1)
         return cases
 
-    monkeypatch.setattr(runs, "run_bundle", run)
+    monkeypatch.setattr(runs, "run_captured", run)
     return [f"{label}={bundle}" for label in folders]
+
+
+def read_rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def refused(monkeypatch, capsys, folder, *words):
+    """The last line of a comparison that is refused before anything runs and leaves nothing."""
+    monkeypatch.setattr(runs, "run_captured", None)
+    before = sorted(folder.iterdir())
+    words = ["compare", folder, "--out", folder / "results" / "out", "--entries", *words]
+    assert run_commands({"compare": compare}, "tools", list(map(str, words))) == 1
+    assert sorted(folder.iterdir()) == before
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith("error: ")
+    return captured.err.splitlines()[-1]
 
 
 def case(seed=0, path="a.png", slice_index=0, n_slices=1, label=True, shift=0.0):

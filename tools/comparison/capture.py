@@ -18,7 +18,6 @@ from torch import Tensor
 
 PROGRESS = "captured"
 """First word of the lines on stdout that give the number of finished batches and of all batches."""
-
 KEYS = ("image", "pred", "label", "sample")
 """Entries of an evaluator's output that are kept."""
 
@@ -46,10 +45,18 @@ class CaseFolder:
         plain: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
         np.savez(self._path(number), **plain)
 
-    def read(self, number: int, array: str) -> Tensor | None:
+    def find(self, number: int, array: str) -> Tensor | None:
         """Read an array of a case; None if the case has none of this name."""
         with np.load(self._path(number)) as arrays:
             return torch.from_numpy(arrays[array]) if array in arrays else None
+
+    def read(self, number: int, array: str) -> Tensor:
+        """Read an array that each case must have."""
+        found = self.find(number, array)
+        if found is None:
+            path = self.name(number).path
+            raise ValueError(f"{path}: the evaluator gave no {array!r}; look at the bundle's inference.json")
+        return found
 
     def name(self, number: int) -> CaseName:
         """Read which slice a case is."""
@@ -81,13 +88,9 @@ class SaveCases:
 
     def _add_batch(self, engine: Workflow) -> None:
         for where, images in zip(engine.state.batch, engine.state.output, strict=True):
-            arrays = {key: _plain(images[key]) for key in KEYS if images.get(key) is not None}
+            arrays = {key: images[key].detach().cpu().float() for key in KEYS if images.get(key) is not None}
             place = {key: np.asarray(where[key]) for key in ("path", "slice", "n_slices")}
             self.cases.write(self._number, {**arrays, **place})
             self._number += 1
         sys.stdout.write(f"{PROGRESS} {engine.state.iteration} {engine.state.epoch_length}\n")
         sys.stdout.flush()
-
-
-def _plain(image: Any) -> Tensor:
-    return image.detach().cpu().float().as_subclass(Tensor)

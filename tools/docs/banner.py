@@ -28,12 +28,6 @@ def draw_banner(bundle: Path, file: Path, overrides: Mapping[str, Any], scratch:
         file: a slice with a target.
         overrides: keys of the configuration and their values.
         scratch: an empty folder.
-
-    Returns:
-        the picture, a PNG in `scratch`.
-
-    Raises:
-        FileNotFoundError: the file is not there.
     """
     (scratch / "data").mkdir()
     shutil.copyfile(file, scratch / "data" / file.name)

@@ -78,15 +78,7 @@ def docs(
 
 
 def changes(bundles: Sequence[Path], root: Path = ROOT) -> dict[Path, str]:
-    """Return the documents of bundles, and the README above all, whose numbers are not those of `results.csv`.
-
-    Args:
-        bundles: folders of bundles.
-        root: folder of README.md.
-
-    Returns:
-        path of a document to the text that it should have.
-    """
+    """Return the documents of bundles, and the README above all, whose numbers are not those of `results.csv`."""
     known = {bundle.name: bundle for bundle in bundles}
 
     @cache

@@ -40,16 +40,7 @@ Results = Callable[[str], pd.DataFrame]
 
 
 def rendered(text: str, path: Path, results: Results) -> str:
-    """Return the document with each table and each marked number as `results.csv` has it.
-
-    Args:
-        text: the document.
-        path: its file, for errors.
-        results: gives the rows of a bundle.
-
-    Raises:
-        ValueError: a mark has no partner, or a description asks for what is not there.
-    """
+    """Return the document with each table and each marked number as `results.csv` has it."""
     if len(_MARK.findall(text)) != 2 * len(TABLE.findall(text)):
         raise ValueError(
             f"{path}: expected each table between <!-- table: ... --> and <!-- /table -->, with nothing but its lines "
@@ -77,11 +68,7 @@ def rendered(text: str, path: Path, results: Results) -> str:
 
 
 def read_spec(text: str, where: str) -> dict[str, Any]:
-    """Read the description in a mark.
-
-    Raises:
-        ValueError: it is not a mapping in YAML.
-    """
+    """Read the description in a mark."""
     try:
         spec = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -97,11 +84,7 @@ def keys_of(frame: pd.DataFrame) -> pd.Series:
 
 
 def with_metrics(text: str, path: Path, frame: pd.DataFrame) -> str:
-    """Return the metadata with the mean of its row for each key under `eval_metrics`; all else stays as it is.
-
-    Raises:
-        ValueError: a key names no row, or a row without a finite mean.
-    """
+    """Return the metadata with the mean of its row for each key under `eval_metrics`; all else stays as it is."""
     found = _METRICS.search(text)
     if found is None:
         raise ValueError(f'{path}: expected a key "eval_metrics" on a line of its own, got none; add it')

@@ -13,11 +13,9 @@ configuration.
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -37,12 +35,11 @@ from tools.docs.results import (
     rows_of_evaluation,
     write_results,
 )
-from tools.run.data_sets import make_data_set
-from tools.run.process import LOG, run_process
+from tools.run.process import LOG, run_bundle
 from tools.run.reader import read_task_list
 from tools.run.records import locked
-from tools.run.status import interruptible, say, shown
-from tools.run.task_list import Evaluation, Task, TaskList, evaluations
+from tools.run.status import interruptible, short_path, write_line
+from tools.run.task_list import PREDICT, Task, TaskList
 from tools.zoo.layout import BUNDLES, read_json
 
 RECIPE = "recipe.yaml"
@@ -65,12 +62,6 @@ def measure_bundle(
         only: names of evaluations and comparisons; all if empty.
         fresh: True to measure rows of the present weights again, too.
         device: device of the networks.
-
-    Returns:
-        lines that describe the measurements made.
-
-    Raises:
-        ValueError: the recipe cannot be run, or an evaluation failed; what the others measured is written.
     """
     job = read_task_list(bundle / RECIPE, out=out, data=data, shipped=True)
     comparisons = {entry["name"]: entry for entry in job.content.get("comparisons", [])}
@@ -80,25 +71,24 @@ def measure_bundle(
         left_out = "".join(f"; {name}: {reason}" for name, reason in job.left_out.items() if name == unknown[0])
         raise ValueError(f"--only: {bundle.name} has no evaluation {unknown[0]}, but {known}{left_out}")
     lines, failed = [f"{name}: left out, {reason}" for name, reason in job.left_out.items()], []
-    found = {one.name: one for one in evaluations(job)}
-    first = {one.weights: name for name, one in reversed(found.items())}
+    first = {task.predicts_with: name for name, task in reversed(tasks.items())}
     with locked(out) as lock, interruptible():
         for name in [*tasks, *comparisons]:
             old = read_results(bundle) if (bundle / FILE).is_file() else pd.DataFrame(columns=list(COLUMNS))
             if (only and name not in only) or (not fresh and _is_current(old, name, bundle)):
                 continue
-            say(f"{bundle.name}: {name}")
+            write_line(f"{bundle.name}: {name}")
             try:
                 if name in tasks:
                     # in the first evaluation of its weights, and wherever rows of the speed would be lost
-                    timed = name == first[found[name].weights] or _has_speed(old, name)
+                    timed = name == first[tasks[name].predicts_with] or _has_speed(old, name)
                     timing = {"+run": [SPEED_STEP]} if timed else {}
-                    new = _evaluated(tasks[name], found[name], {"device": device, **timing}, lock)
+                    new = _evaluated(tasks[name], {"device": device, **timing}, lock)
                 else:
                     new = _compared(comparisons[name], bundle, job, out, device)
             except (ValueError, OSError) as error:
                 failed.append(f"{name}: {error}")
-                say(f"{bundle.name}: {failed[-1]}")
+                write_line(f"{bundle.name}: {failed[-1]}")
                 continue
             sys.stderr.write("".join(f"warning: {line}\n" for line in disagreements(old, new)))
             write_results(bundle, replace_rows(old, new))
@@ -121,34 +111,25 @@ def _has_speed(frame: pd.DataFrame, name: str) -> bool:
     return bool(((frame["evaluation"] == name) & (frame["protocol"] == SPEED)).any())
 
 
-def _evaluated(task: Task, found: Evaluation, further: Mapping[str, Any], lock: TextIO) -> pd.DataFrame:
-    """Run an evaluation with further keys of the configuration; return its rows.
-
-    Raises:
-        ValueError: the run failed, with its own words.
-    """
-    if task.data is not None and task.data.make:
-        make_data_set(task.data, TimeoutError, math.inf)
-    run = replace(task.runs[-1], overrides={**found.overrides, **further})
-    shutil.rmtree(found.folder, ignore_errors=True)
-    end = run_process(task, run, lock, lambda line: None)
+def _evaluated(task: Task, further: Mapping[str, Any], lock: TextIO) -> pd.DataFrame:
+    """Run an evaluation with further keys of the configuration; return its rows."""
+    if task.data is not None:
+        task.data.make()
+    run, folder = task.runs[-1], task.folder / PREDICT
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    overrides = {**run.overrides, **further, **task.places(run)}
+    end = run_bundle(task.bundle, run.configs, overrides, task.folder, run.kind, lock=lock)
     if end.error:
-        raise ValueError(f"{end.error} (log in {shown(task.folder / LOG)})")
-    setting = setting_of(run.configs, found.overrides)
-    return rows_of_evaluation(
-        found.folder, task.bundle, found.weights, evaluation=task.name, data=found.data, **setting
-    )
+        raise ValueError(f"{end.error} (log in {short_path(task.folder / LOG)})")
+    keys = {"evaluation": task.name, "data": task.data.name if task.data else ""}
+    return rows_of_evaluation(folder, task.bundle, task.predicts_with, **keys, **setting_of(run.configs, run.overrides))
 
 
 def _compared(entry: Mapping[str, Any], bundle: Path, job: TaskList, out: Path, device: str) -> pd.DataFrame:
-    """Run a comparison; return its rows. Entries whose weights are not shipped are left out.
-
-    Raises:
-        ValueError: as `compare_entries`.
-    """
+    """Run a comparison; return its rows. Entries whose weights are not shipped are left out."""
     data, overrides, folder = job.data[entry["data"]], entry.get("overrides", {}), out / entry["name"]
-    if data.make:
-        make_data_set(data, TimeoutError, math.inf)
+    data.make()
     texts = []
     for text in entry["entries"]:
         stem, at, variant = text.partition("@")
@@ -166,7 +147,7 @@ def _compared(entry: Mapping[str, Any], bundle: Path, job: TaskList, out: Path, 
         measure_like="" if any(f"={bundle}" in text for text in texts) else str(bundle),
         perceptual_weights=str(BUNDLES / perceptual) if perceptual else "",
         n_cases=1,
-        overrides={"device": device, **overrides},
+        **{"device": device, **overrides},
     )
     setting = setting_of([bundle / "configs" / "inference.json"], overrides)
     return rows_of_evaluation(folder, bundle, None, evaluation=entry["name"], data=data.name, **setting)

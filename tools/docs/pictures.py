@@ -29,10 +29,8 @@ from tools.docs.banner import draw_banner
 from tools.docs.document import read_spec
 from tools.docs.pivot import check_keys
 from tools.report.charts import draw_histories
-from tools.run.configurations import find_config
-from tools.run.process import run_process
-from tools.run.records import locked
-from tools.run.task_list import PREDICT, Run, Task
+from tools.run.process import run_bundle
+from tools.run.reading import find_config
 from tools.zoo.layout import ROOT
 
 PICTURE = re.compile(r"^<!-- picture: (?P<spec>\{.*\}) -->\n!\[.*\]\((?P<file>[^()\s]+\.png)\)$", re.MULTILINE)
@@ -52,15 +50,6 @@ def draw_pictures(bundle: Path, data: Path | None = None, only: Sequence[str] = 
     """Draw the pictures of a bundle again, in its README and in the one above all.
 
     On the same machine the same pixels come out.
-
-    Args:
-        bundle: folder of the bundle.
-        data: folder of data sets; pictures of them are left out if None.
-        only: file names; all if empty.
-        root: folder of README.md.
-
-    Returns:
-        a line for each picture: its size, and whether it has changed.
     """
     lines = []
     for readme in (bundle / "docs" / "README.md", root / "README.md"):
@@ -101,11 +90,7 @@ def replace_picture(drawn: Path, target: Path) -> str:
 
 
 def read_picture(text: str, where: str) -> dict[str, Any]:
-    """Read the description of a picture.
-
-    Raises:
-        ValueError: it is no mapping, has an unknown key, or lacks one.
-    """
+    """Read the description of a picture."""
     spec = read_spec(text, where)
     kind = next((key for key in _KEYS if key in spec), "make")
     check_keys(spec, _KEYS[kind], where)
@@ -117,13 +102,9 @@ def read_picture(text: str, where: str) -> dict[str, Any]:
 
 
 def _draw(spec: Mapping[str, Any], bundle: Path, data: Path | None, scratch: Path) -> Path:
-    """Draw a picture into an empty folder, on the CPU; returns its path.
-
-    Raises:
-        ValueError: the bundle, the data or a history does not give it.
-    """
+    """Draw a picture into an empty folder, on the CPU; returns its path."""
     if "curves" in spec:
-        runs = [f"{label}={bundle / 'docs' / name}" for label, names in spec["curves"].items() for name in names]
+        runs = {label: [bundle / "docs" / name for name in names] for label, names in spec["curves"].items()}
         draw_histories(runs, spec["values"], scratch / "curves.png")
         return scratch / "curves.png"
     if "slice" in spec:
@@ -133,15 +114,14 @@ def _draw(spec: Mapping[str, Any], bundle: Path, data: Path | None, scratch: Pat
     overrides = {"split": "", "device": "cpu", **spec.get("overrides", {})}
     if "entries" in spec:
         entries = [entry.replace("=models/", f"={bundle}:{bundle}/models/") for entry in spec["entries"]]
-        compare_entries(file, entries, scratch / "compare", overrides=overrides)
+        compare_entries(file, entries, scratch / "compare", **overrides)
         return _panel(scratch / "compare" / "panels", spec["panel"])
-    configs = tuple(find_config(name, bundle, bundle.name) for name in spec.get("config", ["inference.json"]))
-    run = Run(PREDICT, configs, {**overrides, "dataset_dir": str(file)}, definition={})
-    with locked(scratch) as lock:
-        end = run_process(Task("picture", bundle, (run,), scratch), run, lock, lambda line: None)
+    configs = [find_config(name, bundle, bundle.name) for name in spec.get("config", ["inference.json"])]
+    places = {"dataset_dir": str(file), "output_dir": str(scratch / "out")}
+    end = run_bundle(bundle, configs, {**overrides, **places}, scratch, "picture")
     if end.error:
         raise ValueError(f"{bundle.name}: {end.error}")
-    return _panel(scratch / PREDICT / "panels", spec["panel"])
+    return _panel(scratch / "out" / "panels", spec["panel"])
 
 
 def _make_file(spec: Mapping[str, Any], scratch: Path) -> Path:

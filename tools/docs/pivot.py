@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tools.docs.results import COLUMNS, IDENTITY, VALUES
@@ -43,36 +44,27 @@ DIGITS = {
     "parameters": 0,
     "milliseconds": 0,
 }
-SHOWN = {"mean": ("mean",), "sd": ("sd",), "interval": ("low", ", ", "high"), "range": ("min", " to ", "max")}
+STATISTICS = {"mean": ("mean",), "sd": ("sd",), "interval": ("low", ", ", "high"), "range": ("min", " to ", "max")}
 """Words of `show`, and the columns that they stand for."""
 _SPEC = ("where", "heading", "rows", "columns", "show", "digits", "missing", "undefined")
 
 
 def table_lines(spec: Mapping[str, Any], frame: pd.DataFrame, where: str) -> list[str]:
-    """Return the lines of a table in Markdown.
-
-    Args:
-        spec: the description, see above.
-        frame: rows of `results.csv`.
-        where: place of the description, for errors.
-
-    Raises:
-        ValueError: the description has an unknown key, or asks for a row that is missing or not the only one.
-    """
+    """Return the lines of a table in Markdown."""
     check_keys(spec, _SPEC, where)
     if missing := [key for key in ("rows", "columns") if not isinstance(spec.get(key), dict) or not spec[key]]:
         raise ValueError(f"{where}: {missing[0]}: expected a mapping that is not empty, got {spec.get(missing[0])!r}")
     axes = [
-        [({name: value}, str(label)) for value, label in _labelled(values).items()]
+        [(name, value, str(label)) for value, label in _labelled(values).items()]
         for name, values in spec["rows"].items()
     ]
     header = [*spec.get("heading", [""] * len(axes)), *spec["columns"]]
-    columns = [_column(spec, column, frame, where) for column in spec["columns"].values()]
-    lines = []
+    lines = [_line(header), "|" + "---|" * len(header)]
     for combination in product(*axes):
-        chosen = {key: value for part, _ in combination for key, value in part.items()}
-        lines.append([*(label for _, label in combination), *(cell(chosen) for cell in columns)])
-    return [_line(header), "|" + "---|" * len(header), *map(_line, lines)]
+        chosen = {name: value for name, value, _ in combination}
+        cells = [_cell(spec, chosen, column, frame, where) for column in spec["columns"].values()]
+        lines.append(_line([*(label for _, _, label in combination), *cells]))
+    return lines
 
 
 def check_keys(found: Mapping[Any, Any], known: Sequence[str], where: str) -> None:
@@ -89,59 +81,43 @@ def _line(cells: list[str]) -> str:
     return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
 
 
-def _column(
-    spec: Mapping[str, Any], column: Any, frame: pd.DataFrame, where: str
-) -> Callable[[Mapping[str, Any]], str]:
-    """Return a function that gives the cell of a column for what its row says."""
+def _cell(spec: Mapping[str, Any], chosen: Mapping[str, Any], column: Any, frame: pd.DataFrame, where: str) -> str:
+    """Return the text of a cell."""
     own = {"metric": column} if isinstance(column, str) else dict(column)
-    options = {key: own.pop(key) for key in ("show", "digits") if key in own}
-    varying = [key for key in spec["rows"] if key not in own]
-    fixed = {key: value for key, value in {**spec.get("where", {}), **own}.items() if key not in varying}
-    cases: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in _select({**fixed, **dict.fromkeys(varying)}, frame, where).to_dict("records"):
-        cases.setdefault(tuple(row[key] for key in varying), []).append({str(key): row[key] for key in row})
-
-    def cell(chosen: Mapping[str, Any]) -> str:
-        rows = cases.get(tuple(as_text(chosen[key]) for key in varying), [])
-        if not rows and "missing" in spec:
-            return str(spec["missing"])
-        row = _only(rows, {**fixed, **{key: chosen[key] for key in varying}}, where)
-        if row["n"] == 0 and "undefined" in spec:
-            return str(spec["undefined"])
-        metric = str(row["metric"])
-        digits = options.get("digits", spec.get("digits", {}).get(metric, DIGITS.get(metric, 4)))
-        return _shown(str(options.get("show", spec.get("show", "mean"))), row, digits, where)
-
-    return cell
+    show, digits = own.pop("show", spec.get("show", "mean")), own.pop("digits", None)
+    wanted = {**spec.get("where", {}), **chosen, **own}
+    rows = _select(wanted, frame, where)
+    if rows.empty and "missing" in spec:
+        return str(spec["missing"])
+    row = _only(rows, wanted, where)
+    if row["n"] == 0 and "undefined" in spec:
+        return str(spec["undefined"])
+    metric = str(row["metric"])
+    digits = spec.get("digits", {}).get(metric, DIGITS.get(metric, 4)) if digits is None else digits
+    return _statistics(str(show), row, digits, where)
 
 
-def find_row(wanted: Mapping[str, Any], frame: pd.DataFrame, where: str) -> Mapping[str, Any]:
-    """Return the one row with these values.
-
-    Raises:
-        ValueError: a key is no column, or there is no such row, or there are several.
-    """
-    rows = _select(wanted, frame, where).to_dict("records")
-    return _only([{str(key): row[key] for key in row} for row in rows], wanted, where)
+def find_row(wanted: Mapping[str, Any], frame: pd.DataFrame, where: str) -> pd.Series:
+    """Return the one row with these values."""
+    return _only(_select(wanted, frame, where), wanted, where)
 
 
 def _select(wanted: Mapping[str, Any], frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return the rows with these values; None stands for any value."""
     check_keys(wanted, COLUMNS, where)
+    selected = np.ones(len(frame), bool)
     for key, value in wanted.items():
-        if value is not None:
-            frame = frame[frame[key] == as_text(value)]
-    return frame
+        selected &= (frame[key] == as_text(value)).to_numpy()
+    return frame[selected]
 
 
-def _only(rows: Sequence[Mapping[str, Any]], wanted: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+def _only(rows: pd.DataFrame, wanted: Mapping[str, Any], where: str) -> pd.Series:
     if len(rows) == 1:
-        return rows[0]
+        return rows.iloc[0]
     conditions = ", ".join(f"{key}={as_text(value)}" for key, value in wanted.items())
-    if not rows:
+    if rows.empty:
         raise ValueError(f"{where}: results.csv has no row with {conditions}; correct it, or measure")
-    differing = next(column for column in IDENTITY if len({row[column] for row in rows}) > 1)
-    values = ", ".join(dict.fromkeys(row[differing] for row in rows))
+    differing = next(column for column in IDENTITY if rows[column].nunique() > 1)
+    values = ", ".join(rows[differing].unique())
     raise ValueError(f"{where}: results.csv has {len(rows)} rows with {conditions}: {differing} {values}; choose one")
 
 
@@ -150,11 +126,11 @@ def as_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _shown(show: str, row: Mapping[str, Any], digits: int, where: str) -> str:
+def _statistics(show: str, row: pd.Series, digits: Any, where: str) -> str:
     def filled(word: re.Match[str]) -> str:
-        if word[0] not in SHOWN:
-            raise ValueError(f"{where}: show: unknown word {word[0]!r} in {show!r}, expected {', '.join(SHOWN)}")
-        return "".join(number(part) if part in VALUES else part for part in SHOWN[word[0]])
+        if word[0] not in STATISTICS:
+            raise ValueError(f"{where}: show: unknown word {word[0]!r} in {show!r}, expected {', '.join(STATISTICS)}")
+        return "".join(number(part) if part in VALUES else part for part in STATISTICS[word[0]])
 
     def number(column: str) -> str:
         if math.isnan(row[column]):

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,7 @@ EJECTION_FRACTION_ERROR = "ejection_fraction_error"
 
 
 def read_results(bundle: Path) -> pd.DataFrame:
-    """Read the values of a bundle; keys are texts, values are numbers or NaN.
-
-    Raises:
-        ValueError: the file is missing or is not such a table.
-    """
+    """Read the values of a bundle; keys are texts, values are numbers or NaN."""
     path = bundle / FILE
     if not path.is_file():
         raise ValueError(f"{path}: no such file; `python -m tools docs {bundle.name} --measure` writes it")
@@ -80,7 +77,7 @@ def write_results(bundle: Path, frame: pd.DataFrame) -> None:
 
 
 def _digits(value: float) -> str:
-    """A value with six digits, a whole number with all of its digits."""
+    """Format a value with six digits, a whole number with all of its digits."""
     return f"{value:.0f}" if value.is_integer() else f"{value:.6g}"
 
 
@@ -119,9 +116,6 @@ def rows_of_evaluation(folder: Path, bundle: Path, weights: Path | None, **keys:
         weights: file of weights that the evaluation ran with; None for a comparison, whose labels are the stems of
             files in `models/`.
         keys: the columns `evaluation`, `data`, `mask` and `rate` of all rows.
-
-    Raises:
-        ValueError: the folder has no `metrics.csv`, or a table in it has an unexpected column.
     """
     if not (folder / "metrics.csv").is_file():
         raise ValueError(f"{folder}: expected metrics.csv, got none; evaluate data that have targets")
@@ -134,65 +128,44 @@ def rows_of_evaluation(folder: Path, bundle: Path, weights: Path | None, **keys:
     return pd.DataFrame(rows)[list(COLUMNS)]
 
 
-def _summed_up(table: pd.DataFrame, bundle: Path, weights: Path | None) -> list[dict[str, Any]]:
-    rows, metrics = [], metrics_of(table)
+def _summed_up(table: pd.DataFrame, bundle: Path, weights: Path | None) -> Iterator[dict[str, Any]]:
+    metrics = metrics_of(table)
     if set(table["protocol"]) == {"ejection_fraction"}:
         table = table[~table["method"].isin(["simulator", "truth"])]  # the reference itself, which is no method
-        table, metrics = (
-            table.assign(**{EJECTION_FRACTION_ERROR: 100 * table["error"].abs()}),
-            [EJECTION_FRACTION_ERROR],
-        )
+        table = table.assign(**{EJECTION_FRACTION_ERROR: 100 * table["error"].abs()})
+        metrics = [EJECTION_FRACTION_ERROR]
     for (protocol, method), group in table.groupby(["protocol", "method"], sort=False):
+        named = {"protocol": protocol, **_weights_of(str(method), bundle, weights)}
+        further = {"mask": "", "rate": ""} if protocol == SPEED else {}
         for metric in metrics:
-            values = group[metric].to_numpy(dtype=float)
             # undefined in all cases, or not a metric of this protocol
-            if not np.isnan(values).all() or metric == EJECTION_FRACTION_ERROR:
-                rows.append(
-                    {
-                        "protocol": protocol,
-                        **_weights_of(str(method), bundle, weights),
-                        "metric": metric,
-                        **_statistics(values, group["file"]),
-                        **({"mask": "", "rate": ""} if protocol == SPEED else {}),
-                        "date": date.today().isoformat(),
-                    }
-                )
-    return rows
+            if group[metric].notna().any() or metric == EJECTION_FRACTION_ERROR:
+                statistics = _statistics(group[metric], group["file"])
+                yield {**named, "metric": metric, **statistics, **further, "date": date.today().isoformat()}
 
 
-def _statistics(values: np.ndarray, files: pd.Series) -> dict[str, float]:
-    summary, defined = summarise(values, files), values[~np.isnan(values)]
-    return {
-        "n": summary.n,
-        "undefined": summary.n_undefined,
-        "mean": summary.mean,
-        "sd": summary.std,
-        "low": summary.low,
-        "high": summary.high,
-        "min": defined.min() if len(defined) else math.nan,
-        "max": defined.max() if len(defined) else math.nan,
-    }
+def _statistics(values: pd.Series, files: pd.Series) -> dict[str, float]:
+    found = summarise(values, files)
+    counts = {"n": found.n, "undefined": found.n_undefined, "min": values.min(), "max": values.max()}
+    return {**counts, "mean": found.mean, "sd": found.std, "low": found.low, "high": found.high}
 
 
 def _weights_of(method: str, bundle: Path, weights: Path | None) -> dict[str, str]:
-    """The columns `method`, `weights` and `sha256` of a method as an evaluation calls it."""
+    """Return the columns `method`, `weights` and `sha256` of a method as an evaluation, or a comparison, calls it."""
     if weights is not None and method in NETWORK_ROWS:
-        shipped = bundle / "models" / weights.name
-        if shipped.is_file() and digest(shipped) == digest(weights):
-            return _columns(weights.stem + NETWORK_ROWS[method], shipped)
-        return {"method": weights.stem + NETWORK_ROWS[method], "weights": NOT_SHIPPED, "sha256": digest(weights)}
-    shipped = bundle / "models" / f"{method.removesuffix(SAMPLE)}.pt"
-    if weights is None and shipped.is_file():
-        return _columns(method.replace(SAMPLE, NETWORK_ROWS["sample"]), shipped)
-    return {"method": method, "weights": NO_WEIGHTS, "sha256": ""}
-
-
-def _columns(method: str, path: Path) -> dict[str, str]:
-    return {"method": method, "weights": path.name, "sha256": digest(path)}
+        file, name = weights, weights.stem + NETWORK_ROWS[method]
+    else:
+        file = bundle / "models" / f"{method.removesuffix(SAMPLE)}.pt"
+        name = method.replace(SAMPLE, NETWORK_ROWS["sample"])
+        if weights is not None or not file.is_file():
+            return {"method": method, "weights": NO_WEIGHTS, "sha256": ""}
+    shipped = bundle / "models" / file.name
+    ships = shipped.is_file() and digest(shipped) == digest(file)
+    return {"method": name, "weights": file.name if ships else NOT_SHIPPED, "sha256": digest(file)}
 
 
 def digest(path: Path) -> str:
-    """First 16 digits of the SHA-256 hash of a file."""
+    """Return the first 16 digits of the SHA-256 hash of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 

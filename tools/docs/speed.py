@@ -23,10 +23,6 @@ def note_speed(evaluator: SupervisedEvaluator, output_dir: str | Path) -> None:
 
     The input is the first of the evaluated data. Where the inferer draws several samples, the time of a single one is
     the row `sample`.
-
-    Args:
-        evaluator: the bundle's evaluator, after its run.
-        output_dir: folder of the file.
     """
     device = torch.device(evaluator.state.device)
     batch = next(iter(evaluator.data_loader))

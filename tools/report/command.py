@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,29 @@ import numpy as np
 import pandas as pd
 
 from common.figures.index import INDEX, PanelIndex
-from common.metrics import PROTOCOLS, get_protocol
+from common.metrics import PROTOCOLS
 from common.metrics.case import Case
 from common.metrics.cases import (
     CaseKey,
-    by_method,
     case_keys,
     case_name,
-    case_table,
-    differences,
     extremes,
-    format_summary,
     gains,
-    heading,
     label,
     leading_method,
     methods_of,
-    metrics_of,
     n_cases,
     read_cases,
-    summaries,
     unit_of,
 )
 from tools.command import command
-from tools.comparison.summary import Comparison
+from tools.comparison.record import read_record
 from tools.report.charts import distributions, frame_chart, gain_histograms, hearts_chart, training_curves
 from tools.report.images import case_viewer, series_strip
-from tools.report.page import Command, Section, Table, write_page
+from tools.report.page import Command, Part, Section, Strip, Table, Viewer, write_page
 from tools.report.result_file import RESULT_FILE, ResultFile, open_result
+from tools.tables import summary_rows
+from tools.zoo.layout import read_json
 
 METRICS, FRAMES, HEARTS, HISTORY, RUN = (
     "metrics.csv",
@@ -59,8 +53,8 @@ def report(results_dir: str, out: str = "", title: str = "", dataset_dir: str = 
     history.csv, comparison.json and run.json.
 
     Args:
-        results_dir: folder that an evaluation, an inference, a training or `python -m tools compare` wrote; or a
-            result.h5.
+        results_dir: folder that an evaluation, an inference, a training, `python -m tools compare` or a task of
+            `python -m tools run` wrote; or a result.h5.
         out: HTML file to write; RESULTS_DIR/report.html if empty.
         title: headline.
         dataset_dir: folder of the data; its dataset.json tells where they come from. If empty, looked for beside the
@@ -72,15 +66,7 @@ def report(results_dir: str, out: str = "", title: str = "", dataset_dir: str = 
 def report_results(
     results_dir: str | Path, out: str | Path = "", *, title: str = "", dataset_dir: str | Path = ""
 ) -> Path:
-    """Report a run; arguments as for the command `report`.
-
-    Returns:
-        the page.
-
-    Raises:
-        FileNotFoundError: there is nothing to report.
-        ValueError: a file is not what a run writes.
-    """
+    """Report a run; arguments as for the command `report`."""
     with open_run(results_dir, dataset_dir) as run:
         return run.write(out, title)
 
@@ -99,59 +85,50 @@ class RunReport:
     """The page of a folder, of which each file is read once."""
 
     def __init__(self, folder: Path, result: ResultFile | None, dataset_dir: str | Path) -> None:
+        self.page = folder / "report.html"
+        self.history = folder / HISTORY
+        if not any((folder / name).exists() for name in (METRICS, HISTORY, "panels")) and (folder / "predict").is_dir():
+            folder, self.history = folder / "predict", folder / "train" / HISTORY  # a task
         self.folder = folder
         self.result = result
         self.dataset_dir = dataset_dir
-        self.comparison = Comparison.read(folder)
+        self.comparison = read_record(folder)
         self.index = PanelIndex.read(folder / "panels") if (folder / "panels" / INDEX).is_file() else None
-        self.table = read_cases(folder / METRICS) if (folder / METRICS).is_file() else self._measured()
-        if self.table is None and self.index is None and result is None and not (folder / HISTORY).is_file():
+        self.table = read_cases(folder / METRICS) if (folder / METRICS).is_file() else None
+        if self.table is None and self.index is None and result is None and not self.history.is_file():
             raise FileNotFoundError(
                 f"{folder}: no {METRICS}, {RESULT_FILE}, {HISTORY} or panels; evaluate first, or name the folder that "
                 "an evaluation or a training wrote"
             )
         self.protocols = [] if self.table is None else list(self.table["protocol"].unique())
 
-    def _measured(self) -> pd.DataFrame | None:
-        """Values of the series of a result file, where it has a truth and no table was written."""
-        if self.result is None:
-            return None
-        rows = []
-        for index in range(len(self.result)):
-            case = self.result.case(index)
-            for method in case.methods if case.target is not None else ():
-                place = {"protocol": SERIES, "file": case.path, "slice": case.slice_index, "method": method}
-                rows.append({**place, **case.values(get_protocol(SERIES), method)})
-        return case_table(rows) if rows else None
-
     def write(self, out: str | Path, title: str) -> Path:
         """Write the page, with a headline that fits if `title` is empty, and return its path."""
-        tables: list[Any] = []
-        charts: list[Any] = []
+        tables: list[Part] = []
+        charts: list[Part] = []
         for protocol in self.protocols:
             part = self._part(protocol)
             reference = self._reference(part)
-            tables.append(self._summary(protocol, part, reference))
+            tables.append(_summary(protocol, part, reference))
             found = {method: gains(part, method, reference) for method in methods_of(part) if method != reference}
-            found = {method: row for method, row in found.items() if row}
-            if found:
+            if found := {method: row for method, row in found.items() if row}:
                 tables.append(_extremes_table(protocol, part, reference))
                 charts += gain_histograms(protocol, found, reference)
             if n_cases(part) > 2:
                 charts.append(distributions(protocol, part))
-        history = self.folder / HISTORY
+        trained = self.history.is_file()
         return write_page(
-            Path(out) if str(out) else self.folder / "report.html",
-            title or ("Training" if not self.protocols and history.is_file() else "Report of a run"),
+            Path(out) if str(out) else self.page,
+            title or ("Training" if not self.protocols and trained else "Report of a run"),
             self._intro(),
             [
-                Section("Numbers", tables),
+                ("Numbers", tables),
                 *self.cases(),
-                Section("Ejection fraction", self._hearts()),
-                Section("Charts", charts),
-                Section("Training", training_curves(history) if history.is_file() else []),
-                Section("How the numbers were made", self._made()),
-                Section("How to go on", self._commands()),
+                ("Ejection fraction", self._hearts()),
+                ("Charts", charts),
+                ("Training", training_curves(self.history) if trained else []),
+                ("How the numbers were made", self._made()),
+                ("How to go on", self._commands()),
             ],
         )
 
@@ -160,9 +137,9 @@ class RunReport:
         return self.table[self.table["protocol"] == protocol]
 
     def _reference(self, table: pd.DataFrame) -> str:
-        """Method that the others are compared with: of an evaluation bicubic enlargement, or the first."""
+        """Return the method that the others are compared with: of an evaluation bicubic enlargement, or the first."""
         if self.comparison is not None:
-            return self.comparison.reference
+            return str(self.comparison["reference"])
         methods = methods_of(table)
         return "bicubic" if "bicubic" in methods else methods[0]
 
@@ -176,162 +153,136 @@ class RunReport:
         if self.table is not None:
             files = sorted(self.table["file"].unique())
             n_slices = n_cases(self.table[self.table["slice"].notna()])
-            done = (
-                "Low-resolution images were enlarged and compared with their high-resolution targets"
-                if self._enlarged
-                else "Images were reconstructed from undersampled k-space and compared with their fully sampled targets"
-            )
             kind = "series" if SERIES in self.protocols else "slice" if n_slices == 1 else "slices"
+            counts = (
+                f"{len(files)} {'file' if len(files) == 1 else 'files'}{f', {n_slices} {kind}' if n_slices else ''}"
+            )
             intro.append(
-                f"{done}: {len(files)} {'file' if len(files) == 1 else 'files'}"
-                f"{f', {n_slices} {kind}' if n_slices else ''}."
+                f"Low-resolution images were enlarged and compared with their high-resolution targets: {counts}."
+                if self._enlarged
+                else "Images were reconstructed from undersampled k-space and compared with their fully sampled "
+                f"targets: {counts}."
             )
             if "zero_filled" in methods_of(self.table):
-                intro[0] += (
-                    " The zero-filled image, the plain inverse Fourier transform of the measured samples, is the "
-                    "baseline."
-                )
+                intro.append("The zero-filled baseline is the plain inverse Fourier transform of the measured samples.")
         elif self.result is not None or self.index is not None:
             intro.append("There is no target, so nothing can be measured; the first cases are shown.")
         if self.comparison is not None:
-            options = " ".join(f"--{key} {value}" for key, value in self.comparison.options.items())
-            described = "; ".join(_describe_method(*method) for method in self.comparison.methods.items())
+            options = " ".join(f"--{key} {value}" for key, value in self.comparison["options"].items())
+            described = "; ".join(_describe_method(*method) for method in self.comparison["methods"].items())
             intro.append(
                 "All methods had the same measurements, made as the bundles' configurations say"
                 f"{f', changed by {options}' if options else ''}. Methods: {described}."
             )
-        folders = [folder for file in files for folder in list(Path(file).parents)[:2]]
-        description = _describe_data([Path(self.dataset_dir)] if self.dataset_dir else list(dict.fromkeys(folders)))
+        beside = dict.fromkeys(folder for file in files for folder in list(Path(file).parents)[:2])
+        description = _describe_data([Path(self.dataset_dir)] if self.dataset_dir else list(beside))
         return [*intro, description] if description else intro
 
-    def _summary(self, protocol: str, table: pd.DataFrame, reference: str) -> Table:
-        metrics = metrics_of(table)
-        rows: list[list[str | tuple[str, str]]] = []
-        for found, sign in ((summaries(table), ""), (differences(table, reference), "+")):
-            for method, values in by_method(found) if len(found) else ():
-                name = f"difference ({label(method)} - {label(reference)})" if sign else label(method)
-                rows.append([name, *(format_summary(values.loc[metric], metric, sign) for metric in metrics)])
-        known, n = PROTOCOLS.get(protocol), n_cases(table)
-        several = 1 < table["file"].nunique() < n
-        return Table(
-            caption=f"Protocol {protocol}, {n} {unit_of(protocol, n)}",
-            header=["", *map(heading, metrics)],
-            rows=rows,
-            note=f"{known.description + '. ' if known else ''}Mean ± standard deviation over {unit_of(protocol, 2)}, "
-            f"and below it the 95 % bootstrap interval of the mean{', over files' if several else ''}.",
-        )
-
     def cases(self) -> list[Section]:
-        """The best, the worst and further cases to look at; of series first the beating images."""
+        """Return the sections of images: the best, the worst and further cases; of series first the beating images."""
         gain: dict[CaseKey, float] = {}
         note = ""
         if self.protocols:
-            named = self.index.protocol if self.index is not None and self.index.protocol in self.protocols else None
-            protocol = named or self.protocols[0]
+            named = self.index.protocol if self.index is not None else ""
+            protocol = named if named in self.protocols else self.protocols[0]
             part = self._part(protocol)
             reference = self._reference(part)
             gain = gains(part, leading_method(part, reference), reference)
             note = f"dB PSNR over {label(reference)} ({protocol})"
         best, worst = extremes(gain, 2)
-        chosen = [("best", case) for case in best] + [("worst", case) for case in worst]
-        viewers: list[Any] = []
-        strips: list[Any] = []
-        error_scale = self.index.error_scale if self.index is not None else 0.0
-        std_scale = self.index.std_scale if self.index is not None else 0.0
-        for kind, case, key, interval in self._images(chosen):
+        kinds = {**dict.fromkeys(best, "best"), **dict.fromkeys(worst, "worst")}
+        viewers: list[Viewer] = []
+        strips: list[Part] = []
+        scales = (self.index.error_scale, self.index.std_scale) if self.index is not None else (0.0, 0.0)
+        for kind, key, case in self._images(kinds):
             gained = f", {gain[key]:+.2f} {note}" if key in gain else ""
             rank = "" if len(gain) == 1 and key in gain else f"{kind}: "
-            name = f"{rank}{case_name((case.path, case.slice_index))}{gained}"
-            if case.series and len(strips) < 4:
-                strips += [series_strip(case, name, interval), *self._frame_chart(case)]
-            viewers.append(case_viewer(case, name, error_scale, std_scale))
-        viewers = viewers[:2] if strips else viewers
-        return [Section("Series", strips), Section("Cases", viewers)]
+            place = (case.path, case.slice_index)
+            name = f"{rank}{case_name(place)}{gained}"
+            if case.series and sum(isinstance(one, Strip) for one in strips) < 2:
+                strips += [
+                    series_strip(case, name, self.result.interval_s(place) if self.result is not None else None),
+                    *self._frame_chart(place),
+                ]
+            viewers.append(case_viewer(case, name, *scales))
+        return [("Series", strips), ("Cases", viewers[:2] if strips else viewers)]
 
-    def _images(self, chosen: Sequence[tuple[str, CaseKey]]) -> list[tuple[str, Case, CaseKey, float | None]]:
-        """Kind, case, its key in the gains, and the time between frames: from panels/, else from a result file."""
-        found: list[tuple[str, Case, CaseKey, float | None]] = []
+    def _images(self, kinds: Mapping[CaseKey, str]) -> Iterator[tuple[str, CaseKey, Case]]:
+        """Yield kind, key in the gains and images of cases, those of `kinds` first: from panels/, or a result file."""
         if self.index is not None:
-            left = dict(self.index.pictures)
-            wanted = [*chosen, *(("further", place) for place in self.index.pictures)]
-            for kind, (path, number) in wanted:
+            left = list(self.index.pictures)
+            wanted: dict[CaseKey, str] = {**kinds, **{place: "further" for place in left if place not in kinds}}
+            for (path, number), kind in wanted.items():
                 for place in [one for one in left if one[0] == path and number in (None, one[1])]:
-                    del left[place]
-                    key: CaseKey = (path, number)
-                    found.append((kind, self.index.case(self.folder / "panels", place), key, self._interval(place)))
+                    left.remove(place)
+                    yield kind, (path, number), self.index.case(self.folder / "panels", place)
         elif self.result is not None:
-            places = {self.result.place(index): index for index in range(len(self.result))}
-            known = [(kind, places[one]) for kind, one in chosen if one in places]
-            for kind, index in known or list(zip(("first", "second"), range(len(self.result)), strict=False)):
-                place = self.result.place(index)
-                found.append((kind, self.result.case(index), place, self.result.interval_s(index)))
-        return found
+            known: list[tuple[Any, str]] = [(key, kind) for key, kind in kinds.items() if key in self.result.places]
+            for key, kind in known or zip(self.result.places, ("first", "second"), strict=False):
+                yield kind, key, self.result.case(key)
 
-    def _interval(self, place: tuple[str, int]) -> float | None:
-        if self.result is None:
-            return None
-        places = [self.result.place(index) for index in range(len(self.result))]
-        return self.result.interval_s(places.index(place)) if place in places else None
-
-    def _frame_chart(self, case: Case) -> list[Any]:
+    def _frame_chart(self, place: tuple[str, int]) -> list[Part]:
         path = self.folder / FRAMES
         if not path.is_file():
             return []
         frames = read_cases(path)
-        frames = frames[(frames["file"] == case.path) & (frames["slice"] == case.slice_index)]
-        if frames.empty:
-            return []
-        return [frame_chart(frames, f"{case_name((case.path, case.slice_index))}: each frame, protocol cine_frame")]
+        frames = frames[(frames["file"] == place[0]) & (frames["slice"] == place[1])]
+        return [] if frames.empty else [frame_chart(frames, f"{case_name(place)}: each frame, protocol cine_frame")]
 
-    def _hearts(self) -> list[Any]:
+    def _hearts(self) -> list[Part]:
         path = self.folder / HEARTS
-        if not path.is_file():
+        table = read_cases(path, ["ejection_fraction"]) if path.is_file() else pd.DataFrame({"method": []})
+        if "simulator" not in methods_of(table):
             return []
-        table = read_cases(path, ["ejection_fraction"])
         hearts = 100 * table.pivot(index="file", columns="method", values="ejection_fraction")[methods_of(table)]
-        if "simulator" not in hearts or hearts["simulator"].isna().all():
-            return []
         hearts = hearts[hearts["simulator"].notna()]
-        chart = hearts_chart(hearts)
-        rows = [
-            [Path(file).name, *("" if np.isnan(value) else f"{value:.1f}" for value in row)]
-            for file, *row in hearts.itertuples()
-        ]
+        if hearts.empty:
+            return []
+        texts = hearts.map(lambda value: "" if np.isnan(value) else f"{value:.1f}")
         names = [{"simulator": "known", "truth": "target"}.get(name, label(name)) for name in hearts]
+        rows = [[Path(file).name, *row] for file, *row in texts.itertuples()]
         every = Table("Ejection fraction, %", ["heart", *names], rows)
-        return [_errors_table(hearts), *([] if chart is None else [chart]), every]
+        return [_errors_table(hearts), *hearts_chart(hearts), every]
 
-    def _made(self) -> list[Any]:
-        parts: list[Any] = []
-        path = self.folder / RUN
-        if path.is_file():
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                parts.append(Table("run.json", ["entry", "value"], _entries(record)))
-            except (ValueError, AttributeError, TypeError) as error:
-                raise ValueError(f"{path}: expected the record of a run, got {error}; evaluate again") from None
+    def _made(self) -> list[Part]:
+        parts: list[Part] = []
+        if (self.folder / RUN).is_file():
+            parts.append(Table("run.json", ["entry", "value"], _entries(read_json(self.folder / RUN))))
         if self.result is not None:
-            rows = [[name, value] for name, value in sorted(self.result.attributes.items())]
+            rows = sorted(self.result.attributes.items())
             parts.append(Table(f"Attributes of {self.result.path.name}", ["attribute", "value"], rows))
         return parts
 
-    def _commands(self) -> list[Command]:
-        data_set, baselines = (
-            ("chest_ct", "nearest,bicubic,lanczos")
-            if self._enlarged
-            else ("cardiac_cine", "zero_filled")
-            if SERIES in self.protocols or self.result is not None
-            else ("brain_mri", "zero_filled,tv,wavelet")
-        )
+    def _commands(self) -> list[Part]:
+        """Return what to do next, with the bundle of the run where it is known, and data and baselines that fit it."""
+        data_set, baselines, bundle = "brain_mri", "zero_filled,tv,wavelet", "BUNDLE"
+        if self._enlarged:
+            data_set, baselines = "chest_ct", "nearest,bicubic,lanczos"
+        elif SERIES in self.protocols or self.result is not None:
+            data_set, baselines = "cardiac_cine", "zero_filled"
+        if (self.folder / RUN).is_file():
+            bundle = str(read_json(self.folder / RUN).get("bundle", bundle))
         return [
             Command("Look at the curves and images of a training.", f'tensorboard --logdir "{self.folder}"'),
             Command("Make synthetic data of any number and size.", f"python -m tools data make {data_set} DIRECTORY"),
             Command(
-                "Compare bundles, weights and classical methods on own images.",
-                f"python -m tools compare DIRECTORY --entries {baselines},BUNDLE",
+                "Compare bundles, weights and classical methods on your own images.",
+                f"python -m tools compare DIRECTORY --entries {baselines},{bundle}",
             ),
             Command("Write this page again.", f'python -m tools report "{self.folder}"'),
         ]
+
+
+def _summary(protocol: str, table: pd.DataFrame, reference: str) -> Table:
+    (header, *rows), known, n = summary_rows(table, reference), PROTOCOLS.get(protocol), n_cases(table)
+    several = 1 < table["file"].nunique() < n
+    return Table(
+        f"Protocol {protocol}, {n} {unit_of(protocol, n)}",
+        [cell[0] for cell in header],
+        [[cell if len(cell) > 1 else cell[0] for cell in row] for row in rows],
+        f"{known.description + '. ' if known else ''}Mean ± standard deviation over {unit_of(protocol, 2)}, and below "
+        f"it the 95 % bootstrap interval of the mean{', over files' if several else ''}.",
+    )
 
 
 def _extremes_table(protocol: str, table: pd.DataFrame, reference: str) -> Table:
@@ -356,8 +307,8 @@ def _errors_table(hearts: pd.DataFrame) -> Table:
     rows = []
     for method in hearts.columns.drop("simulator"):
         errors = (hearts[method] - hearts["simulator"]).dropna()
-        values = (errors.abs().mean(), errors.mean(), errors.abs().max()) if len(errors) else ()
-        texts = [f"{value:{sign}.1f}" for value, sign in zip(values, ("", "+", ""), strict=False)] or ["", "", ""]
+        values = [f"{errors.abs().mean():.1f}", f"{errors.mean():+.1f}", f"{errors.abs().max():.1f}"]
+        texts = values if len(errors) else ["", "", ""]
         rows.append(["target" if method == "truth" else label(method), *texts, str(len(errors))])
     n = len(hearts)
     return Table(
@@ -369,20 +320,19 @@ def _errors_table(hearts: pd.DataFrame) -> Table:
     )
 
 
-def _entries(record: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of a record; its list of files is summed up."""
+def _entries(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows of a record; its list of files is summed up."""
     rows = []
     for name, value in record.items():
         if name == "files":
-            rates = sorted({str(one["rate"]) for one in value if "rate" in one})
-            masks = sorted({str(one["mask"]) for one in value if "mask" in one})
+            masks, rates = (sorted({str(one[key]) for one in value if key in one}) for key in ("mask", "rate"))
             text = f"{len(value)}" + (f"; masks {', '.join(masks)}; rates {', '.join(rates[:8])}" if rates else "")
         elif isinstance(value, Mapping):
             text = "; ".join(f"{key} {one}" for key, one in value.items())
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
         if text:
-            rows.append([name, text])
+            rows.append((name, text))
     return rows
 
 
@@ -394,14 +344,9 @@ def _describe_method(name: str, about: Mapping[str, Any]) -> str:
 
 
 def _describe_data(folders: list[Path]) -> str:
-    for folder in folders:
-        try:
-            found = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict):
-            kind = (
-                "The data are synthetic, so the numbers say nothing about patients. " if found.get("synthetic") else ""
-            )
-            return f"{kind}{found.get('description', '')}".strip()
+    for path in (folder / "dataset.json" for folder in folders):
+        if path.is_file():
+            found = read_json(path)
+            synthetic = "The data are synthetic, so the numbers say nothing about patients. "
+            return f"{synthetic if found.get('synthetic') else ''}{found.get('description', '')}".strip()
     return ""

@@ -40,12 +40,6 @@ def case_viewer(case: Case, name: str, error_scale: float, std_scale: float = 0.
     """Images of a case for a divider, all in one grey window, and their error maps in one scale.
 
     Of a series the later of the two frames that differ most is shown.
-
-    Args:
-        case: the case.
-        name: its name for people.
-        error_scale: end of the scale of the errors; 0 takes that of this case.
-        std_scale: end of the scale of a standard deviation.
     """
     images = planes(case)
     reference = reference_of(case, images)
@@ -77,13 +71,7 @@ def case_viewer(case: Case, name: str, error_scale: float, std_scale: float = 0.
 
 
 def series_strip(case: Case, name: str, interval_s: float | None = None) -> Strip:
-    """The part of a series that moves, beating, and below it one row of pixels in time.
-
-    Args:
-        case: a series.
-        name: its name for people.
-        interval_s: time between frames, if it is known.
-    """
+    """The part of a series that moves, beating, and below it one row of pixels in time."""
     images = planes(case)
     reference = reference_of(case, images)
     window, differences, part = grey_window(reference), errors(case, images), moving_part(reference)
@@ -95,7 +83,7 @@ def series_strip(case: Case, name: str, interval_s: float | None = None) -> Stri
     n_frames = reference.shape[-1]
     step = -(-n_frames // MOST_FRAMES)
     milliseconds = UNKNOWN_MS if interval_s is None else round(1000 * interval_s)
-    shown_ms = step * min(max(milliseconds, FRAME_MS[0]), FRAME_MS[1])
+    frame_ms = step * min(max(milliseconds, FRAME_MS[0]), FRAME_MS[1])
     frames = [
         _side_by_side({key: image[part][..., i] for key, image in panels.items()}) for i in range(0, n_frames, step)
     ]
@@ -103,11 +91,11 @@ def series_strip(case: Case, name: str, interval_s: float | None = None) -> Stri
     lines = {key: image[row, part[1]].repeat(stretch, axis=1) for key, image in panels.items()}
     known = "" if interval_s is None else f", measured every {1000 * interval_s:.0f} ms"
     note = (
-        f"From left to right: {', '.join(panels)}. {n_frames} frames{known}, each shown for {shown_ms} ms. Below: row "
+        f"From left to right: {', '.join(panels)}. {n_frames} frames{known}, each for {frame_ms} ms. Below: row "
         f"{row} in time, to the right."
     )
     pictures = [
-        Picture(f"{name}: {', '.join(panels)}", frames, shown_ms),
+        Picture(f"{name}: {', '.join(panels)}", frames, frame_ms),
         Picture(f"{name}: row {row} in time", [_side_by_side(lines)], flat=True),
     ]
     return Strip(name, pictures, note)

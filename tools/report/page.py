@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,6 @@ from common.io.atomic import atomic_path
 
 BUDGET = 2_100_000
 """Bytes of all images of a page: with base64 and the rest it stays below 3 MB."""
-LIMIT = 3_000_000
-"""Bytes of a page."""
 QUALITIES = (90, 75, 55)
 """Qualities of WebP that are tried until the images are within the budget."""
 
@@ -30,7 +28,7 @@ class Table:
 
     caption: str
     header: Sequence[str]
-    rows: Sequence[Sequence[str | tuple[str, str]]]
+    rows: Sequence[Sequence[str | tuple[str, ...]]]
     note: str = ""
     kind: str = field(default="table", init=False)
 
@@ -60,14 +58,14 @@ class Viewer:
     """Images of a case of one size, to be compared under a divider.
 
     Attributes:
-        name: the case, for people.
+        caption: name of the case for people.
         pictures: images in the order of display; those of errors are only shown beside the others.
         left: name of the picture left of the divider at first.
         right: name of the picture right of it.
         note: scales of the images.
     """
 
-    name: str
+    caption: str
     pictures: Sequence[Picture]
     left: str
     right: str
@@ -94,30 +92,27 @@ class Command:
     kind: str = field(default="command", init=False)
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of a page under a heading; a plain text is a paragraph. One without parts is left out."""
-
-    heading: str
-    parts: Sequence[Any]
+Part = str | Table | Chart | Viewer | Strip | Command
+Section = tuple[str, Sequence[Part]]
+"""Heading and parts; a plain text is a paragraph. A section without parts is left out."""
 
 
 def write_page(path: str | Path, title: str, intro: Sequence[str], sections: Sequence[Section]) -> Path:
     """Write a page; the file appears whole or not at all. All text is escaped.
 
     Images are WebP, of less quality and at last fewer cases where they are many.
-
-    Args:
-        path: the HTML file.
-        title: headline.
-        intro: paragraphs above all sections.
-        sections: the rest.
-
-    Returns:
-        `path`.
     """
-    sections = [section for section in sections if section.parts]
-    images, notes = _within_budget(sections)
+    shown = [part for _, parts in sections for part in parts if isinstance(part, Viewer | Strip)]
+    for quality in QUALITIES:
+        groups = [{id(picture): _encode(picture, quality) for picture in part.pictures} for part in shown]
+        sizes = [sum(len(image) for images in group.values() for image in images) for group in groups]
+        if sum(sizes) <= BUDGET:
+            break
+    n_kept = max(1, int((np.cumsum(sizes) <= BUDGET).sum())) if shown else 0
+    left_out = {id(part) for part in shown[n_kept:]}
+    notes = [f"{len(left_out)} further cases are not on this page, to keep it small; see panels/."] if left_out else []
+    kept = [(heading, [part for part in parts if id(part) not in left_out]) for heading, parts in sections]
+    encoded = {key: images for group in groups[:n_kept] for key, images in group.items()} if shown else {}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -127,47 +122,20 @@ def write_page(path: str | Path, title: str, intro: Sequence[str], sections: Seq
     )
 
     def source(picture: Picture, still: bool = False) -> str:
-        encoded = base64.b64encode(images[id(picture)][0 if still else -1]).decode("ascii")
-        return f"data:image/webp;base64,{encoded}"
+        return f"data:image/webp;base64,{base64.b64encode(encoded[id(picture)][0 if still else -1]).decode('ascii')}"
 
-    environment.globals.update(source=source, shown=lambda part: _pictures(part)[:1] != [] and _has(part, images))
+    environment.globals["source"] = source
     environment.filters["svg"] = Markup  # drawn here, of escaped texts
-    html = environment.get_template("page.html").render(title=title, intro=[*intro, *notes], sections=sections)
+    content: dict[str, Any] = {"title": title, "intro": [*intro, *notes], "sections": [one for one in kept if one[1]]}
+    html = environment.get_template("page.html").render(content)
     with atomic_path(path) as temporary:
         # a file name that is not valid UTF-8 arrives as lone surrogates
         temporary.write_text(html, encoding="utf-8", errors="replace")
     return Path(path)
 
 
-def _pictures(part: Any) -> list[Picture]:
-    return list(part.pictures) if isinstance(part, Viewer | Strip) else []
-
-
-def _has(part: Any, images: Mapping[int, list[bytes]]) -> bool:
-    return all(id(picture) in images for picture in _pictures(part))
-
-
-def _within_budget(sections: Sequence[Section]) -> tuple[dict[int, list[bytes]], list[str]]:
-    """Bytes of the pictures by their identity, and a note on those that had no place."""
-    groups = [group for section in sections for part in section.parts if (group := _pictures(part))]
-    for quality in QUALITIES:
-        encoded = [{id(picture): _encode(picture, quality) for picture in group} for group in groups]
-        if _size(encoded) <= BUDGET:
-            break
-    left_out = 0
-    while _size(encoded) > BUDGET and len(encoded) > 1:
-        encoded.pop()
-        left_out += 1
-    notes = [f"{left_out} further cases are not on this page, to keep it small; see panels/."] if left_out else []
-    return {key: value for group in encoded for key, value in group.items()}, notes
-
-
-def _size(encoded: Sequence[Mapping[int, list[bytes]]]) -> int:
-    return sum(len(part) for group in encoded for images in group.values() for part in images)
-
-
 def _encode(picture: Picture, quality: int) -> list[bytes]:
-    """WebP of the first frame, and of all where there are several."""
+    """Return WebP of the first frame, and of all where there are several."""
     images = [Image.fromarray(frame).convert("RGB") for frame in picture.frames]
     found = []
     for frames in [images[:1]] if len(images) == 1 else [images[:1], images]:

@@ -10,7 +10,7 @@ from tools.run.job import Job, check_unchanged
 from tools.run.mail import Mailer, read_mail_file
 from tools.run.reader import read_task_list
 from tools.run.records import Records, locked
-from tools.run.status import interruptible, say
+from tools.run.status import interruptible, write_line
 from tools.run.task_list import TaskList
 
 
@@ -84,7 +84,7 @@ def run_list(job: TaskList, mailer: Mailer | None = None, hours: float = math.in
         try:
             work.run()
         finally:
-            refused = _pack(work, install) if job.packs else []
+            refused = _pack(work, install) if any(task.yields for task in job.tasks) else []
     if refused:
         raise ValueError("; ".join(refused))
 
@@ -104,7 +104,7 @@ def _pack(work: Job, installs: bool) -> list[str]:
     from tools.run import packing  # takes PyTorch's seconds and memory, here for as long as a training runs
 
     packed = packing.pack(work)
-    say("\n".join(packed.describe()))
+    write_line("\n".join(packed.describe()))
     if installs:
-        say("\n".join(packing.install(packed, work.job.tasks[0].bundle)))
+        write_line("\n".join(packing.install(packed, work.job.tasks[0].bundle)))
     return packed.refused

@@ -22,7 +22,7 @@ PORTS = {"none": 25, "starttls": 587, "ssl": 465}
 """Default port by security."""
 KEYS = ("host", "port", "security", "user", "sender", "recipients")
 VARIABLES = {key: f"RECON_SMTP_{key.upper()}" for key in KEYS}
-"""Variables of the environment, which go before the keys of a file."""
+"""Variables of the environment, which take precedence over the keys of a file."""
 TIMEOUT_S = 10.0
 """Time limit for each answer of the server."""
 LIMIT_S = 30.0
@@ -31,11 +31,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def read_mail_file(path: Path) -> dict[str, Any]:
-    """Read a file of settings.
-
-    Raises:
-        ValueError: it is no YAML file, or contains a password.
-    """
+    """Read a file of settings."""
     content = read_mapping(path)
     if secret := re.search(r"\w*(pass|pwd|secret)\w*(?=\W*:)", path.read_text(encoding="utf-8"), re.IGNORECASE):
         raise ValueError(
@@ -46,17 +42,9 @@ def read_mail_file(path: Path) -> dict[str, Any]:
 
 
 def mail_settings(content: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of a file, and over them those of the environment, all keys and the password included.
-
-    Raises:
-        ValueError: they cannot be used.
-    """
-    given = {
-        "security": "starttls",
-        "user": "",
-        **content,
-        **{key: environment[name] for key, name in VARIABLES.items() if environment.get(name)},
-    }
+    """Return the settings of a file, and over them those of the environment, all keys and the password included."""
+    own = {key: environment[name] for key, name in VARIABLES.items() if environment.get(name)}
+    given = {"security": "starttls", "user": "", **content, **own}
     if isinstance(given.get("recipients"), str):
         given["recipients"] = [given["recipients"]]
     if str(given.get("port")).isdecimal():
@@ -80,7 +68,7 @@ class Mailer:
 
     def __init__(self, settings: Mapping[str, Any] | None) -> None:
         self._settings = settings
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     @classmethod
     def open(cls, content: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Mailer:
@@ -117,8 +105,8 @@ class Mailer:
                 self._warn(f"an e-mail was not sent to {', '.join(refused)}: {host} refused")
 
     def _warn(self, reason: str) -> None:
-        if reason not in self._told:
-            self._told.add(reason)
+        if reason not in self._warned:
+            self._warned.add(reason)
             with suppress(OSError):
                 sys.stderr.write(f"warning: {' '.join(reason.split())}; the tasks go on\n")
                 sys.stderr.flush()

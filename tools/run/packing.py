@@ -12,7 +12,7 @@ from common.io.torch_file import save_torch
 from common.networks.weights import read_weights
 from tools.run.job import Job
 from tools.run.records import Records
-from tools.run.task_list import PREDICT, TRAIN, Task
+from tools.run.task_list import PREDICT, TRAIN
 from tools.zoo.package import LARGE_FILE_BYTES
 
 
@@ -32,12 +32,12 @@ class Packed(NamedTuple):
     def describe(self) -> list[str]:
         """Return lines for the reader: each file with its size, the sum, and what was refused."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        sizes = {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in files}
+        sizes = {path.relative_to(self.folder).as_posix(): path.stat().st_size / 2**20 for path in files}
         notes = {
             name: f"  (task {one['task']} is unfinished)" for name, one in self.weights.items() if not one["finished"]
         }
-        lines = [f"    {size / 2**20:6.2f} MB  {name}{notes.get(name, '')}" for name, size in sizes.items()]
-        lines.append(f"    {sum(sizes.values()) / 2**20:6.2f} MB  in all")
+        lines = [f"    {size:6.2f} MB  {name}{notes.get(name, '')}" for name, size in sizes.items()]
+        lines.append(f"    {sum(sizes.values()):6.2f} MB  in all")
         return [f"packed in {self.folder}:", *lines, *(f"not packed: {line}" for line in self.refused)]
 
 
@@ -48,17 +48,16 @@ def pack(work: Job) -> Packed:
     shutil.rmtree(new, ignore_errors=True)
     (new / "models").mkdir(parents=True)
     weights, refused = _pack_weights(work, new)
+    files = {name: out / name for name in (Records.FILE, "ranking.csv", "ranking.md")}
     for task in work.job.tasks:
-        history = task.folder / TRAIN / "history.csv"
-        if history.is_file():
-            shutil.copyfile(history, new / f"history_{task.name}.csv")
-        if task.runs[-1].kind == PREDICT and work.is_done(task):
-            (new / "evaluations" / task.name).mkdir(parents=True)
-            for file in [*(task.folder / PREDICT).glob("*.csv"), *(task.folder / PREDICT).glob("run.json")]:
-                shutil.copyfile(file, new / "evaluations" / task.name / file.name)
-    for name in (Records.FILE, "ranking.csv", "ranking.md"):
-        if (out / name).is_file():
-            shutil.copyfile(out / name, new / name)
+        files[f"history_{task.name}.csv"] = task.folder / TRAIN / "history.csv"
+        if task.predicts and work.is_done(task):
+            found = [*(task.folder / PREDICT).glob("*.csv"), *(task.folder / PREDICT).glob("run.json")]
+            files |= {f"evaluations/{task.name}/{file.name}": file for file in found}
+    for name, file in files.items():
+        if file.is_file():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, new / name)
     record = {"list": work.job.content, "weights": weights}
     (new / "recipe.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
@@ -81,31 +80,30 @@ def install(packed: Packed, bundle: Path) -> list[str]:
 
 def _pack_weights(work: Job, folder: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Write the shipped files as float16, each of the last task that has it."""
-    found: dict[str, tuple[Task, Path]] = {}
-    refused = []
+    weights: dict[str, dict[str, Any]] = {}
+    refused: dict[str, str] = {}
     for task in work.job.tasks:
+        finished = work.is_done(task, task.runs[0])
         for target, file in task.yields.items():
             path = task.folder / "models" / file
             if path.is_file():
-                found[target] = (task, path)
-            elif work.is_done(task, task.runs[0]):
+                state = read_weights(path)
+                half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+                save_torch(half, folder / target)
+                weights[target] = {"task": task.name, "finished": finished}
+                refused.pop(target, None)
+                if (size := (folder / target).stat().st_size) > LARGE_FILE_BYTES:
+                    del weights[target]
+                    (folder / target).unlink()
+                    refused[target] = (
+                        f"{target}: {size / 2**20:.1f} MB as float16 from task {task.name}, and at most "
+                        f"{LARGE_FILE_BYTES / 2**20:.0f} MB are shipped; train a smaller network; the weights are in "
+                        f"{path}"
+                    )
+            elif finished:
                 there = ", ".join(sorted(other.name for other in path.parent.glob("*.pt"))) or "none"
-                refused.append(f"{target}: task {task.name} left no {file}, only {there}; correct its yields")
-    weights: dict[str, dict[str, Any]] = {}
-    for target, (task, path) in found.items():
-        state = read_weights(path)
-        half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-        save_torch(half, folder / target)
-        size = (folder / target).stat().st_size
-        if size > LARGE_FILE_BYTES:
-            refused.append(
-                f"{target}: {size / 2**20:.1f} MB as float16 from task {task.name}, and at most "
-                f"{LARGE_FILE_BYTES / 2**20:.0f} MB are shipped; train a smaller network; the weights are in {path}"
-            )
-            (folder / target).unlink()
-        else:
-            weights[target] = {"task": task.name, "finished": work.is_done(task, task.runs[0])}
+                refused[target] = f"{target}: task {task.name} left no {file}, only {there}; correct its yields"
     for target, path in work.job.copies.items():
         shutil.copyfile(path, folder / target)
         weights[target] = {"copy_of": f"{path.parents[1].name}/models/{path.name}", "finished": True}
-    return weights, refused
+    return weights, list(refused.values())

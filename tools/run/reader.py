@@ -9,18 +9,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tools.run.configurations import check_known, find_config, known_keys, top_key
-from tools.run.data_sets import DataSet, read_data_set
-from tools.run.reading import read_list
-from tools.run.task_list import PREDICT, TRAIN, WEIGHTS_KEY, Run, Task, TaskList
+from tools.run.reading import check_known, find_config, merged, read_list, top_key
+from tools.run.task_list import PREDICT, TRAIN, WEIGHTS_KEY, DataSet, Run, Task, TaskList
 from tools.zoo.layout import BUNDLES, find_bundle
 
 TYPES = {"train": (TRAIN,), "predict": (PREDICT,), "train_and_predict": (TRAIN, PREDICT)}
 """Types of tasks, and the runs of each."""
 DEFAULT_BUNDLE = "cardiac_cine_unet_reconstruction"
 """Bundle of a list that names none and lies in no bundle's folder."""
-OVERRIDES = ("overrides", TRAIN, PREDICT)
-"""Keys of a task that hold keys of a bundle's configuration."""
 
 
 def read_task_list(
@@ -49,7 +45,7 @@ def read_task_list(
     content = read_list(path)
     output_dir = (out or Path(content.get("output_dir", f"out/{path.stem}"))).resolve()
     sets = {
-        name: read_data_set(name, entry, data, output_dir, f"{path}: data: {name}")
+        name: _data_set(name, entry, data, output_dir, f"{path}: data: {name}")
         for name, entry in content.get("data", {}).items()
     }
     mail = content.get("mail", mail_by_default)
@@ -63,31 +59,40 @@ def read_task_list(
     reader.check_defaults_used()
     if unknown := [name for name in only if name not in reader.names]:
         raise ValueError(f"{path}: --only: no task {unknown[0]}, expected some of {', '.join(reader.names)}")
-    selected = [task for task in reader.tasks if not only or task.name in only]
-    for task in selected:
-        if task.data is not None and task.data.missing:
-            if task.trains or not task.data.entry.get("optional", False):
-                raise ValueError(
-                    f"{path}: task {task.name}: data {task.data.name}: nothing in {task.data.missing}; put there: "
-                    f"{task.data.source}; or give the folder of data sets as --data"
-                )
+    selected = []
+    for task in (task for task in reader.tasks if not only or task.name in only):
+        if task.data is None or not task.data.missing:
+            selected.append(task)
+        elif task.data.entry.get("optional", False) and not task.trains:
             reader.left_out[task.name] = f"{task.data.missing} is not there"
-    selected = [task for task in selected if task.name not in reader.left_out]
+        else:
+            raise ValueError(
+                f"{path}: task {task.name}: data {task.data.name}: nothing in {task.data.missing}; put there: "
+                f"{task.data.entry.get('source', 'measured data')}; or give the folder of data sets as --data"
+            )
     copies = {target: BUNDLES / source for target, source in content.get("copies", {}).items()}
     if missing := [source for source in copies.values() if not source.is_file()]:
         raise ValueError(f"{path}: copies: expected a file of the repository, got {missing[0]}; correct it")
-    return TaskList(
-        path,
-        content,
-        reader.out,
-        content.get("rank_by", "ssim"),
-        mail,
-        sets,
-        tuple(reader.tasks),
-        tuple(selected),
-        reader.left_out,
-        copies,
-    )
+    return TaskList(path, content, reader.out, mail, sets, reader.tasks, selected, reader.left_out, copies)
+
+
+def _data_set(name: str, entry: dict[str, Any], data: Path | None, out: Path, where: str) -> DataSet:
+    """Read a data set from its entry.
+
+    A measured set is looked for in `data`, else in the current folder. A synthetic one that `data` does not have is
+    made in the folder `out/data`.
+    """
+    if "make" not in entry:
+        return DataSet(name, ((data or Path()) / entry["folder"]).resolve(), entry)
+    from common.phantoms.sets import SETS  # takes PyTorch's seconds, which lists of measured data need not wait for
+
+    if entry["make"] not in SETS:
+        raise ValueError(f"{where}: make: expected one of {', '.join(SETS)}, got {entry['make']!r}; correct it")
+    known = [*SETS[entry["make"]].defaults, "seed"]
+    if unknown := [key for key in entry.get("options", {}) if key not in known]:
+        raise ValueError(f"{where}: options: unknown key {unknown[0]!r}; {entry['make']} has {', '.join(known)}")
+    folder = data if data is not None and (data / name).is_dir() else out / "data"
+    return DataSet(name, (folder / name).resolve(), entry)
 
 
 @dataclass
@@ -111,16 +116,17 @@ class _Reader:
         if name.casefold() in [other.casefold() for other in self.names]:
             raise ValueError(f"{where}: an earlier task is called {name} too; give it another name")
         self.names.append(name)
-        merged = {"type": "train_and_predict", **self.defaults, **entry}
-        kinds = TYPES[merged["type"]]
+        merged_entry = {"type": "train_and_predict", **self.defaults, **entry}
+        kinds = TYPES[merged_entry["type"]]
         if unused := [key for key in (TRAIN, PREDICT) if key in entry and key not in kinds]:
             raise ValueError(
-                f"{where}: {unused[0]}: a task of type {merged['type']} has no such run; remove it or change the type"
+                f"{where}: {unused[0]}: a task of type {merged_entry['type']} has no such run; remove it or change the "
+                "type"
             )
         if "yields" in entry and TRAIN not in kinds:
             raise ValueError(f"{where}: yields: a prediction writes no weights; remove it")
-        yields = merged.get("yields", {}) if TRAIN in kinds else {}
-        weights = merged.get("weights", {})
+        yields = merged_entry.get("yields", {}) if TRAIN in kinds else {}
+        weights = merged_entry.get("weights", {})
         if isinstance(weights, str):
             weights = {WEIGHTS_KEY[kinds[0]]: weights}
         if self.shipped and TRAIN in kinds:
@@ -129,13 +135,13 @@ class _Reader:
                 return
             kinds, weights, yields = (PREDICT,), {WEIGHTS_KEY[PREDICT]: next(iter(yields))}, {}
         try:
-            bundle = find_bundle(merged["bundle"])
+            bundle = find_bundle(merged_entry["bundle"])
         except ValueError as error:
             raise ValueError(f"{where}: bundle: {error}") from None
-        if merged.get("data") not in (None, *self.sets):
+        if merged_entry.get("data") not in (None, *self.sets):
             known = ", ".join(self.sets) or "none"
-            raise ValueError(f"{where}: data: expected one of {known}, got {merged['data']!r}; add it to `data`")
-        data = self.sets[merged["data"]] if "data" in merged else None
+            raise ValueError(f"{where}: data: expected one of {known}, got {merged_entry['data']!r}; add it to `data`")
+        data = self.sets[merged_entry["data"]] if "data" in merged_entry else None
         files = {key: self._file(text, bundle, f"{where}: weights: {key}") for key, text in weights.items()}
         if self.shipped and (absent := [file for file, _ in files.values() if not file.is_file()]):
             self.left_out[name] = f"{absent[0]} is not shipped"
@@ -149,9 +155,11 @@ class _Reader:
             key: _digest(file.read_bytes() if need is None else json.dumps(need.runs[0].definition).encode())
             for key, (file, need) in files.items()
         }
-        definition = {"data": data and data.identity, "weights": weights, "made_by": made_by}
-        runs = self._runs(entry, merged, kinds, bundle, further, {k: v for k, v in definition.items() if v}, where)
-        task = Task(name, bundle, runs, self.out / name, merged["mail"], data, weights, needs, yields)
+        identity = data and {key: data.entry[key] for key in ("folder", "make", "options") if key in data.entry}
+        definition = {"data": identity, "weights": weights, "made_by": made_by}
+        names = {kind: _config_names(merged_entry, kind, bundle, where) for kind in kinds}
+        runs = self._runs(entry, names, bundle, further, {k: v for k, v in definition.items() if v}, where)
+        task = Task(name, bundle, runs, self.out / name, merged_entry["mail"], data, weights, needs, yields)
         for run in runs:
             if own := [key for key in run.overrides if top_key(key) in task.places(run)]:
                 raise ValueError(f"{where}: {own[0]} is set for each task, see output_dir; remove it")
@@ -160,37 +168,46 @@ class _Reader:
     def _runs(
         self,
         entry: Mapping[str, Any],
-        merged: Mapping[str, Any],
-        kinds: Sequence[str],
+        names: Mapping[str, list[str]],
         bundle: Path,
         further: Mapping[str, str],
         definition: Mapping[str, Any],
         where: str,
     ) -> tuple[Run, ...]:
         """Return the runs of a task, each with the overrides that its configuration knows: defaults, then its own."""
-        names = {kind: _config_names(merged.get("config"), kind, merged["type"], bundle, where) for kind in kinds}
-        configs = {kind: tuple(find_config(name, bundle, where) for name in names[kind]) for kind in kinds}
-        known = {kind: known_keys(configs[kind], where) for kind in kinds}
+        configs = {kind: tuple(find_config(name, bundle, where) for name in names[kind]) for kind in names}
+        contents = {}
+        for kind, paths in configs.items():
+            try:
+                contents[kind] = merged(paths)
+            except ValueError as error:
+                raise ValueError(f"{where}: config: {error}") from None
+            if "run" not in contents[kind]:
+                raise ValueError(
+                    f"{where}: config: {' and '.join(path.name for path in paths)} cannot run alone, without a key "
+                    "`run`; put the file that it changes before it: [inference.json, ...]"
+                )
+        whole = {key: value for content in contents.values() for key, value in content.items()}
         every_file = [path for paths in configs.values() for path in paths]
         for part, values in (("overrides", entry.get("overrides", {})), ("weights", further)):
-            check_known(values, set().union(*known.values()), every_file, f"{where}: {part}")
+            check_known(values, whole, every_file, f"{where}: {part}")
         runs = []
-        for kind in kinds:
-            check_known(entry.get(kind, {}), known[kind], configs[kind], f"{where}: {kind}")
-            parts = [(one, part) for one in (self.defaults, entry) for part in ("overrides", kind)]
-            own = {key: value for one, part in parts for key, value in one.get(part, {}).items()}
-            own = {key: value for key, value in own.items() if top_key(key) in known[kind]}
+        for kind, content in contents.items():
+            check_known(entry.get(kind, {}), content, configs[kind], f"{where}: {kind}")
+            known = {top_key(key) for key in content}
+            parts = [one.get(part, {}) for one in (self.defaults, entry) for part in ("overrides", kind)]
+            own = {key: value for part in parts for key, value in part.items() if top_key(key) in known}
             if twice := [key for key in further if key in own]:
                 raise ValueError(f"{where}: {twice[0]} follows from `weights` or `data` too; remove it from overrides")
-            whole = {"bundle": bundle.name, "config": names[kind], "overrides": own, **definition}
-            given = {key: value for key, value in further.items() if top_key(key) in known[kind]}
-            runs.append(Run(kind, configs[kind], {**own, **given}, whole))
+            given = {key: value for key, value in further.items() if top_key(key) in known}
+            described = {"bundle": bundle.name, "config": names[kind], "overrides": own, **definition}
+            runs.append(Run(kind, configs[kind], {**own, **given}, described))
         return tuple(runs)
 
     def check_defaults_used(self) -> None:
         """Refuse a default that no task's configuration knows: it is misspelt."""
         runs = [run for task in self.tasks for run in task.runs]
-        for part in OVERRIDES if not self.shipped else ():
+        for part in ("overrides", TRAIN, PREDICT) if not self.shipped else ():
             used = {key for run in runs if part in ("overrides", run.kind) for key in run.overrides}
             if unused := [key for key in self.defaults.get(part, {}) if key not in used]:
                 raise ValueError(
@@ -221,18 +238,18 @@ class _Reader:
 
 
 def _digest(content: bytes) -> str:
-    """Return twelve digits that change with the content."""
     return sha256(content).hexdigest()[:12]
 
 
-def _config_names(config: Any, run: str, kind: str, bundle: Path, where: str) -> list[str]:
+def _config_names(entry: Mapping[str, Any], run: str, bundle: Path, where: str) -> list[str]:
     """Return the names of a run's configurations, as they are given or by default."""
+    config = entry.get("config")
     if isinstance(config, dict):
         config = config.get(run)
-    elif config is not None and len(TYPES[kind]) > 1:
+    elif config is not None and len(TYPES[entry["type"]]) > 1:
         raise ValueError(
-            f"{where}: config: expected `train: ...` and `predict: ...` for a task of type {kind}, got {config!r}; "
-            "say which run it is for"
+            f"{where}: config: expected `train: ...` and `predict: ...` for a task of type {entry['type']}, got "
+            f"{config!r}; say which run it is for"
         )
     if config is None:
         if run == TRAIN:

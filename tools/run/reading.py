@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,9 @@ class _Loader(yaml.SafeLoader):
     """Loader of plain values that refuses a key given twice, of which PyYAML takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                continue
-            if key_node.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key_node.value} is given twice", problem_mark=key_node.start_mark)
-            seen.add(key_node.value)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.MarkedYAMLError(problem=f"{twice[0]} is given twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -38,36 +34,20 @@ _Loader.add_implicit_resolver(
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML or JSON file that holds one mapping of values that JSON can hold.
-
-    Raises:
-        ValueError: there is no such file, or it holds something else.
-    """
+    """Read a YAML or JSON file that holds one mapping of values that JSON can hold."""
     if path.suffix == ".json":
         return read_json(path)
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except yaml.MarkedYAMLError as error:
-        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ValueError(f"{path}{where}: expected YAML, got: {error.problem}; mend it") from None
-    except OSError as error:
-        raise ValueError(f"{path}: expected a YAML file, got: {error.strerror}; check the path") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: expected a YAML file, got {' '.join(str(error).split())}; mend it") from None
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise ValueError(f"{path}: expected `key: value` lines, got {type(found).__name__}; mend it")
-    try:
+        if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+            raise ValueError(f"{type(found).__name__} instead of `key: value` lines")
         return json.loads(json.dumps(found))
-    except TypeError as error:
-        raise ValueError(f"{path}: expected texts, numbers, lists and mappings: {error}; quote it") from None
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: expected a YAML file, got {' '.join(str(error).split())}; mend it") from None
 
 
 def read_list(path: Path) -> dict[str, Any]:
-    """Read a file of tasks and check its structure.
-
-    Raises:
-        ValueError: the file cannot be read, or does not follow `schema.json`.
-    """
+    """Read a file of tasks and check its structure."""
     content = read_mapping(path)
     try:
         check_structure(content)
@@ -77,11 +57,7 @@ def read_list(path: Path) -> dict[str, Any]:
 
 
 def check_structure(content: dict[str, Any], part: str = "") -> None:
-    """Check the structure of a list, or of a mapping that a definition of `schema.json` describes.
-
-    Raises:
-        ValueError: the content differs; the message has the place, what was expected, and what was found.
-    """
+    """Check the structure of a list, or of a mapping that a definition of `schema.json` describes."""
     schema = read_json(SCHEMA)
     if part:
         schema = {"$ref": f"#/$defs/{part}", "$defs": schema["$defs"]}
@@ -90,7 +66,7 @@ def check_structure(content: dict[str, Any], part: str = "") -> None:
 
 
 def _explain(error: ValidationError, content: dict[str, Any]) -> str:
-    """Return what a schema error says: where, what was expected, what was found."""
+    """Return a schema error as text: where, what was expected, what was found."""
     place = list(error.absolute_path)
     if place[:1] == ["tasks"] and len(place) > 1:
         entry = content["tasks"][place[1]]
@@ -110,3 +86,40 @@ def _explain(error: ValidationError, content: dict[str, Any]) -> str:
     kinds: dict[type, str] = {dict: "a mapping", list: "a list"}
     got = kinds.get(type(error.instance)) or ("another text" if "writeOnly" in error.schema else repr(error.instance))
     return f"{where}expected {error.schema.get('description', error.message)}, got {got}; correct it"
+
+
+def find_config(name: str, bundle: Path, where: str) -> Path:
+    """Find a configuration in a bundle by its name, or any by its path."""
+    for path in (bundle / "configs" / name, Path(name)):
+        if path.is_file():
+            return path.resolve()
+    known = ", ".join(sorted(path.name for path in (bundle / "configs").glob("*.json")))
+    raise ValueError(f"{where}: config: no file {name}, {bundle.name} has {known}; correct it or give a path")
+
+
+def merged(configs: Sequence[Path]) -> dict[str, Any]:
+    """Return the content of configurations, each over the one before."""
+    return {key: value for path in configs for key, value in read_mapping(path).items()}
+
+
+def top_key(key: str) -> str:
+    """Return the first part of a key such as `train#trainer#max_epochs` or `+handlers`."""
+    return re.split("#|::", key.removeprefix("+"))[0]
+
+
+def check_known(values: Mapping[str, Any], content: Mapping[str, Any], configs: Sequence[Path], where: str) -> None:
+    """Refuse keys that a configuration does not have.
+
+    Below an object's arguments a key may be new; below other mappings, such as `epochs#refin`, it may not.
+    """
+    known = {top_key(key) for key in content}
+    if unknown := [key for key in values if top_key(key) not in known]:
+        files, names = " and ".join(path.name for path in configs), sorted(key for key in known if key[:1].islower())
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}, {files} have {', '.join(names)}")
+    for key in values:
+        *parents, last = key.split("#")
+        found: Any = content
+        for parent in parents:
+            found = found.get(parent) if isinstance(found, dict) else None
+        if parents and isinstance(found, dict) and found and "_target_" not in found and last not in found:
+            raise ValueError(f"{where}: unknown key {key!r}, {'#'.join(parents)} has {', '.join(found)}")

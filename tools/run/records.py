@@ -24,8 +24,8 @@ class Record:
     Attributes:
         status: "done", "failed", "running" (or killed since) or "interrupted".
         definition: definition of the run when it was started, see `task_list.Run`.
-        seconds: time that the run took, without the part before it was killed.
-        error: why the run failed.
+        seconds: duration of the run, without the part before it was killed.
+        error: reason of a failure.
         machine: device and versions of packages that the run used.
     """
 
@@ -36,59 +36,39 @@ class Record:
     machine: str = ""
 
 
-class Records:
-    """Records by task and run, on disk after every change.
-
-    Args:
-        folder: folder of the list.
-
-    Raises:
-        ValueError: the file is not what this class writes.
-    """
+class Records(dict[tuple[str, str], Record]):
+    """Records by task and kind of run, read from the folder of a list, if it has any."""
 
     FILE = "tasks.json"
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / self.FILE
-        self._found: dict[str, dict[str, Record]] = {}
-        if self.path.is_file():
-            content = read_json(self.path)
-            try:
-                self._found = {
-                    task: {kind: Record(**record) for kind, record in runs.items()} for task, runs in content.items()
-                }
-            except (TypeError, AttributeError):
-                raise ValueError(
-                    f"{self.path}: expected the records of a list of tasks, got others; move it away, or give another "
-                    "output_dir"
-                ) from None
+        content = read_json(self.path) if self.path.is_file() else {}
+        try:
+            found = {(task, kind): Record(**one) for task, runs in content.items() for kind, one in runs.items()}
+        except (TypeError, AttributeError):
+            raise ValueError(
+                f"{self.path}: expected the records of a list of tasks, got others; move it away, or give another "
+                "output_dir"
+            ) from None
+        super().__init__(found)
 
-    def get(self, task: str, kind: str) -> Record | None:
-        """Return the record of a run; None if it was never started."""
-        return self._found.get(task, {}).get(kind)
-
-    def put(self, task: str, kind: str, record: Record) -> None:
-        """Replace the record of a run."""
-        self._found.setdefault(task, {})[kind] = record
-        self._write()
-
-    def forget(self, task: str, kind: str) -> None:
-        """Remove the record of a run, if there is one."""
-        if self._found.get(task, {}).pop(kind, None):
-            self._write()
-
-    def _write(self) -> None:
-        content = {task: {kind: asdict(one) for kind, one in runs.items()} for task, runs in self._found.items()}
+    def save(self) -> None:
+        """Write all records."""
+        content: dict[str, dict[str, Any]] = {}
+        for (task, kind), record in self.items():
+            content.setdefault(task, {})[kind] = asdict(record)
         with atomic_path(self.path) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def note(lock: TextIO, run: int | None = None) -> None:
-    """Write into the file of a lock, for others, who holds it: this process, and the process of a run."""
-    lock.seek(0)
-    lock.truncate()
-    lock.write(f"{os.getpid()}" if run is None else f"{os.getpid()}, and its run {run}")
-    lock.flush()
+def note(lock: TextIO | None, run: int | None = None) -> None:
+    """Write into a locked file, for others, who holds it: this process, and the process of a run."""
+    if lock is not None:
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"{os.getpid()}" if run is None else f"{os.getpid()}, and its run {run}")
+        lock.flush()
 
 
 @contextmanager
@@ -97,9 +77,6 @@ def locked(folder: Path) -> Iterator[TextIO]:
 
     Yields:
         the locked file, for runs to inherit: a run that outlives this process keeps the lock.
-
-    Raises:
-        ValueError: another process works there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+", encoding="utf-8") as file:

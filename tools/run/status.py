@@ -19,10 +19,10 @@ from time import monotonic
 from tqdm import tqdm
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SAY_EVERY_S = 60.0
+LINE_EVERY_S = 60.0
 """Interval of lines where there is no terminal with a status line."""
-UNTOLD = re.compile(r"\d{4}-|$")
-"""Beginning of lines that are not shown: MONAI's log records, which begin with a date, and empty lines."""
+FRAMEWORK_LINE = re.compile(r"\d{4}-|$")
+"""Beginning of lines that are left out: MONAI's log records, which begin with a date, and empty lines."""
 PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy")
 
 
@@ -31,17 +31,11 @@ class TimeLimitError(Exception):
 
 
 class Status:
-    """Status line of a job, which ends the current run when the time is up.
-
-    Args:
-        title: title of the status line.
-        n_tasks: number of tasks.
-        hours: time limit; may be infinite.
-    """
+    """Status line of a job, which ends the current run when the time is up."""
 
     def __init__(self, title: str, n_tasks: int, hours: float) -> None:
         self._end = monotonic() + 3600 * hours
-        self._said = monotonic()
+        self._last_line = monotonic()
         self.bar = tqdm(total=n_tasks, desc=title, unit="task", leave=False, disable=None)
 
     @property
@@ -54,13 +48,13 @@ class Status:
         if self.seconds_left <= 0:
             raise TimeLimitError
 
-    def tell(self, line: str) -> None:
+    def update(self, line: str) -> None:
         """Show the last line of a run's output, and check the time."""
         with suppress(OSError):  # the terminal is gone
             self.bar.set_postfix_str(line[-80:])
-        if self.bar.disable and not UNTOLD.match(line) and monotonic() - self._said >= SAY_EVERY_S:
-            self._said = monotonic()
-            say(f"    | {line}")
+        if self.bar.disable and not FRAMEWORK_LINE.match(line) and monotonic() - self._last_line >= LINE_EVERY_S:
+            self._last_line = monotonic()
+            write_line(f"    | {line}")
         self.check()
 
 
@@ -78,14 +72,14 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def say(text: str) -> None:
+def write_line(text: str) -> None:
     """Print a line, above the status line of a terminal."""
     with suppress(OSError):  # nobody listens any more, which is no reason to stop
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
 
-def shown(path: Path) -> Path:
+def short_path(path: Path) -> Path:
     """Return a path relative to the current folder, if it lies in it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 

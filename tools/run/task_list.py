@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from tools.run.data_sets import DataSet
+from typing import Any
 
 TRAIN, PREDICT = "train", "predict"
 METRICS_FILE = "metrics.csv"
 """File that an evaluation writes into its `output_dir`."""
 WEIGHTS_KEY = {TRAIN: "initial_weights", PREDICT: "checkpoint"}
 """Configuration key for the `weights` of a task, by the task's first run."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Data set of a list: a measured one that must be there, or a synthetic one that is made where it is missing."""
+
+    name: str
+    path: Path
+    entry: dict[str, Any]
+
+    @property
+    def missing(self) -> str:
+        """First folder that is not there or empty; an empty text for a complete or a synthetic set."""
+        splits = [] if "make" in self.entry else ["", *self.entry.get("splits", [])]
+        folders = [self.path / split for split in splits]
+        return next((str(folder) for folder in folders if not folder.is_dir() or not any(folder.iterdir())), "")
+
+    def describe(self) -> str:
+        """Return a line for the reader."""
+        if "make" not in self.entry:
+            source = self.entry.get("source", "measured data")
+            return f"data {self.name}: {self.missing and 'MISSING '}{self.path} ({source})"
+        words = "".join(f" --{key} {value}" for key, value in self.entry.get("options", {}).items())
+        made = "synthetic" if self.path.is_dir() else "synthetic, to be made"
+        return f"data {self.name}: {self.path} ({made}: python -m tools data make {self.entry['make']}{words})"
+
+    def make(self) -> None:
+        """Make a synthetic set, or check that the one in its place is the same."""
+        if "make" in self.entry:
+            from common.phantoms.sets import make_set  # takes PyTorch's seconds
+
+            make_set(self.entry["make"], self.path, **self.entry.get("options", {}))
 
 
 @dataclass(frozen=True)
@@ -65,6 +94,18 @@ class Task:
         """True if the task begins with a training."""
         return self.runs[0].kind == TRAIN
 
+    @property
+    def predicts(self) -> bool:
+        """True if the task ends with a prediction."""
+        return self.runs[-1].kind == PREDICT
+
+    @property
+    def predicts_with(self) -> Path | None:
+        """File of the weights of the prediction; None for weights that the configuration chooses."""
+        trained = next((self.folder / "models" / file for file in self.yields.values()), None)
+        given = self.runs[-1].overrides.get(WEIGHTS_KEY[PREDICT])
+        return Path(given) if given else trained
+
     def places(self, run: Run) -> dict[str, str]:
         """Return the folders that a run gets on top of its overrides; a prediction alone keeps the bundle's weights."""
         places = {"bundle_root": str(self.bundle), "output_dir": str(self.folder / run.kind)}
@@ -90,7 +131,6 @@ class TaskList:
         path: path of the file.
         content: the file as it was read.
         output_dir: absolute folder for the folders of the tasks.
-        rank_by: metric that ranks the tasks.
         mail: True if notices of start and end of the whole list are sent.
         data: data sets by name.
         tasks: all tasks in their order.
@@ -102,44 +142,9 @@ class TaskList:
     path: Path
     content: dict[str, Any]
     output_dir: Path
-    rank_by: str
     mail: bool
     data: dict[str, DataSet]
-    tasks: tuple[Task, ...]
-    selected: tuple[Task, ...]
+    tasks: list[Task]
+    selected: list[Task]
     left_out: dict[str, str]
     copies: dict[str, Path]
-
-    @property
-    def packs(self) -> bool:
-        """True if the list says which weights are shipped."""
-        return any(task.yields for task in self.tasks)
-
-
-class Evaluation(NamedTuple):
-    """Prediction of a list.
-
-    Attributes:
-        name: name of its task.
-        folder: folder of metrics.csv and run.json; empty or missing as long as the prediction was not done.
-        weights: file of the network's weights; None for weights that the configuration chooses.
-        data: name of the data set; empty if the task names none.
-        overrides: keys of the configuration and their values.
-    """
-
-    name: str
-    folder: Path
-    weights: Path | None
-    data: str
-    overrides: dict[str, Any]
-
-
-def evaluations(job: TaskList) -> Iterator[Evaluation]:
-    """Yield the predictions of a list, such as a bundle's recipe, in their order."""
-    for task in job.tasks:
-        for run in task.runs:
-            if run.kind == PREDICT:
-                trained = next(iter(task.yields.values()), None)
-                given = run.overrides.get(WEIGHTS_KEY[PREDICT]) or (trained and task.folder / "models" / trained)
-                data = task.data.name if task.data else ""
-                yield Evaluation(task.name, task.folder / PREDICT, Path(given) if given else None, data, run.overrides)
