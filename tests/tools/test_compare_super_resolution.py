@@ -132,8 +132,8 @@ def test_pictures_show_zoomed_parts_of_all_methods(compared):
     index = PanelIndex.read(compared / "panels")
     assert sorted(index.pictures.values()) == ["a_0.png", "b_0.png", "c_0.png"]
     with Image.open(compared / "sheet.png") as sheet, Image.open(compared / "panels" / "a_0.png") as panel:
-        assert sheet.width * 1.2 == pytest.approx(panel.width, abs=2)
-        assert sheet.height * 1.2 == pytest.approx(2 * panel.height, abs=4)
+        assert sheet.width == pytest.approx(panel.width, abs=2)
+        assert sheet.height == pytest.approx(2 * panel.height, rel=0.01)
         assert panel.width > 4 * 2.2 * 120
         assert panel.height > 3 * 2.2 * 120
 
