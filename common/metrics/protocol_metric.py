@@ -9,7 +9,8 @@ import torch
 from common.metrics.protocols import Protocol, get_protocol
 from common.operators.degradation.resize import resize
 from common.operators.fourier import channels_to_complex, complex_to_channels
-from common.operators.series import aliased_magnitude, view_shared
+from common.operators.radial_series import is_radial, unpack_radial
+from common.operators.series import aliased_magnitude, batch_to_frames, view_shared
 from common.operators.zero_filled import zero_filled_image
 from ignite.engine import Engine
 from monai.config import TensorOrList
@@ -59,8 +60,11 @@ def aliased_series(measured: Tensor) -> Tensor:
 
     Args:
         measured: ``(batch, channels, height, width, frames)``: one channel is the aliased magnitudes themselves, more
-            are the measurement, see :func:`~common.operators.series.pack_series`.
+            are the measurement, see :func:`~common.operators.series.pack_series` and
+            :class:`~common.operators.radial_series.RadialGridding`.
     """
+    if is_radial(measured):
+        return batch_to_frames(unpack_radial(measured)[0].abs(), len(measured))
     return measured if measured.shape[1] == 1 else aliased_magnitude(measured)
 
 
@@ -74,7 +78,9 @@ def series_without_network(measured: Tensor) -> dict[str, Tensor]:
         measured: aliased magnitudes or measurement, as :func:`aliased_series` takes them.
     """
     series = {"aliased": aliased_series(measured)}
-    if measured.shape[1] > 1:
+    if is_radial(measured):
+        series["view_shared"] = batch_to_frames(unpack_radial(measured)[1].abs(), len(measured))
+    elif measured.shape[1] > 1:
         series["view_shared"] = aliased_magnitude(view_shared(measured))
     return series
 

@@ -11,6 +11,8 @@ from common.networks.light_cascade import LightCascade
 from common.networks.mobilenet import MobileNetV2Features
 from common.networks.patch_discriminator import ConditionalPatchDiscriminator
 from common.networks.precision import Autocast
+from common.networks.radial_cine import RadialCineCascade
+from common.networks.radial_solvers import RadialCgSense, TemporalTotalVariation
 from common.networks.receptive_field import receptive_halo
 from common.networks.refinegan import RefineGanDiscriminator, RefineGanGenerator, ResidualUNet
 from common.networks.rrdb import RrdbGenerator

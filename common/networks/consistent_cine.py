@@ -65,7 +65,7 @@ class ConsistentCine(nn.Module):
             shared_kspace, sampled, _ = unpack_coils(frames_to_batch(view_shared(measurement)))
             image = sense_adjoint(shared_kspace, sensitivity_maps, sampled)
         factor, restore = peak_and_phase(batch_to_frames(complex_to_channels(image), batch).flatten(3))
-        to_units, from_units = _of_frames(factor, n_frames), _of_frames(restore, n_frames)
+        to_units, from_units = of_frames(factor, n_frames), of_frames(restore, n_frames)
         kspace, image = masked_kspace * to_units, image * to_units
         seen = batch_to_frames(complex_to_channels(zero_filled * to_units), batch)
         for network in self.networks:
@@ -174,7 +174,7 @@ class LightCineCascade(ConsistentCine):
         super().__init__(networks, n_dc_iterations, view_sharing)
 
 
-def _of_frames(factor: Tensor, n_frames: int) -> Tensor:
+def of_frames(factor: Tensor, n_frames: int) -> Tensor:
     """Multipliers of series, complex ``(batch, 1, 1, 1)``, to those of their frames, ``(batch * frames, 1, 1, 1)``."""
     channels = complex_to_channels(factor)[:, None].expand(-1, n_frames, -1, -1, -1)
     return channels_to_complex(channels.flatten(0, 1))

@@ -89,15 +89,30 @@ def readout_maps(samples: Tensor, trajectory: Tensor, shape: tuple[int, int]) ->
     Raises:
         ValueError: for too few readouts, or if the trajectory has another shape or range.
     """
-    if samples.shape[1] == 1:
-        return samples.new_ones(1, 1, *shape)
-    kspace = fft2c(average_coil_images(samples, trajectory, shape))
-    # lines through the centre lie at most one sample apart within this box
-    side = int(2 / math.pi * trajectory.shape[0] * trajectory.shape[1])
-    mask = kspace.real.new_zeros(1, 1, *shape)
-    rows, columns = (slice(max(n // 2 - side // 2, 0), n // 2 - side // 2 + side) for n in shape)
+    n_readouts = trajectory.shape[0] * trajectory.shape[1]
+    return maps_of_mean(average_coil_images(samples, trajectory, shape), n_readouts)
+
+
+def maps_of_mean(coil_images: Tensor, n_readouts: int) -> Tensor:
+    """Sensitivity maps of coil images that were gridded from lines through the centre of k-space.
+
+    Args:
+        coil_images: complex, ``(1, n_coils, height, width)``.
+        n_readouts: number of lines; they lie at most one sample apart within a box of the centre, which is looked at.
+
+    Returns:
+        complex64, shaped as the images; ones for one coil.
+
+    Raises:
+        ValueError: for too few lines.
+    """
+    if coil_images.shape[1] == 1:
+        return torch.ones_like(coil_images)
+    side = int(2 / math.pi * n_readouts)
+    mask = coil_images.real.new_zeros(1, 1, *coil_images.shape[2:])
+    rows, columns = (slice(max(n // 2 - side // 2, 0), n // 2 - side // 2 + side) for n in coil_images.shape[2:])
     mask[..., rows, columns] = 1
-    return estimate_sensitivity_maps(kspace * mask, mask)
+    return estimate_sensitivity_maps(fft2c(coil_images) * mask, mask)
 
 
 def _are_spokes(trajectory: Tensor) -> bool:

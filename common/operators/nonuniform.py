@@ -74,10 +74,14 @@ class NonuniformFourier(nn.Module):
         Of k-space times density compensation it is the gridding reconstruction, see
         :func:`~common.operators.density.radial_density`.
         """
+        return (self.sensitivity_maps.conj() * self.coil_images(kspace)).sum(dim=1, keepdim=True)
+
+    def coil_images(self, kspace: Tensor) -> Tensor:
+        """K-space ``(batch, n_coils, spokes, samples)`` to images of each coil ``(batch, n_coils, height, width)``."""
         omega = kspace.real.new_zeros(2, 0)
         pairs = zip(kspace.flatten(2).split(1), self._matrices, strict=True)
-        coil_images = torch.cat([self._adjoint(samples, omega, interp_mats=matrices) for samples, matrices in pairs])
-        return self._scale * (self.sensitivity_maps.conj() * coil_images).sum(dim=1, keepdim=True)
+        images = torch.cat([self._adjoint(samples, omega, interp_mats=matrices) for samples, matrices in pairs])
+        return self._scale * images
 
 
 def check_trajectory(trajectory: Tensor) -> None:

@@ -54,26 +54,26 @@ class SenseDataConsistency(nn.Module):
         if masked_kspace.shape[1] == 1:
             return image + gradient
         direction = gradient
-        energy = _energy(gradient)
+        energy = squared_norm(gradient)
         end = energy * (self.tolerance * self.tolerance)
         for _ in range(self.n_iterations):
             measured = sense_forward(direction, sensitivity_maps, mask)
-            step = _ratio(energy, _energy(measured), energy > end)
+            step = quotient(energy, squared_norm(measured), energy > end)
             image = image + step * direction
             residual = residual - step * measured
             gradient = sense_adjoint(residual, sensitivity_maps, mask)
-            new_energy = _energy(gradient)
-            direction = gradient + _ratio(new_energy, energy, energy > end) * direction
+            new_energy = squared_norm(gradient)
+            direction = gradient + quotient(new_energy, energy, energy > end) * direction
             energy = new_energy
         return image
 
 
-def _energy(values: Tensor) -> Tensor:
+def squared_norm(values: Tensor) -> Tensor:
     """Squared norm of each image or k-space, real ``(batch, 1, 1, 1)``."""
     return torch.view_as_real(values).square().sum(dim=4).sum(dim=(1, 2, 3), keepdim=True)
 
 
-def _ratio(numerator: Tensor, denominator: Tensor, wanted: Tensor) -> Tensor:
+def quotient(numerator: Tensor, denominator: Tensor, wanted: Tensor) -> Tensor:
     """The quotient where ``wanted`` and finite, else 0; its gradient is finite too."""
     wanted = wanted & (denominator > 0)
     return torch.where(wanted, numerator, 0.0) / torch.where(wanted, denominator, 1.0)

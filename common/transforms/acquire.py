@@ -19,8 +19,8 @@ from torch import Tensor
 class DrawnMask(Protocol):
     """Interface of a source of masks of slices or series, see :class:`~common.operators.masks.MaskSource`."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Draw masks of a shape."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Draw masks of a shape, or measure."""
         ...
 
     def drawn(self, seed: int | str) -> tuple[str, float | None]:

@@ -13,6 +13,8 @@ from common.operators.gradient_delays import delay_corrected, estimate_gradient_
 from common.operators.gridding import readout_maps, zero_filled_frames
 from common.operators.masks.kt import KtMasks
 from common.operators.phase import smooth_phase
+from common.operators.radial_scan import RadialScan
+from common.operators.radial_series import RadialGridding
 from common.operators.sensitivity import estimate_sensitivity_maps
 from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, pack_series
 from common.transforms.acquire import SeededAcquisition, note_readouts, note_sampling, plain_tensors, slice_names
@@ -28,16 +30,18 @@ class PrepareCine(SeededAcquisition):
 
     - ``kspace`` and ``mask``, measured by a scanner. Maps of several coils are estimated from the mean of all frames.
     - ``samples`` and ``trajectory``, measured along readouts such as spokes, likewise. Magnitudes are gridded frame by
-      frame, see :func:`~common.operators.gridding.zero_filled_frames`.
+      frame, see :func:`~common.operators.gridding.zero_filled_frames`; with a radial scan in place of masks the network
+      takes them as :class:`~common.operators.radial_series.RadialGridding` packs them.
     - ``recon``, stored aliased magnitudes, where ``measurement`` is ``stored``, or where there is nothing else.
     - ``truth``: it is given coils, transformed, masked with another mask in each frame, and given noise. A truth
       without phase is given a smooth random one before: k-space of real images is symmetric, so that one half would
       determine the other.
 
-    The truth of the batch is ``truth``, or none.
+    With a :class:`~common.operators.radial_scan.RadialScan` in place of masks, a truth is measured on its spokes, with
+    its coils and its noise. The truth of the batch is ``truth``, or none.
 
     Args:
-        mask: source of masks ``(batch, 1, height, width, frames)``.
+        mask: source of masks ``(batch, 1, height, width, frames)``, or the radial scan.
         complex_image: True if the network takes the measurement, see :func:`~common.operators.series.pack_series`, and
             the truth is real and imaginary part; False if it takes magnitudes ``(batch, 1, height, width, frames)``.
         measurement: ``simulated`` from the truth, or ``stored`` aliased magnitudes.
@@ -51,6 +55,7 @@ class PrepareCine(SeededAcquisition):
             the truth.
         by_file: True if masks and noise follow from the file's name and the number of the series in it, and the phase
             from the name, so that an evaluation repeats.
+        n_frames: frames of a window that is drawn of each series, for training; None takes all.
 
     Raises:
         ValueError: for an unknown ``measurement`` or a number out of range; at a call, for a batch that lacks what is
@@ -59,7 +64,7 @@ class PrepareCine(SeededAcquisition):
 
     def __init__(
         self,
-        mask: KtMasks,
+        mask: KtMasks | RadialScan,
         complex_image: bool = False,
         measurement: str = "simulated",
         n_coils: int = 1,
@@ -68,6 +73,7 @@ class PrepareCine(SeededAcquisition):
         by_file: bool = False,
         n_virtual_coils: int | None = None,
         gradient_delays: bool = False,
+        n_frames: int | None = None,
     ) -> None:
         super().__init__(mask, augmentation, noise_std, by_file)
         if measurement not in MEASUREMENTS:
@@ -79,11 +85,17 @@ class PrepareCine(SeededAcquisition):
                 "expected measurement 'simulated' for a network that takes k-space, got 'stored': aliased magnitudes "
                 "have none; take a network of magnitudes, or data with the truth or k-space"
             )
+        if isinstance(mask, RadialScan) and not complex_image:
+            raise ValueError(
+                "expected complex_image for a radial scan, whose measurement has complex images, got False"
+            )
         self.complex_image = complex_image
         self.measurement = measurement
         self.n_coils = n_coils
         self.n_virtual_coils = n_virtual_coils
         self.gradient_delays = gradient_delays
+        self.n_frames = n_frames
+        self.radial = mask if isinstance(mask, RadialScan) else None
 
     def __call__(
         self, batchdata: MutableMapping[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
@@ -114,11 +126,11 @@ class PrepareCine(SeededAcquisition):
         return kspace if self.n_virtual_coils is None else compress_coils(kspace, self.n_virtual_coils)
 
     def _gridded(self, batchdata: MutableMapping[str, Any], samples: Tensor, trajectory: Tensor) -> Tensor:
-        """Magnitudes ``(batch, 1, height, width, frames)`` of non-Cartesian series by gridding."""
-        if self.complex_image:
+        """Magnitudes of non-Cartesian series by gridding, or the packed measurement of a network that takes it."""
+        if self.complex_image and self.radial is None:
             raise ValueError(
                 f"{', '.join(dict.fromkeys(batchdata['path']))}: expected Cartesian k-space for this network, got "
-                "samples along readouts; take a network of magnitudes"
+                "samples along readouts; take a network of radial series, radial.json, or of magnitudes"
             )
         shape = (int(batchdata["height"][0]), int(batchdata["width"][0]))
         note_readouts(batchdata, trajectory, shape)
@@ -126,6 +138,9 @@ class PrepareCine(SeededAcquisition):
         for own, places in zip(self._compressed(samples.transpose(1, 2)).transpose(1, 2), trajectory, strict=True):
             if self.gradient_delays:
                 places = delay_corrected(places, estimate_gradient_delays(own, places))
+            if self.radial is not None:
+                series.append(RadialGridding(places, shape).pack(own)[0])
+                continue
             images = zero_filled_frames(own, places, readout_maps(own, places, shape))
             series.append(images.abs().permute(1, 2, 3, 0))
         return torch.stack(series)
@@ -140,8 +155,13 @@ class PrepareCine(SeededAcquisition):
     def _simulated(self, batchdata: MutableMapping[str, Any], truth: Tensor) -> tuple[Tensor, Tensor]:
         generator = self._generator(truth.device)
         truth = self._views(truth, generator)
+        if self.n_frames is not None and self.n_frames < truth.shape[4]:
+            start = int(torch.randint(truth.shape[4] - self.n_frames + 1, (), generator=generator, device=truth.device))
+            truth = truth[..., start : start + self.n_frames]
         if not truth.is_complex():
             truth = truth * self._phases(batchdata, truth, generator)
+        if self.radial is not None:
+            return self._scanned(batchdata, truth, generator)
         mask = self._masks(batchdata, truth, generator)
         maps = None
         if self.n_coils > 1:
@@ -151,6 +171,21 @@ class PrepareCine(SeededAcquisition):
         return self._input(
             pack_series(mask * self._noisy(batchdata, kspace, mask, generator), mask, maps)
         ), self._label(truth)
+
+    def _scanned(
+        self, batchdata: MutableMapping[str, Any], truth: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Measure each series of a batch on its own spokes."""
+        assert self.radial is not None
+        pairs = []
+        for name, series in zip(slice_names(batchdata), truth.split(1), strict=True):
+            if self.by_file:
+                generator.manual_seed(zlib.crc32(name.encode()))
+            pairs.append(self.radial(series, generator))
+        measurements, labels = zip(*pairs, strict=True)
+        batchdata["mask_family"] = [self.radial.order] * len(pairs)
+        batchdata["rate"] = batchdata["sampled"] = [round(self.radial.n_spokes / max(truth.shape[2:4]), 4)] * len(pairs)
+        return self._input(torch.cat(measurements)), self._label(torch.cat(labels))
 
     def _input(self, measurement: Tensor) -> Tensor:
         return measurement if self.complex_image else aliased_magnitude(measurement)

@@ -17,6 +17,8 @@ from common.operators import (
 from common.operators.gradient_delays import delay_corrected
 from common.operators.gridding import readout_maps, zero_filled_frames
 from common.operators.masks.kt import KtMasks
+from common.operators.radial_scan import RadialScan
+from common.operators.radial_series import RadialGridding
 from common.operators.series import aliased_magnitude, batch_to_frames, frames_to_batch, zero_filled_series
 from common.transforms import PrepareCine, RandomFlips
 
@@ -219,3 +221,26 @@ def test_what_does_not_fit_is_refused():
         PrepareCine(MASK, complex_image=True)(from_files("a.h5", recon=truths(1)), CPU)
     with pytest.raises(ValueError, match=r"a\.h5: expected imagesRecon, got truth only"):
         PrepareCine(MASK, measurement="stored")(from_files("a.h5", truth=truths(1)), CPU)
+
+
+def test_a_radial_scan_takes_the_place_of_masks():
+    """By file it repeats; a measured file is packed as the simulated one; in training a window is drawn."""
+    pytest.importorskip("torchkbnufft", reason="needs the extra `radial`")
+    scan, truth = RadialScan(n_spokes=12, n_coils=3), random_complex(2, 1, 24, 20, 4, dtype=torch.complex64)
+    prepare = PrepareCine(scan, complex_image=True, by_file=True)
+    image, label = prepare(from_files("a.h5", "b.h5", truth=truth), CPU)
+    again, _ = prepare(from_files("b.h5", truth=truth[1:]) | {"slice": torch.tensor([1])}, CPU)
+    assert image.shape == (2, 8 + 6, 24, 20, 4)
+    assert torch.equal(image[1:], again)
+    torch.testing.assert_close(channels_to_complex(label).abs(), truth.abs())
+    places = radial_trajectory(series_angles("golden", 4, 12), 48).float()
+    gridding = RadialGridding(places, (24, 20))
+    samples = gridding.sample(simulated_sensitivity_maps(3, 24, 20) * frames_to_batch(truth[:1]))
+    batch = from_files("c.h5", samples=samples[None], trajectory=places[None], height=[24], width=[20])
+    measured, nothing = prepare(batch, CPU)
+    torch.testing.assert_close(measured, gridding.pack(samples))
+    assert nothing is None
+    window = PrepareCine(scan, complex_image=True, n_frames=3)(from_files("a.h5", truth=truth[:1]), CPU)
+    assert [part.shape[4] for part in window] == [3, 3]
+    with pytest.raises(ValueError, match="complex_image"):
+        PrepareCine(scan)
