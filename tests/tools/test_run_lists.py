@@ -152,6 +152,7 @@ WRONG = [
     ({"data": {"p": {}}}, "data: p: folder: missing"),
     ({"data": {"p": {"make": "cats"}}}, "data: p: make: .*brain_mri"),
     ({"data": {"p": {"make": "rock", "options": {"dim": 3}}}}, "data: p: options: unknown key 'dim'"),
+    ({"data": {"p": {"sets": ["q"]}, "q": {"folder": "q"}}}, "data: p: sets: .*'q'"),
     ({"copies": {"models/a.pt": "bundle/models/none.pt"}}, "copies: .*none.pt"),
 ]
 
@@ -167,6 +168,22 @@ def test_what_cannot_be_run_is_refused_in_one_line(folder, changes, message):
     assert "\n" not in str(caught.value)
     assert "x1y2" not in str(caught.value)
     assert not (folder / "out").exists()
+
+
+def test_a_task_takes_several_sets_and_sets_of_measured_pores(folder):
+    (folder / "one").mkdir()
+    (folder / "one" / "a.png").touch()
+    (folder / "rock.npz").touch()
+    data = {
+        "one": {"folder": "one"},
+        "pores": {"make": "rock", "options": {"size": 32, "pores": "rock.npz"}},
+        "all": {"sets": ["one", "pores"]},
+    }
+    run = read(folder, [{"name": "a", "type": "train", "data": "all"}], data=data).tasks[0].runs[0]
+    assert run.overrides["dataset_dir"] == [str(folder / "one"), str(folder / "out" / "data" / "pores")]
+    (folder / "rock.npz").unlink()
+    with pytest.raises(ValueError, match=r"data all: nothing in .*rock\.npz"):
+        read(folder, [{"name": "a", "type": "train", "data": "all"}], data=data)
 
 
 def test_predictions_on_optional_data_are_left_out_where_these_are_missing(folder):
@@ -195,8 +212,11 @@ def test_the_recipe_of_each_bundle_gives_what_it_ships(name, tmp_path):
     path = BUNDLES / name / "recipe.yaml"
     for entry in read_mapping(path)["data"].values():
         for split in entry.get("splits", [""]) if "folder" in entry else []:
-            (tmp_path / "data" / entry["folder"] / split).mkdir(parents=True)
+            (tmp_path / "data" / entry["folder"] / split).mkdir(parents=True, exist_ok=True)
             (tmp_path / "data" / entry["folder"] / split / "1").touch()
+        if pores := entry.get("options", {}).get("pores"):
+            (tmp_path / "data" / pores).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / pores).touch()
     job = read_task_list(path, data=tmp_path / "data", out=tmp_path / "out")
     given = {target for task in job.tasks for target in task.yields} | set(job.copies)
     shipped = {f"models/{path.name}" for path in (BUNDLES / name / "models").glob("*.pt")}

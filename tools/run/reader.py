@@ -44,10 +44,9 @@ def read_task_list(
     """
     content = read_list(path)
     output_dir = (out or Path(content.get("output_dir", f"out/{path.stem}"))).resolve()
-    sets = {
-        name: _data_set(name, entry, data, output_dir, f"{path}: data: {name}")
-        for name, entry in content.get("data", {}).items()
-    }
+    sets: dict[str, DataSet] = {}
+    for name, entry in content.get("data", {}).items():
+        sets[name] = _data_set(name, entry, data, output_dir, sets, f"{path}: data: {name}")
     mail = content.get("mail", mail_by_default)
     own = str(path.parent) if (path.parent / "configs" / "metadata.json").is_file() else DEFAULT_BUNDLE
     defaults = {"mail": mail, "bundle": own, **content.get("defaults", {})}
@@ -76,14 +75,21 @@ def read_task_list(
     return TaskList(path, content, reader.out, mail, sets, reader.tasks, selected, reader.left_out, copies)
 
 
-def _data_set(name: str, entry: dict[str, Any], data: Path | None, out: Path, where: str) -> DataSet:
-    """Read a data set from its entry.
+def _data_set(
+    name: str, entry: dict[str, Any], data: Path | None, out: Path, before: Mapping[str, DataSet], where: str
+) -> DataSet:
+    """Read a data set from its entry; several sets at once are some of those before it.
 
     A measured set is looked for in `data`, else in the current folder. A synthetic one that `data` does not have is
     made in the folder `out/data`.
     """
+    root = (data or Path()).resolve()
+    if "sets" in entry:
+        if unknown := [part for part in entry["sets"] if part not in before]:
+            raise ValueError(f"{where}: sets: expected names of sets above it, got {unknown[0]!r}; correct it")
+        return DataSet(name, root, entry, tuple(before[part] for part in entry["sets"]))
     if "make" not in entry:
-        return DataSet(name, ((data or Path()) / entry["folder"]).resolve(), entry)
+        return DataSet(name, root / entry["folder"], entry)
     from common.phantoms.sets import SETS  # takes PyTorch's seconds, which lists of measured data need not wait for
 
     if entry["make"] not in SETS:
@@ -92,7 +98,8 @@ def _data_set(name: str, entry: dict[str, Any], data: Path | None, out: Path, wh
     if unknown := [key for key in entry.get("options", {}) if key not in known]:
         raise ValueError(f"{where}: options: unknown key {unknown[0]!r}; {entry['make']} has {', '.join(known)}")
     folder = data if data is not None and (data / name).is_dir() else out / "data"
-    return DataSet(name, (folder / name).resolve(), entry)
+    pores = entry.get("options", {}).get("pores")
+    return DataSet(name, (folder / name).resolve(), entry, pores=root / pores if pores else None)
 
 
 @dataclass
@@ -147,16 +154,15 @@ class _Reader:
             self.left_out[name] = f"{absent[0]} is not shipped"
             return
         needs = tuple(dict.fromkeys(need.name for _, need in files.values() if need is not None))
-        further = {key: str(file) for key, (file, _) in files.items()}
+        further: dict[str, Any] = {key: str(file) for key, (file, _) in files.items()}
         if data is not None:
-            further["dataset_dir"] = str(data.path)
+            further["dataset_dir"] = data.dataset_dir
         # results are of other weights when the training behind them, or the content of a file, is another one
         made_by = {
             key: _digest(file.read_bytes() if need is None else json.dumps(need.runs[0].definition).encode())
             for key, (file, need) in files.items()
         }
-        identity = data and {key: data.entry[key] for key in ("folder", "make", "options") if key in data.entry}
-        definition = {"data": identity, "weights": weights, "made_by": made_by}
+        definition = {"data": data and data.identity, "weights": weights, "made_by": made_by}
         names = {kind: _config_names(merged_entry, kind, bundle, where) for kind in kinds}
         runs = self._runs(entry, names, bundle, further, {k: v for k, v in definition.items() if v}, where)
         task = Task(name, bundle, runs, self.out / name, merged_entry["mail"], data, weights, needs, yields)

@@ -16,21 +16,49 @@ WEIGHTS_KEY = {TRAIN: "initial_weights", PREDICT: "checkpoint"}
 
 @dataclass(frozen=True)
 class DataSet:
-    """Data set of a list: a measured one that must be there, or a synthetic one that is made where it is missing."""
+    """Data set of a list: a measured one that must be there, a synthetic one that is made, or several of these.
+
+    Attributes:
+        name: name in the list.
+        path: folder of the set; the folder of data sets for several sets.
+        entry: keys of the set in the list.
+        parts: the sets under `sets`.
+        pores: file of measured pores of a synthetic set, from which it is made.
+    """
 
     name: str
     path: Path
     entry: dict[str, Any]
+    parts: tuple[DataSet, ...] = ()
+    pores: Path | None = None
+
+    @property
+    def dataset_dir(self) -> str | list[str]:
+        """Folder or folders, as configurations take them."""
+        return [str(part.path) for part in self.parts] or str(self.path)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Keys that make it another set when they are changed."""
+        if self.parts:
+            return {"sets": [part.identity for part in self.parts]}
+        return {key: self.entry[key] for key in ("folder", "make", "options") if key in self.entry}
 
     @property
     def missing(self) -> str:
         """First folder that is not there or empty; an empty text for a complete or a synthetic set."""
+        if self.parts:
+            return next((part.missing for part in self.parts if part.missing), "")
+        if self.pores is not None and not self.pores.is_file():
+            return str(self.pores)
         splits = [] if "make" in self.entry else ["", *self.entry.get("splits", [])]
         folders = [self.path / split for split in splits]
         return next((str(folder) for folder in folders if not folder.is_dir() or not any(folder.iterdir())), "")
 
     def describe(self) -> str:
         """Return a line for the reader."""
+        if self.parts:
+            return f"data {self.name}: {', '.join(part.name for part in self.parts)}"
         if "make" not in self.entry:
             source = self.entry.get("source", "measured data")
             return f"data {self.name}: {self.missing and 'MISSING '}{self.path} ({source})"
@@ -39,11 +67,14 @@ class DataSet:
         return f"data {self.name}: {self.path} ({made}: python -m tools data make {self.entry['make']}{words})"
 
     def make(self) -> None:
-        """Make a synthetic set, or check that the one in its place is the same."""
+        """Make synthetic sets, or check that those in their places are the same."""
+        for part in self.parts:
+            part.make()
         if "make" in self.entry:
             from common.phantoms.sets import make_set  # takes PyTorch's seconds
 
-            make_set(self.entry["make"], self.path, **self.entry.get("options", {}))
+            pores = {} if self.pores is None else {"pores": str(self.pores)}
+            make_set(self.entry["make"], self.path, **{**self.entry.get("options", {}), **pores})
 
 
 @dataclass(frozen=True)
