@@ -199,7 +199,7 @@ def _report_bundles(report: Report, source_options: Mapping[str, Any]) -> None:
             )
             fit = {"misfit": misfit, "caution": caution, "commands": commands}
             report.bundles.append({"bundle": name, "task": needs.task, "folder": str(data.folder), **fit})
-    report.bundles.sort(key=lambda bundle: bool(bundle["misfit"]))
+    report.bundles.sort(key=lambda bundle: (bool(bundle["misfit"]), bool(bundle["caution"])))
 
 
 def as_json(report: Report) -> str:

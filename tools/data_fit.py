@@ -100,6 +100,8 @@ class Needs:
             return f"{_have(bad)} aliased images, which are made anew of the truth; {advice}"
         if self.coils and (bad := [facts for facts in files if facts.n_coils > 1]):
             return f"{_have(bad)} several coils: the commands take {self.coils}"
+        if self.reconstructs and (bad := [facts for facts in files if facts.kind == "image"]):
+            return f"{_have(bad)} images, of which k-space is simulated"
         return ""
 
     def commands(self, data: DataSet, working_dir: Path) -> dict[str, str]:

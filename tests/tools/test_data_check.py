@@ -265,6 +265,7 @@ def test_json_holds_every_file(tmp_path, capsys):
 # -- which bundle fits -------------------------------------------------------------------------------------------
 
 REFINEGAN = "brain_mri_refinegan_reconstruction"
+CT_BUNDLE, ROCK_BUNDLE = "ct_mri_srgan_d_super_resolution", "micro_ct_srgan_super_resolution"
 
 
 def bundle_record(report: Report, name: str = REFINEGAN) -> dict:
@@ -281,7 +282,8 @@ def test_images_fit_and_no_command_touches_shipped_weights(tmp_path):
     report = check_folder(tmp_path / "my set")
     assert not report.problems
     record = bundle_record(report)
-    assert (record["misfit"], record["caution"]) == ("", "")
+    assert (record["misfit"], record["caution"]) == ("", "8 files have images, of which k-space is simulated")
+    assert [bundle["bundle"] for bundle in report.bundles[:2]] == [CT_BUNDLE, ROCK_BUNDLE]
     assert list(record["commands"]) == ["train", "evaluate", "infer"]
     words = {purpose: shlex.split(line) for purpose, line in record["commands"].items()}
     folders = {purpose: line[line.index("--dataset_dir") + 1] for purpose, line in words.items()}
@@ -308,9 +310,6 @@ def test_the_printed_command_runs(tmp_path, monkeypatch):
 def write_ct(folder: Path, seed: int = 0) -> None:
     volume = np.random.default_rng(seed).integers(0, 3500, (3, 24, 20)).astype(np.uint16)  # to 2475 HU
     write_series(folder, volume, SOPClassUID=CTImageStorage, series=str(seed))
-
-
-CT_BUNDLE, ROCK_BUNDLE = "ct_mri_srgan_d_super_resolution", "micro_ct_srgan_super_resolution"
 
 
 def test_ct_gets_its_range_and_volumes_the_3d_config(tmp_path):

@@ -33,7 +33,7 @@ from tools.report.images import case_viewer, series_strip
 from tools.report.page import Command, Part, Section, Strip, Table, Viewer, write_page
 from tools.report.result_file import RESULT_FILE, ResultFile, open_result
 from tools.tables import summary_rows
-from tools.zoo.layout import read_json
+from tools.zoo.layout import BUNDLES, read_json
 
 METRICS, FRAMES, HEARTS, HISTORY, RUN = (
     "metrics.csv",
@@ -255,13 +255,16 @@ class RunReport:
 
     def _commands(self) -> list[Part]:
         """Return what to do next, with the bundle of the run where it is known, and data and baselines that fit it."""
-        data_set, baselines, bundle = "brain_mri", "zero_filled,tv,wavelet", "BUNDLE"
+        data_set, baselines = "brain_mri", "zero_filled,tv,wavelet"
         if self._enlarged:
             data_set, baselines = "chest_ct", "nearest,bicubic,lanczos"
         elif SERIES in self.protocols or self.result is not None:
             data_set, baselines = "cardiac_cine", "zero_filled"
-        if (self.folder / RUN).is_file():
-            bundle = str(read_json(self.folder / RUN).get("bundle", bundle))
+        methods = self.comparison["methods"].values() if self.comparison is not None else []
+        records = [*methods, read_json(self.folder / RUN) if (self.folder / RUN).is_file() else {}]
+        bundle = next((str(one["bundle"]) for one in records if "bundle" in one), "BUNDLE")
+        if (smoke := BUNDLES / bundle / "configs" / "smoke.json").is_file():
+            data_set = read_json(smoke).get("synthetic_data", data_set)
         return [
             Command("Look at the curves and images of a training.", f'tensorboard --logdir "{self.folder}"'),
             Command("Make synthetic data of any number and size.", f"python -m tools data make {data_set} DIRECTORY"),

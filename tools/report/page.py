@@ -102,17 +102,17 @@ def write_page(path: str | Path, title: str, intro: Sequence[str], sections: Seq
 
     Images are WebP, of less quality and at last fewer cases where they are many.
     """
-    shown = [part for _, parts in sections for part in parts if isinstance(part, Viewer | Strip)]
+    illustrated = [part for _, parts in sections for part in parts if isinstance(part, Viewer | Strip)]
     for quality in QUALITIES:
-        groups = [{id(picture): _encode(picture, quality) for picture in part.pictures} for part in shown]
+        groups = [{id(picture): _encode(picture, quality) for picture in part.pictures} for part in illustrated]
         sizes = [sum(len(image) for images in group.values() for image in images) for group in groups]
         if sum(sizes) <= BUDGET:
             break
-    n_kept = max(1, int((np.cumsum(sizes) <= BUDGET).sum())) if shown else 0
-    left_out = {id(part) for part in shown[n_kept:]}
+    n_kept = max(1, int((np.cumsum(sizes) <= BUDGET).sum())) if illustrated else 0
+    left_out = {id(part) for part in illustrated[n_kept:]}
     notes = [f"{len(left_out)} further cases are not on this page, to keep it small; see panels/."] if left_out else []
     kept = [(heading, [part for part in parts if id(part) not in left_out]) for heading, parts in sections]
-    encoded = {key: images for group in groups[:n_kept] for key, images in group.items()} if shown else {}
+    encoded = {key: images for group in groups[:n_kept] for key, images in group.items()} if illustrated else {}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
