@@ -17,7 +17,7 @@ from common.engines.phases import Phase, PhaseSchedule
 from common.engines.termination import Termination
 from common.errors import NonFiniteLossError
 from common.losses.penalties import R1Penalty
-from common.networks.batch_norm import synchronise_batch_norm
+from common.networks.batch_norms import synchronise_batch_norm
 from common.networks.precision import Autocast, has_bfloat16_units, resolve_precision, set_memory_format
 from ignite.metrics import Metric
 from monai.engines import SupervisedTrainer, default_metric_cmp_fn, default_prepare_batch

@@ -140,8 +140,7 @@ class LightCorrection(nn.Module):
         batch, height, width = series.shape[0], series.shape[2], series.shape[3]
         padded = pad_to_multiple(frames_to_batch(series), self.network.multiple)
         features = self.input_scale * batch_to_frames(padded, batch)
-        unused = features[:, :0]
-        correction, _ = self.network(features, None, unused, unused, unused)
+        correction, _ = self.network(features, None, features[:, :0])
         cropped = crop_to_size(frames_to_batch(correction), height, width)
         return batch_to_frames(cropped, batch).to(series.dtype)
 

@@ -124,8 +124,7 @@ class LightCascade(nn.Module):
         conditions, memory = self.conditions(mask), self._no_memory(image)
         raw, halfway_raw, halfway = image, image, image
         for stage, network in enumerate(self.networks):
-            padded = self._padded(image)
-            correction, memory = network(padded, memory, conditions, padded[:, :1], padded[:, :1])
+            correction, memory = network(self._padded(image), memory, conditions)
             raw = self._corrected(image, correction)
             image = self.consistency(raw, kspace, maps, mask)
             if stage == self.halfway_stage:

@@ -34,8 +34,6 @@ def spread(image: Tensor) -> float:
 
 GENERATORS = {
     "edsr": (EdsrGenerator, {"n_blocks": 2, "width": 4}),
-    "edsr, head 3, resize": (EdsrGenerator, {"n_blocks": 1, "width": 4, "head_kernel": 3, "upsampling_kind": "resize"}),
-    "edsr, transposed": (EdsrGenerator, {"n_blocks": 1, "width": 4, "upsampling_kind": "transposed"}),
     "rrdb": (RrdbGenerator, {"n_blocks": 1, "width": 4, "growth": 2}),
     "srresnet": (SrResNetGenerator, {"n_blocks": 1, "width": 4}),
 }
