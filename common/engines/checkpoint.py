@@ -230,8 +230,8 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
 
 def _mismatch(path: Path, error: Exception) -> str:
     detail = " ".join(str(error).split())
-    shown = detail if len(detail) < 300 else detail[:300] + " ..."
-    return f"{path}: does not fit this configuration; use the width it was trained with, or another file ({shown})"
+    excerpt = detail if len(detail) < 300 else detail[:300] + " ..."
+    return f"{path}: does not fit this configuration; use the width it was trained with, or another file ({excerpt})"
 
 
 def _random_states() -> dict[str, Any]:

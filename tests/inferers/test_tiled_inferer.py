@@ -128,7 +128,7 @@ def test_output_where_it_is_asked_for_and_arguments_passed_on() -> None:
     def network(window: Tensor, factor: float, shift: float = 0.0) -> Tensor:
         return nn.functional.interpolate(window, scale_factor=2)[:, :1] * factor + shift
 
-    result = TiledInferer(tile_size=4, halo=0, upscale=2, device="cpu", sw_device="cpu")(image, network, 3.0, shift=1.0)
+    result = TiledInferer(tile_size=4, halo=0, upscale=2)(image, network, 3.0, shift=1.0)
     torch.testing.assert_close(result, nn.functional.interpolate(image, scale_factor=2)[:, :1] * 3 + 1)
 
 
