@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from common.inferers.tile_network import TileNetwork
-from common.inferers.tiles import TilePlan
+from common.inferers.tiles import TilePlan, all_channels
 from common.io import enlargement_matrix
 from monai.data import MetaTensor
 from monai.inferers import Inferer
@@ -65,10 +65,10 @@ class TiledInferer(Inferer):
         image = inputs.as_subclass(Tensor)
         output: Tensor | None = None
         for tile in plan:
-            part = on_tile(image[(..., *tile.read)], tile.kept, *args, **kwargs)
+            part = on_tile(image[all_channels(tile.read)], tile.kept, *args, **kwargs)
             if output is None:
                 output = part.new_empty((*part.shape[:2], *plan.output_size))
-            output[(..., *tile.written)] = part
+            output[all_channels(tile.written)] = part
         assert output is not None  # a plan has a tile
         return _enlarged_meta(output, inputs, on_tile.upscale) if isinstance(inputs, MetaTensor) else output
 
