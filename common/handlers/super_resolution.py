@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.errors import require_at_least
 from common.handlers.case_table import CaseTableHandler
 from common.handlers.cases import EnlargedCase
 from common.handlers.panels import PanelHandler, TensorBoardPanelHandler
@@ -68,8 +69,7 @@ class SuperResolutionPanels(PanelHandler):
         baselines: Sequence[str] = KERNELS,
         n_extremes: int = 2,
     ) -> None:
-        if zoom < 1:
-            raise ValueError(f"zoom must be 1 or more, got {zoom}")
+        require_at_least(1, zoom=zoom)
         protocol = super_resolution_protocol(upscale).name
         super().__init__(output_dir, max_cases, protocol, n_extremes, make=_make(baselines), zoom=zoom)
 

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from common.errors import require_at_least
 from torch import Tensor, nn
 
 
@@ -26,8 +27,7 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self, features: nn.Module, slices_per_axis: int | None = None) -> None:
         super().__init__()
-        if slices_per_axis is not None and slices_per_axis < 1:
-            raise ValueError(f"slices_per_axis must be at least 1, or None for all, got {slices_per_axis}")
+        require_at_least(1, slices_per_axis=1 if slices_per_axis is None else slices_per_axis)
         self.features = features
         self.slices_per_axis = slices_per_axis
 

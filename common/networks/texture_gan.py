@@ -8,6 +8,7 @@ consistency worked on magnitudes; here images are complex throughout.
 from pathlib import Path
 
 import torch
+from common.errors import require_at_least
 from common.networks.batch_norms import freeze_batch_norm
 from common.networks.mobilenet import MobileNetV2Features
 from common.networks.shrinkage_unet import ShrinkageUNet
@@ -62,8 +63,7 @@ class UnrolledUNets(nn.Module):
 
     def __init__(self, n_blocks: int = 3, width: int = 32, threshold: float = 1.0) -> None:
         super().__init__()
-        if n_blocks < 1:
-            raise ValueError(f"n_blocks must be at least 1, got {n_blocks}")
+        require_at_least(1, n_blocks=n_blocks)
         self.blocks = nn.ModuleList(ConsistentUpdate(ShrinkageUNet(4, 2, width, threshold)) for _ in range(n_blocks))
         self.consistency = SenseDataConsistency(8)
 
@@ -136,11 +136,7 @@ class TextureUNets(UnrolledUNets):
     ) -> None:
         if n_blocks < 2:
             raise ValueError(f"expected n_blocks of at least 2, the last for the textures, got {n_blocks}")
-        if n_textures < 1 or texture_size < 1:
-            raise ValueError(
-                f"n_textures and texture_size must be at least 1, got {n_textures} and {texture_size}; "
-                "the network without textures is UnrolledUNets"
-            )
+        require_at_least(1, n_textures=n_textures, texture_size=texture_size)  # else it is UnrolledUNets
         super().__init__(n_blocks - 1, width, threshold)
         self.encoder = TextureEncoder(n_textures, texture_size, MobileNetV2Features(encoder_weights, encoder_width))
         self.mapping = TextureMapping(texture_size)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from common.errors import require_at_least
 from common.phantoms.canvas import Canvas, Field, ellipse, over, path_distance, resolve, soft_cover
 from numpy.typing import NDArray
 
@@ -47,10 +48,8 @@ def brain_phantom(seed: int, size: int = 256, *, phase: bool = True) -> NDArray[
     Raises:
         ValueError: `size` is below 32 or `seed` is negative.
     """
-    if size < 32:
-        raise ValueError(f"size must be 32 or more, got {size}: a smaller head has no anatomy left")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    require_at_least(32, size=size)  # a smaller one has no anatomy left
+    require_at_least(0, seed=seed)
     factor = max(1, math.ceil(MIN_RENDER_SIZE / size))
     rng = np.random.default_rng(seed)
     canvas = Canvas(rng, size * factor, FIELD_OF_VIEW)
@@ -64,7 +63,8 @@ def brain_phantom(seed: int, size: int = 256, *, phase: bool = True) -> NDArray[
     signal = np.clip(signal / (rng.uniform(1.06, 1.28) * np.quantile(signal, 0.9995)), 0, 1)
     image = signal.astype(np.complex64)
     if phase:
-        image *= np.exp(1j * resolve(_smooth_phase(rng, canvas), factor)).astype(np.complex64)
+        slow = canvas.quadratic(rng.uniform(-1, 1, 6), 0.8, 0.9) + 0.25 * canvas.noise(1, 3)
+        image *= np.exp(1j * resolve(slow, factor)).astype(np.complex64)
     return image
 
 
@@ -296,11 +296,3 @@ def _draw_ventricles(head: _Head, canvas: Canvas, frame: _Frame, image: Field, f
 def _appear(share: float) -> float:
     """Size of a structure at this level of the head: in full, smaller, or (rather than as a speck) not at all."""
     return 0.0 if share < 0.3 else min(1.0, share)
-
-
-def _smooth_phase(rng: np.random.Generator, canvas: Canvas) -> Field:
-    """Quadratic phase in radians plus slow noise."""
-    x, y = canvas.x * (2 / FIELD_OF_VIEW), canvas.y * (2 / FIELD_OF_VIEW)
-    offset, right, back, xx, xy, yy = rng.uniform(-1, 1, 6)
-    polynomial = math.pi * offset + 0.8 * (right * x + back * y) + 0.9 * (xx * x * x + xy * x * y + yy * y * y)
-    return polynomial + 0.25 * canvas.noise(1, 3)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from common.errors import require_at_least
 from common.phantoms.canvas import Canvas, Field, ellipse, over, path_distance, resolve
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -46,10 +47,8 @@ def chest_ct_phantom(seed: int, size: int = 512) -> NDArray[np.float32]:
     Raises:
         ValueError: `size` is below 32 or `seed` is negative.
     """
-    if size < 32:
-        raise ValueError(f"size must be 32 or more, got {size}: a smaller chest has no anatomy left")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    require_at_least(32, size=size)  # a smaller one has no anatomy left
+    require_at_least(0, seed=seed)
     factor = max(1, math.ceil(MIN_RENDER_SIZE / size))
     rng = np.random.default_rng(seed)
     canvas = Canvas(rng, size * factor, FIELD_OF_VIEW)

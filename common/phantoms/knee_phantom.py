@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from common.errors import require_at_least
 from common.phantoms import knee_anatomy as anatomy
 from common.phantoms.canvas import Field, ellipse, path_distance, resolve, soft_cover
 from common.phantoms.knee_anatomy import Outline
@@ -61,12 +62,9 @@ def knee_phantom(seed: int, size: int = 256, *, n_slices: int = 5) -> NDArray[np
     Raises:
         ValueError: `size` is below 32, `n_slices` below 1 or `seed` negative.
     """
-    if size < 32:
-        raise ValueError(f"size must be 32 or more, got {size}: a smaller knee has no anatomy left")
-    if n_slices < 1:
-        raise ValueError(f"n_slices must be 1 or more, got {n_slices}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    require_at_least(32, size=size)  # a smaller one has no anatomy left
+    require_at_least(1, n_slices=n_slices)
+    require_at_least(0, seed=seed)
     factor = max(1, math.ceil(MIN_RENDER_SIZE / size))
     rng = np.random.default_rng(seed)
     knee = _random_knee(rng)
@@ -187,7 +185,11 @@ def _draw_section(knee: _Knee, canvas: SectionCanvas) -> NDArray[Any]:
     _draw_soft_tissue_of_joint(section)
     _draw_bones(section)
     _draw_tendons(section, skin)
-    return (section.image * _shading(knee, canvas) * np.exp(1j * _phase(knee, canvas))).astype(np.complex64)
+    # sensitivity falls off at the ends of the field of view along the leg
+    shading = canvas.shading(0.52, knee.coils, 38) * soft_cover(FIELD_OF_VIEW / 2 - 1.6 - np.abs(canvas.y), 0.5)
+    phase = canvas.quadratic(knee.phase, 0.9, 0.8) + 0.35 * canvas.noise(1, 4, reach=30)
+    phase = phase + 0.02 * canvas.z * knee.phase[1]
+    return (section.image * shading * np.exp(1j * phase)).astype(np.complex64)
 
 
 def _edge(section: _Section, outlines: tuple[Outline, Outline]) -> Field:
@@ -328,29 +330,9 @@ def _draw_bones(section: _Section) -> None:
 def _draw_tendons(section: _Section, skin: Field) -> None:
     """Tendons above and below the patella, where the section meets them."""
     canvas, knee = section.canvas, section.knee
-    present = _logistic((15 - abs(canvas.z)) / 1.5)
+    present = 1 / (1 + math.exp(-(15 - abs(canvas.z)) / 1.5))
     striped = 1 + 0.4 * canvas.noise(30, 100, reach=5, stretch=5, angle=-0.45)
     for path, half_width in ((anatomy.PATELLAR_TENDON, 2.0), (anatomy.QUADRICEPS_TENDON, 2.2)):
         moved = tuple((x + knee.patella[0], y + knee.patella[1] * math.exp(-(((y + 20) / 40) ** 2))) for x, y in path)
         distance = np.minimum(section.along(moved, half_width), skin - 2.0)
         section.paint(present * soft_cover(distance, 0.3), knee.signal["tendon"] * np.clip(striped, 0.3, 2))
-
-
-def _logistic(value: float) -> float:
-    return 1 / (1 + math.exp(-value))
-
-
-def _shading(knee: _Knee, canvas: SectionCanvas) -> Field:
-    """Sensitivity of the surface coils, and the fall-off at the ends of the field of view along the leg."""
-    shading = np.full((canvas.size, canvas.size), 0.52, np.float32)
-    for x, y, strength in knee.coils:
-        shading += strength / (1 + ((canvas.x - x) ** 2 + (canvas.y - y) ** 2) / 38**2) ** 1.5
-    return shading * soft_cover(FIELD_OF_VIEW / 2 - 1.6 - np.abs(canvas.y), 0.5)
-
-
-def _phase(knee: _Knee, canvas: SectionCanvas) -> Field:
-    """Quadratic phase in radians plus slow noise."""
-    x, y = canvas.x * (2 / FIELD_OF_VIEW), canvas.y * (2 / FIELD_OF_VIEW)
-    offset, right, down, xx, xy, yy = knee.phase
-    polynomial = math.pi * offset + 0.9 * (right * x + down * y) + 0.8 * (xx * x * x + xy * x * y + yy * y * y)
-    return polynomial + 0.35 * canvas.noise(1, 4, reach=30) + 0.02 * canvas.z * right
