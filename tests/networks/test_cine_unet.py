@@ -206,7 +206,7 @@ def test_layout_in_memory_is_not_seen_in_the_result():
         ({"network": "UNet4D"}, "network must be one of UNet3D, UNet2D1D, UNet2D2D, got 'UNet4D'"),
         ({"residual": "positive"}, "residual must be one of signed, nonnegative, none, got 'positive'"),
         ({"in_channels": 2}, "as many out_channels as in_channels"),
-        ({"depth": 0}, "width and depth must be at least 1, got 32 and 0"),
+        ({"depth": 0}, "depth must be at least 1, got 0"),
         ({"regularization": "l3"}, "regularization must be one of none, l1, .*dropblock, got 'l3'"),
         (
             {"regularization": "l1_l2", "regularization_parameters": (1.0,)},

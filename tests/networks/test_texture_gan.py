@@ -397,7 +397,7 @@ def test_wrong_options_are_refused():
     with pytest.raises(ValueError, match="n_blocks of at least 2, the last for the textures, got 1"):
         TextureUNets(1)
     for options in ({"n_textures": 0}, {"texture_size": 0}):
-        with pytest.raises(ValueError, match=r"n_textures and texture_size must be at least 1, .*UnrolledUNets"):
+        with pytest.raises(ValueError, match="must be at least 1, got 0"):
             TextureUNets(2, **options)
     with pytest.raises(ValueError, match="injection must be one of adain, spatial, got 'style'"):
         TextureUNets(2, width=4, injection="style")

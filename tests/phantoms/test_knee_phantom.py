@@ -140,9 +140,9 @@ def test_zero_filled_images_leave_the_work_that_real_ones_do(shared_data, noisy_
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"seed": 0, "size": 31}, "size must be 32 or more, got 31"),
-        ({"seed": -1}, "seed must be 0 or more, got -1"),
-        ({"seed": 0, "n_slices": 0}, "n_slices must be 1 or more, got 0"),
+        ({"seed": 0, "size": 31}, "size must be at least 32, got 31"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"seed": 0, "n_slices": 0}, "n_slices must be at least 1, got 0"),
     ],
 )
 def test_bad_numbers_are_refused(arguments, match):

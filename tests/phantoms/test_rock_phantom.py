@@ -75,12 +75,12 @@ def test_blur_and_noise_can_be_left_out():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"seed": -1}, "seed must be 0 or more, got -1"),
-        ({"size": 15}, "size must be 16 or more, got 15"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"size": 15}, "size must be at least 16, got 15"),
         ({"dims": 4}, r"dims must be 2 \(a section\) or 3"),
         ({"porosity": 0.9}, r"porosity must be in \[0.05, 0.6\], got 0.9"),
         ({"grain_size": 65}, r"grain_size must be in \[4, 64\] voxels for size=64, got 65"),
-        ({"noise": -1}, "blur and noise must be 0 or more"),
+        ({"noise": -1}, "noise must be at least 0"),
     ],
 )
 def test_bad_numbers_are_refused(options, match):
