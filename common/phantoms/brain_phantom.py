@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from common.errors import require_at_least
@@ -53,7 +53,7 @@ def brain_phantom(seed: int, size: int = 256, *, phase: bool = True) -> NDArray[
     factor = max(1, math.ceil(MIN_RENDER_SIZE / size))
     rng = np.random.default_rng(seed)
     canvas = Canvas(rng, size * factor, FIELD_OF_VIEW)
-    signal = _draw_head(_random_head(rng), canvas)
+    signal = _draw_head(_Head(rng), canvas)
     signal *= 1 + rng.uniform(0.03, 0.09) * canvas.noise(0.5, 2.1)
 
     signal = resolve(signal, factor, blur=rng.uniform(0.45, 0.65))
@@ -68,59 +68,37 @@ def brain_phantom(seed: int, size: int = 256, *, phase: bool = True) -> NDArray[
     return image
 
 
-@dataclass
 class _Head:
     """Random properties of a head; lengths in phantom units."""
 
-    level: float  # 0: basal ganglia and third ventricle, 1: centrum semiovale
-    half_width: float
-    half_length: float
-    squareness: float
-    rotation: float
-    shift: tuple[float, float]
-    outline: list[tuple[int, float, float]]  # harmonics of the outline: order, amplitude, phase
-    scalp: float
-    skull: float
-    csf_gap: float
-    sinus: float  # height of the air-filled frontal sinus, 0: none
-    ventricles: float  # width relative to a young adult's
-    cortex: float
-    sulcus: float  # half the width of a sulcus
-    folds: int
-    signal: dict[str, float]
-    lesions: list[tuple[float, float, float]] = field(default_factory=list)  # x, y, radius
-
-
-def _random_head(rng: np.random.Generator) -> _Head:
-    level = rng.uniform(0, 1) ** 1.3  # rather low than high: that is where most of the anatomy is
-    half_length = rng.uniform(82, 98) * (1 - 0.12 * max(0.0, level - 0.5))
-    half_width = half_length / rng.uniform(1.20, 1.42)
-    atrophy = rng.beta(1.3, 3.0)
-    contrast = CONTRASTS[str(rng.choice(["pd", "t1", "t2"], p=[0.5, 0.25, 0.25]))]
-    head = _Head(
-        level=level,
-        half_width=half_width,
-        half_length=half_length,
-        squareness=rng.uniform(2.0, 2.2),
-        rotation=math.radians(rng.normal(0, 3.5)),
-        shift=(rng.normal(0, 3), rng.normal(0, 4)),
-        outline=[(order, rng.normal(0, 0.009 / order), rng.uniform(0, 2 * math.pi)) for order in range(1, 6)],
-        scalp=rng.uniform(3.5, 6.5),
-        skull=rng.uniform(3.8, 5.5),
-        csf_gap=0.5 + 2.2 * atrophy,
-        sinus=rng.uniform(6, 13) if level < 0.4 and rng.random() < 0.55 else 0.0,
-        ventricles=0.7 + 1.4 * atrophy + rng.uniform(-0.1, 0.1),
-        cortex=rng.uniform(3.8, 4.9),
-        sulcus=0.05 + 0.8 * atrophy,
-        folds=int(rng.integers(9, 13)),
-        signal={tissue: value * rng.uniform(0.92, 1.08) for tissue, value in contrast.items()},
-    )
-    n_small = int(rng.integers(2, 9)) if rng.random() < 0.35 else 0
-    radii = [*rng.uniform(1.5, 4.0, n_small), *(rng.uniform(7, 14, 1) if rng.random() < 0.15 else [])]
-    for radius in radii:
-        angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(0.3, 0.68)
-        head.lesions.append((reach * half_width * math.sin(angle), reach * half_length * math.cos(angle), radius))
-    return head
+    def __init__(self, rng: np.random.Generator) -> None:
+        # 0: basal ganglia and third ventricle, 1: centrum semiovale; rather low, where most of the anatomy is
+        self.level = rng.uniform(0, 1) ** 1.3
+        self.half_length = rng.uniform(82, 98) * (1 - 0.12 * max(0.0, self.level - 0.5))
+        self.half_width = self.half_length / rng.uniform(1.20, 1.42)
+        atrophy = rng.beta(1.3, 3.0)
+        contrast = CONTRASTS[str(rng.choice(["pd", "t1", "t2"], p=[0.5, 0.25, 0.25]))]
+        self.squareness = rng.uniform(2.0, 2.2)
+        self.rotation = math.radians(rng.normal(0, 3.5))
+        self.shift = (rng.normal(0, 3), rng.normal(0, 4))
+        # harmonics of the outline: order, amplitude, phase
+        self.outline = [(order, rng.normal(0, 0.009 / order), rng.uniform(0, 2 * math.pi)) for order in range(1, 6)]
+        self.scalp = rng.uniform(3.5, 6.5)
+        self.skull = rng.uniform(3.8, 5.5)
+        self.csf_gap = 0.5 + 2.2 * atrophy
+        # height of the air-filled frontal sinus, 0: none
+        self.sinus = rng.uniform(6, 13) if self.level < 0.4 and rng.random() < 0.55 else 0.0
+        self.ventricles = 0.7 + 1.4 * atrophy + rng.uniform(-0.1, 0.1)  # width relative to a young adult's
+        self.cortex = rng.uniform(3.8, 4.9)
+        self.sulcus = 0.05 + 0.8 * atrophy  # half the width of a sulcus
+        self.folds = int(rng.integers(9, 13))
+        self.signal = {tissue: value * rng.uniform(0.92, 1.08) for tissue, value in contrast.items()}
+        self.lesions: list[tuple[float, float, float]] = []  # x, y, radius
+        n_small = int(rng.integers(2, 9)) if rng.random() < 0.35 else 0
+        for radius in [*rng.uniform(1.5, 4.0, n_small), *(rng.uniform(7, 14, 1) if rng.random() < 0.15 else [])]:
+            angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(0.3, 0.68)
+            place = reach * self.half_width * math.sin(angle), reach * self.half_length * math.cos(angle)
+            self.lesions.append((*place, radius))
 
 
 def _draw_head(head: _Head, canvas: Canvas) -> Field:

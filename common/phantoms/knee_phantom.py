@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,7 @@ def knee_phantom(seed: int, size: int = 256, *, n_slices: int = 5) -> NDArray[np
     require_at_least(0, seed=seed)
     factor = max(1, math.ceil(MIN_RENDER_SIZE / size))
     rng = np.random.default_rng(seed)
-    knee = _random_knee(rng)
+    knee = _Knee(rng)
     texture_seed = int(rng.integers(2**63))
     distance = min(SLICE_DISTANCE, 2 * REACH / n_slices)
     half = distance * (n_slices - 1) / 2
@@ -80,61 +79,37 @@ def knee_phantom(seed: int, size: int = 256, *, n_slices: int = 5) -> NDArray[np
     return image / np.abs(image).max()
 
 
-@dataclass(frozen=True)
 class _Knee:
     """Random properties of a knee; lengths in millimetres."""
 
-    place: float  # position of the middle section between the condyles, -1 to 1
-    scale: float
-    rotation: float
-    shift: tuple[float, float]
-    bend_above: float  # tangents of the angles of thigh and lower leg
-    bend_below: float
-    notch: float  # half the distance over which the anatomy of the notch changes into that of a condyle
-    patella: tuple[float, float]  # shift of the patella
-    muscles: tuple[float, float, float]  # extent of gastrocnemius, hamstring and quadriceps, relative to usual
-    septa: float  # distance between septa in muscles
-    fat: float  # thickness of the fat under the skin
-    effusion: float
-    artery: float  # z where artery and vein run
-    cartilage: float
-    signal: dict[str, float]
-    coils: list[tuple[float, float, float]]  # x, y, strength
-    fat_phase: float
-    phase: tuple[float, ...]
-    mottle: float  # uneven marrow
-    blur: float
-
-
-def _random_knee(rng: np.random.Generator) -> _Knee:
-    front, back = rng.uniform(0.6, 1.5), rng.uniform(0.4, 0.9)
-    return _Knee(
-        place=rng.uniform(-0.8, 0.8),
-        scale=rng.uniform(0.93, 1.07),
-        rotation=math.radians(rng.normal(0, 2.5)),
-        shift=(rng.normal(0, 3), rng.normal(0, 4)),
-        bend_above=rng.normal(0, 0.06),
-        bend_below=rng.normal(0.02, 0.07),
-        notch=rng.uniform(12, 16),
-        patella=(rng.normal(0, 0.8), rng.normal(0, 3.5)),
-        muscles=(rng.uniform(-9, 14), rng.uniform(-26, 8), rng.uniform(-22, 10)),
-        septa=rng.uniform(9, 14),
-        fat=rng.uniform(3, 7),
-        effusion=0.6 + 2.4 * rng.beta(1.2, 3.0),
-        artery=rng.uniform(-10, 10),
-        cartilage=rng.uniform(0.75, 1.15),
-        signal={tissue: value * rng.uniform(0.88, 1.12) for tissue, value in SIGNAL.items()},
-        coils=[
+    def __init__(self, rng: np.random.Generator) -> None:
+        front, back = rng.uniform(0.6, 1.5), rng.uniform(0.4, 0.9)
+        self.place = rng.uniform(-0.8, 0.8)  # position of the middle section between the condyles, -1 to 1
+        self.scale = rng.uniform(0.93, 1.07)
+        self.rotation = math.radians(rng.normal(0, 2.5))
+        self.shift = (rng.normal(0, 3), rng.normal(0, 4))
+        self.bend_above = rng.normal(0, 0.06)  # tangents of the angles of thigh and lower leg
+        self.bend_below = rng.normal(0.02, 0.07)
+        self.notch = rng.uniform(12, 16)  # half the distance over which the notch changes into a condyle
+        self.patella = (rng.normal(0, 0.8), rng.normal(0, 3.5))  # shift of the patella
+        # extent of gastrocnemius, hamstring and quadriceps, relative to usual
+        self.muscles = (rng.uniform(-9, 14), rng.uniform(-26, 8), rng.uniform(-22, 10))
+        self.septa = rng.uniform(9, 14)  # distance between septa in muscles
+        self.fat = rng.uniform(3, 7)  # thickness of the fat under the skin
+        self.effusion = 0.6 + 2.4 * rng.beta(1.2, 3.0)
+        self.artery = rng.uniform(-10, 10)  # z where artery and vein run
+        self.cartilage = rng.uniform(0.75, 1.15)
+        self.signal = {tissue: value * rng.uniform(0.88, 1.12) for tissue, value in SIGNAL.items()}
+        self.coils = [  # x, y, strength
             (-74 + rng.normal(0, 4), 38 + rng.normal(0, 8), front),
             (-82 + rng.normal(0, 4), -38 + rng.normal(0, 8), 0.8 * front),
             (80 + rng.normal(0, 4), 62 + rng.normal(0, 10), back),
             (84 + rng.normal(0, 4), -28 + rng.normal(0, 10), 0.45 * back),
-        ],
-        fat_phase=float(rng.choice([-1, 1])) * rng.uniform(0.3, 0.9),
-        phase=tuple(rng.uniform(-1, 1, 6).tolist()),
-        mottle=0.07 + 0.25 * rng.beta(1, 4),
-        blur=rng.uniform(0.42, 0.6),
-    )
+        ]
+        self.fat_phase = float(rng.choice([-1, 1])) * rng.uniform(0.3, 0.9)
+        self.phase: list[float] = rng.uniform(-1, 1, 6).tolist()
+        self.mottle = 0.07 + 0.25 * rng.beta(1, 4)  # uneven marrow
+        self.blur = rng.uniform(0.42, 0.6)
 
 
 class _Section:

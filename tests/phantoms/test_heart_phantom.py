@@ -220,10 +220,10 @@ def test_statistics_are_near_those_of_a_real_series(hearts):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ((0, 31), "size must be 32 or more, got 31"),
-        ((0, 96, 1), "n_frames must be 2 or more, got 1: one frame does not beat"),
-        ((0, 96, 16, 0), "n_slices must be 1 or more, got 0"),
-        ((-1,), "seed must be 0 or more, got -1"),
+        ((0, 31), "size must be at least 32, got 31"),
+        ((0, 96, 1), "n_frames must be at least 2, got 1"),
+        ((0, 96, 16, 0), "n_slices must be at least 1, got 0"),
+        ((-1,), "seed must be at least 0, got -1"),
     ],
 )
 def test_numbers_out_of_range_are_refused(arguments, match):
