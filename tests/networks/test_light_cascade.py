@@ -1,11 +1,11 @@
 """Light cascades: size, measured samples, units and phases, masks as conditions, exports."""
 
-import io
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from exports import assert_same, onnx, program, scripted
 from helpers import n_parameters, random_measurement
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +18,6 @@ from common.networks.precision import Autocast, set_memory_format
 from common.operators import channels_to_complex, fft2c, sense_forward, unpack_coils
 from common.operators.series import frames_to_batch, pack_series
 
-AUTO = torch.export.Dim.AUTO
 SIZES = [(48, 40), (33, 47)]
 
 
@@ -246,52 +245,28 @@ EXPORTED = {
 }
 
 
-def free_axes(measurement):
-    return ({0: AUTO, 2: AUTO, 3: AUTO, **({4: AUTO} if measurement.dim() == 5 else {})},)
-
-
-def assert_same(results, expected, share):
-    for result, truth in zip(results, expected, strict=True):
-        np.testing.assert_allclose(result, truth, rtol=0, atol=share * np.abs(truth).max())
-
-
 @pytest.mark.parametrize("name", EXPORTED)
 @torch.no_grad()
 def test_torchscript_gives_the_same_numbers(name):
     make, _, measurements = EXPORTED[name]
-    network, file = make(), io.BytesIO()
-    torch.jit.save(torch.jit.script(network), file)
-    file.seek(0)
-    scripted = torch.jit.load(file)
-    assert_same([scripted(m).numpy() for m in measurements], [network(m).numpy() for m in measurements], 1e-6)
+    network = make()
+    exported = scripted(network)
+    assert_same(exported, network, measurements)
     if name == "light":
-        for mine, theirs in zip(network.stages(measurements[1]), scripted.stages(measurements[1]), strict=True):
+        for mine, theirs in zip(network.stages(measurements[1]), exported.stages(measurements[1]), strict=True):
             torch.testing.assert_close(theirs, mine, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["light", *(pytest.param(n, marks=pytest.mark.slow) for n in ("coils", "cine"))])
-@torch.no_grad()
 def test_exported_program_gives_the_same_numbers(name):
     make, example, measurements = EXPORTED[name]
-    network, file = make(), io.BytesIO()
-    torch.export.save(torch.export.export(network, (example,), dynamic_shapes=free_axes(example)), file)
-    file.seek(0)
-    program = torch.export.load(file).module()
-    assert_same([program(m).numpy() for m in measurements], [network(m).numpy() for m in measurements], 1e-6)
+    network = make()
+    assert_same(program(network, example), network, measurements)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # torch's exporter uses what torch deprecates
 @pytest.mark.parametrize("name", EXPORTED)
-@torch.no_grad()
 def test_onnx_gives_the_same_numbers(name, tmp_path):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
     make, example, measurements = EXPORTED[name]
-    network, path = make(), tmp_path / "model.onnx"
-    torch.onnx.export(network, (example,), path, dynamo=True, dynamic_shapes=free_axes(example), verbose=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    place = session.get_inputs()[0].name
-    results = [session.run(None, {place: m.numpy()})[0] for m in measurements]
-    assert_same(results, [network(m).numpy() for m in measurements], 1e-3)
+    network = make()
+    assert_same(onnx(network, tmp_path, example), network, measurements, 1e-3)

@@ -1,6 +1,5 @@
 """Super-resolution generators: their sizes, their numbers against plain layers, how far they look, their exports."""
 
-import io
 from functools import lru_cache, partial
 from itertools import product
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from exports import assert_same, onnx, program, scripted
 from helpers import n_parameters
 from torch import nn
 
@@ -21,7 +21,6 @@ SMALL = {
 }
 EVERY = pytest.mark.parametrize("name", SMALL)
 AXES = pytest.mark.parametrize("spatial_dims", [2, 3])
-AUTO = torch.export.Dim.AUTO
 
 
 def with_random_weights(network):
@@ -327,47 +326,24 @@ SIZES = {2: [(9, 6), (5, 8)], 3: [(6, 5, 4), (3, 4, 6)]}
 
 @EVERY
 @AXES
-@torch.no_grad()
 def test_torchscript_gives_the_same_numbers_and_knows_its_halo(name, spatial_dims):
-    network, file = trained(name, upscale=4, spatial_dims=spatial_dims), io.BytesIO()
-    torch.jit.save(torch.jit.script(network), file)
-    file.seek(0)
-    scripted = torch.jit.load(file)
-    assert (scripted.upscale, scripted.halo()) == (4, network.halo())
-    for size in SIZES[spatial_dims]:
-        lr_image = image(3, 1, *size)
-        torch.testing.assert_close(scripted(lr_image), network(lr_image), rtol=0, atol=1e-6)
+    network = trained(name, upscale=4, spatial_dims=spatial_dims)
+    exported = scripted(network)
+    assert (exported.upscale, exported.halo()) == (4, network.halo())
+    assert_same(exported, network, [image(3, 1, *size) for size in SIZES[spatial_dims]])
 
 
 @pytest.mark.parametrize(
     ("name", "spatial_dims"),
     QUICK + [pytest.param(name, d, marks=SLOW) for name in SMALL for d in (2, 3) if (name, d) not in QUICK],
 )
-@torch.no_grad()
 def test_exported_program_gives_the_same_numbers(name, spatial_dims):
-    network, file = trained(name, upscale=2, spatial_dims=spatial_dims), io.BytesIO()
-    dynamic = ({0: AUTO} | {axis + 2: AUTO for axis in range(spatial_dims)},)
-    example = image(2, 1, *(7, 6, 5)[:spatial_dims])
-    torch.export.save(torch.export.export(network, (example,), dynamic_shapes=dynamic), file)
-    file.seek(0)
-    program = torch.export.load(file).module()
-    for size in SIZES[spatial_dims]:
-        lr_image = image(3, 1, *size)
-        torch.testing.assert_close(program(lr_image), network(lr_image), rtol=0, atol=1e-6)
+    network = trained(name, upscale=2, spatial_dims=spatial_dims)
+    exported = program(network, image(2, 1, *(7, 6, 5)[:spatial_dims]))
+    assert_same(exported, network, [image(3, 1, *size) for size in SIZES[spatial_dims]])
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # torch's exporter uses what torch deprecates
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "edsr" else SLOW) for name in SMALL])
-@torch.no_grad()
 def test_onnx_gives_the_same_numbers(name, tmp_path):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    network, path = trained(name, upscale=2), tmp_path / "model.onnx"
-    dynamic = ({0: AUTO, 2: AUTO, 3: AUTO},)
-    torch.onnx.export(network, (image(2, 1, 7, 6),), path, dynamo=True, dynamic_shapes=dynamic, verbose=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for size in SIZES[2]:
-        lr_image = image(3, 1, *size)
-        (result,) = session.run(None, {session.get_inputs()[0].name: lr_image.numpy()})
-        np.testing.assert_allclose(result, network(lr_image).numpy(), rtol=1e-4, atol=1e-5)
+    network = trained(name, upscale=2)
+    assert_same(onnx(network, tmp_path, image(2, 1, 7, 6)), network, [image(3, 1, *size) for size in SIZES[2]], 1e-4)
