@@ -62,25 +62,25 @@ class GanTrainer(SupervisedTrainer):
 
     Args:
         device: device of the networks and the batches.
-        max_epochs: epochs in all; commonly ``phases.epochs``.
-        train_data_loader: yields dictionaries of tensors; its sampler may be a
+        max_epochs: number of all epochs; commonly ``phases.epochs``.
+        train_data_loader: loader of dictionaries of tensors; its sampler may be a
             :class:`~common.data.loading.ResumableSampler`.
         network: the generator.
-        optimizer: the generator's optimizer.
+        optimizer: optimizer of the generator.
         objective: loss terms of the method, an :class:`~common.engines.objective.Objective`.
         weights: weight of each term by name; every term an objective gives must have one (0 leaves it out).
-        discriminator: ``None`` for supervised training.
-        discriminator_optimizer: needed with a discriminator.
-        phases: phases of the training, a :class:`~common.engines.phases.PhaseSchedule`; ``None``: one without end.
+        discriminator: the discriminator; ``None`` for supervised training.
+        discriminator_optimizer: optimizer of the discriminator.
+        phases: phases of the training; ``None``: one without end.
         weight_clip: bound of the discriminator's weights after each of its steps (Wasserstein GAN), or ``None``.
         penalties: gradient penalties of the discriminator.
         gradient_clip: bound of the gradient's norm in both networks, or ``None``.
         ema: moving average of ``network``, updated after each generator step.
-        precision: ``float32``, ``bfloat16``, ``float16``, or ``auto`` (bfloat16 where the device is built for it)
-            inside the networks (float16 with loss scaling, on CUDA only); losses, Fourier transforms and data
-            consistency stay float32.
+        precision: ``float32``, ``bfloat16``, ``float16`` (with loss scaling, on CUDA only), or ``auto`` (bfloat16 where
+            the device is built for it) inside the networks; losses, Fourier transforms and data consistency stay
+            float32.
         channels_last: True for the memory format channels last. ``None`` follows the device: channels last where it has
-            units for bfloat16 (GPUs, recent CPUs); on other CPUs it makes training 20 to 30 % slower.
+            units for bfloat16; on other CPUs it makes training 20 to 30 % slower.
         accumulation_steps: batches whose gradients are added up for one step.
         checkpoint: object that keeps and restores the state of training.
         seed: number that the random states of each iteration follow from; ``None`` leaves them alone.
@@ -344,7 +344,7 @@ class GanTrainer(SupervisedTrainer):
 
 
 class _Adversary(NamedTuple):
-    """The discriminator itself, its optimizer, and the callable that objectives are given in its own step."""
+    """The discriminator, its optimizer, and the callable that objectives are given in its own step."""
 
     network: nn.Module
     optimizer: Optimizer

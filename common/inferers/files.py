@@ -27,8 +27,8 @@ def prepare_file(
     """The ``prepare_batch`` of an evaluator whose inferer is a :class:`FileInferer`.
 
     Args:
-        batchdata: a batch of one item of :func:`~common.data.find_images`, ``{"path": [...]}``.
-        device: not used, nothing is read here; nor are the others.
+        batchdata: batch of one item of :func:`~common.data.find_images`, ``{"path": [...]}``.
+        device: not used, as are the others: nothing is read here.
         non_blocking: not used.
         kwargs: not used.
 

@@ -16,16 +16,14 @@ SERIES_KERNELS: tuple[Kernel, Kernel] = ((1, 3, 3), (3, 1, 3))
 
 
 def space_to_depth(image: Tensor, factor: int) -> Tensor:
-    """Move blocks of ``factor x factor`` pixels into channels.
+    """Move blocks of ``factor x factor`` pixels into channels, ordered as by ``torch.nn.functional.pixel_unshuffle``.
 
     Args:
-        image: ``(batch, channels, height, width)`` or ``(batch, channels, height, width, frames)``, height and width
-            multiples of ``factor``.
+        image: ``(batch, channels, height, width[, frames])``, height and width multiples of ``factor``.
         factor: side of a block.
 
     Returns:
-        ``(batch, channels * factor**2, height / factor, width / factor[, frames])``, channels ordered as by
-        ``torch.nn.functional.pixel_unshuffle``.
+        ``(batch, channels * factor**2, height / factor, width / factor[, frames])``.
     """
     if image.dim() == 4:
         return nn.functional.pixel_unshuffle(image, factor)
