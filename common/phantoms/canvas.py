@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -54,7 +54,7 @@ class Canvas:
         result = np.fft.irfft2(spectrum, s=(self.size, self.size)).astype(np.float32)
         return result / result.std()
 
-    def quadratic(self, coefficients: Sequence[float], linear: float, square: float) -> Field:
+    def quadratic(self, coefficients: Iterable[float], linear: float, square: float) -> Field:
         """Polynomial of second order in x and y from -1 to 1, with a constant up to pi.
 
         Args:
