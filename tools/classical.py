@@ -24,7 +24,7 @@ A slice takes about 1 s (total variation) and 0.4 s (wavelets) of one CPU core.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 
 import numpy as np
@@ -34,6 +34,8 @@ from torch import Tensor
 from common.operators import complex_to_channels, sense_adjoint, unpack_coils
 
 TV_WEIGHT, WAVELET_WEIGHT = 0.01, 0.025
+Steps = Mapping[str, Callable[[float], float]]
+"""Step sizes of a solver by name, from an upper bound of the eigenvalues of `S^H F^H M F S`."""
 
 
 def total_variation(measurement: Tensor, weight: float = TV_WEIGHT, n_iterations: int = 200) -> Tensor:
@@ -53,38 +55,23 @@ def total_variation(measurement: Tensor, weight: float = TV_WEIGHT, n_iterations
     Raises:
         ValueError: sigpy is not installed, the weight is negative, or the measurement has another shape.
     """
-
-    def steps(largest_eigenvalue: float) -> dict[str, float]:
-        # sigma * tau * |A|^2 <= 1, where the two differences add 8 to |A|^2; a small sigma because the dual variables
-        # are as small as the weight
-        return {"sigma": 0.03, "tau": 1 / (0.03 * (largest_eigenvalue + 8))}
-
+    # sigma * tau * |A|^2 <= 1, where the two differences add 8 to |A|^2; a small sigma because the dual variables are
+    # as small as the weight
+    steps = {"sigma": lambda _: 0.03, "tau": lambda largest_eigenvalue: 1 / (0.03 * (largest_eigenvalue + 8))}
     return _solve("TotalVariationRecon", measurement, weight, steps, n_iterations)
 
 
 def wavelet(measurement: Tensor, weight: float = WAVELET_WEIGHT, n_iterations: int = 50) -> Tensor:
     """Wavelet compressed sensing (Lustig et al. 2007, doi:10.1002/mrm.21391), Daubechies 4, by FISTA.
 
-    Args:
-        measurement: packed, float `(batch, 3 or 4 n_coils + 1, height, width)`, as for `total_variation`.
-        weight: weight of the sum of |wavelet coefficients|, as a part of the zero-filled image's largest magnitude.
-        n_iterations: number of iterations; after 50 the objective is within 0.01 % of its limit.
-
-    Returns:
-        Real and imaginary image, float32 `(batch, 2, height, width)`.
-
-    Raises:
-        ValueError: as `total_variation`.
+    Arguments and errors are those of `total_variation`; the weight is that of the sum of |wavelet coefficients|. After
+    50 iterations the objective is within 0.01 % of its limit.
     """
-    return _solve("L1WaveletRecon", measurement, weight, lambda largest: {"alpha": 1 / largest}, n_iterations)
+    return _solve("L1WaveletRecon", measurement, weight, {"alpha": lambda largest: 1 / largest}, n_iterations)
 
 
 def require_sigpy() -> ModuleType:
-    """Import `sigpy.mri.app`.
-
-    Raises:
-        ValueError: sigpy is not installed.
-    """
+    """Import `sigpy.mri.app`, or raise a ValueError that says how to install it."""
     try:
         import sigpy.mri.app
     except ModuleNotFoundError as error:
@@ -95,18 +82,8 @@ def require_sigpy() -> ModuleType:
     return sigpy.mri.app
 
 
-def _solve(
-    app: str, measurement: Tensor, weight: float, steps: Callable[[float], dict[str, float]], n_iterations: int
-) -> Tensor:
-    """Reconstruct images by a solver of sigpy, one by one.
-
-    Args:
-        app: name of the solver in `sigpy.mri.app`.
-        measurement: packed measurement of a batch.
-        weight: weight of the penalty, 0 or more.
-        steps: function from an upper bound of the eigenvalues of `S^H F^H M F S` to the solver's step sizes by name.
-        n_iterations: number of iterations of the solver.
-    """
+def _solve(app: str, measurement: Tensor, weight: float, steps: Steps, n_iterations: int) -> Tensor:
+    """Reconstruct images by a solver of sigpy, one by one."""
     solver = getattr(require_sigpy(), app)
     if not weight >= 0:
         raise ValueError(f"the weight of a penalty must be 0 or more, got {weight}; 0.01 is usual")
@@ -124,7 +101,7 @@ def _solve(
             x=(start / peak).numpy(),
             show_pbar=False,
             max_iter=n_iterations,
-            **steps(largest_eigenvalue),
+            **{name: step(largest_eigenvalue) for name, step in steps.items()},
         )
         images.append(peak * torch.from_numpy(problem.run().astype(np.complex64)))
     return complex_to_channels(torch.stack(images)[:, None])

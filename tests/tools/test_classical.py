@@ -86,24 +86,16 @@ def test_result_follows_the_units_of_the_image(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("strength", [1.0, 3.0])
-def test_coils_of_any_sensitivity_give_the_image_that_one_cannot(method, strength):
+def test_coils_of_any_sensitivity_give_the_image_that_one_cannot(method):
     """Half of the lines and maps that tell the aliases apart; the steps stay short enough for large maps."""
     image = random_complex(1, 1, 12, 10, dtype=torch.complex64)
     maps = random_complex(1, 4, 12, 10, seed=1, dtype=torch.complex64)
-    maps = strength * maps / maps.abs().square().sum(1, keepdim=True).sqrt()
+    maps = 3 * maps / maps.abs().square().sum(1, keepdim=True).sqrt()
     mask = torch.zeros(1, 1, 12, 10)
     mask[..., ::2] = 1
     measurement = pack_measurement(sense_forward(image, maps, mask), mask, maps)
     result = channels_to_complex(method(measurement, weight=0.0, n_iterations=1000))
     torch.testing.assert_close(result, image, atol=5e-3, rtol=0)
-
-
-def test_batch_is_reconstructed_item_by_item():
-    images = torch.cat((blocks(32), blocks(32).flip(-1)))
-    measurement = measure(images, sampling_mask("gaussian", (32, 32), 0.4, seed=[1, 2], batch=2))
-    both = wavelet(measurement, n_iterations=5)
-    torch.testing.assert_close(both, torch.cat([wavelet(one[None], n_iterations=5) for one in measurement]))
 
 
 def test_negative_weight_and_other_inputs_are_refused():

@@ -72,17 +72,6 @@ def test_help_lists_what_may_follow(words, expected, capsys):
         assert text in captured.out + captured.err
 
 
-def test_report_is_written_where_asked(tmp_path, capsys):
-    (tmp_path / "metrics.csv").write_text(
-        "protocol,file,slice,method,psnr\nmagnitude_slice,a.png,0,reconstruction,30\n"
-    )
-    assert run("report", tmp_path, "--out", tmp_path / "page.html", "--title", "A <title>") == 0
-    assert capsys.readouterr().out == f"wrote {tmp_path / 'page.html'}\n"
-    assert "<h1>A &lt;title&gt;</h1>" in (tmp_path / "page.html").read_text()
-    assert run("report", tmp_path) == 0
-    assert (tmp_path / "report.html").is_file()
-
-
 def test_interrupt_and_defects(capsys):
     @command
     def stop():

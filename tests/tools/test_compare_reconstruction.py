@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from toy_comparison import case, fake_run, read_rows, refused
+from toy_comparison import fake_run, read_rows, refused
 
 from common.figures import PanelIndex
 from common.metrics import PerceptualDistance
@@ -232,23 +232,6 @@ def test_options_of_one_entry_come_after_those_of_all():
     assert options_of("net.2", labels, options) == {"n_samples": 8, "noise_std": 0.1}
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_command_gives_each_entry_its_options(tmp_path, monkeypatch, bundle):
-    seen = {}
-
-    def cases(overrides):
-        seen[len(seen)] = overrides
-        return volume()
-
-    entries = fake_run(monkeypatch, bundle, many=cases, few=cases)
-    words = ["compare", tmp_path, "--entries", ",".join(entries), "--out", tmp_path / "out"]
-    words += ["--accelerations", "[8]", "--center_fractions", "[0.04]", "--few.n_samples", 2]
-    assert run_commands({"compare": compare}, "tools", [str(word) for word in words]) == 0
-    shared = {"accelerations": [8], "center_fractions": [0.04]}
-    assert seen == {0: shared, 1: {**shared, "n_samples": 2}}
-    assert read_record(tmp_path / "out")["options"] == {**shared, "few.n_samples": 2}
-
-
 # -- sweeps ----------------------------------------------------------------------------------------------------------
 
 SWEEP = "accelerations=4,8 center_fractions=0.08,0.04"
@@ -320,10 +303,3 @@ def test_values_of_a_sweep_are_read_as_options_are():
 )
 def test_what_cannot_be_is_refused(entry, options, message, tmp_path, monkeypatch, bundle, capsys):
     assert message in refused(monkeypatch, capsys, tmp_path, entry.format(bundle), *options)
-
-
-@pytest.mark.usefixtures("no_pictures")
-def test_protocol_of_one_slice_is_that_of_bundles_that_name_none(tmp_path, monkeypatch, bundle):
-    (bundle / "configs" / "inference.json").write_text("{}")
-    compare_entries(tmp_path, fake_run(monkeypatch, bundle, first=[case()]), tmp_path / "out")
-    assert {row["protocol"] for row in read_rows(tmp_path / "out" / "metrics.csv")} == {"magnitude_slice"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -147,15 +145,6 @@ def test_each_defect_has_one_line_and_the_rest_is_read(tmp_path):
     assert [facts.path.name for facts in report.files[""]] == ["good.h5"]
 
 
-def test_a_heart_in_two_splits_is_leakage(tmp_path):
-    for seed, split in enumerate(["train", "valid", "test"]):
-        write_h5(tmp_path / split / "a.h5", imagesTrue=series(seed), imagesRecon=series(10 + seed))
-    write_h5(tmp_path / "test" / "b.h5", imagesTrue=np.stack([series(0)[1], series(7)[1]]))
-    (problem,) = check_folder(tmp_path).problems
-    assert "test/b.h5 has the content of" in problem
-    assert "train/a.h5, 1 series; keep it in one of train/ and test/" in problem
-
-
 # -- layouts -----------------------------------------------------------------------------------------------------
 
 
@@ -220,26 +209,3 @@ def test_series_fit_the_bundle_of_series_alone(tmp_path):
     assert record(report)["caution"] == ""
     assert after("--dataset_dir", words(report, "infer")) == str(tmp_path / "my hearts" / "test")
     assert after("--ckpt_dir", words(report, "train")) == f"runs/{CINE}"
-
-
-def test_slices_do_not_fit_the_bundle_of_series(tmp_path):
-    write_nifti(tmp_path / "a.nii", series(0, (12, 10, 3)))
-    report = check_folder(tmp_path)
-    assert record(report)["misfit"].startswith("it takes series, and a.nii has slices; ")
-    assert record(report)["commands"] == {}
-    assert record(report, OF_SLICES)["misfit"] == ""
-
-
-@pytest.mark.slow  # a run of a bundle in a new interpreter
-def test_the_printed_command_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    for seed, split in enumerate(("train", "validation", "test")):
-        write_h5(tmp_path / f"input_{split}.h5", imagesRecon=series(seed, (2, 32, 32, 4)))
-        write_h5(tmp_path / f"truth_{split}.h5", imagesTrue=series(seed, (2, 32, 32, 4)))
-    program, *line = words(check_folder(tmp_path), "infer")
-    assert program == "python"
-    line += ["--output_dir", str(tmp_path / "out"), "--prepare_batch#measurement", "stored", "--device", "cpu"]
-    done = subprocess.run([sys.executable, *line], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    with h5py.File(tmp_path / "out" / "result.h5") as file:
-        assert file["sources"].asstr()[:].tolist() == [f"{tmp_path / 'input_test.h5'}:{n}" for n in range(2)]

@@ -72,11 +72,6 @@ def test_skeleton_has_the_files_of_the_house(skeleton):
     assert task.bundle == bundle
 
 
-def test_shared_files_are_kept_once():
-    shared = {path.relative_to(SHARED) for path in SHARED.rglob("*") if path.is_file()}
-    assert not [kind for kind in KINDS for path in shared if (TEMPLATES / kind / path).exists()]
-
-
 def test_metadata_are_valid_and_say_what_is_to_be_filled_in(skeleton):
     kind, bundle = skeleton
     metadata = load(bundle, "metadata")

@@ -5,8 +5,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
-import time
 from email import message_from_bytes
 from email.policy import default
 
@@ -218,20 +216,10 @@ def test_a_server_that_is_not_there_is_one_warning_and_the_training_goes_on(fold
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch, capsys):
-    others = set(threading.enumerate())
+    monkeypatch.setattr(mail, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        settings = {**SETTINGS, "port": silent.getsockname()[1]}
-        monkeypatch.setattr(mail, "TIMEOUT_S", 0.2)
-        mail.Mailer.open(settings).send("subject", "text")
-        assert "timed out; the tasks go on" in capsys.readouterr().err
-        monkeypatch.setattr(mail, "TIMEOUT_S", 2.0)
-        monkeypatch.setattr(mail, "LIMIT_S", 0.2)
-        start = time.perf_counter()
-        mail.Mailer.open(settings).send("subject", "text")
-        assert time.perf_counter() - start < 1.5
-        assert capsys.readouterr().err == "warning: an e-mail was not sent: 127.0.0.1 was too slow; the tasks go on\n"
-    for thread in set(threading.enumerate()) - others:
-        thread.join(10)
+        mail.Mailer.open({**SETTINGS, "port": silent.getsockname()[1]}).send("subject", "text")
+    assert "timed out; the tasks go on" in capsys.readouterr().err
 
 
 def test_a_refused_recipient_does_not_keep_the_others_waiting(serve, capsys):

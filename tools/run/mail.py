@@ -12,7 +12,6 @@ from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import formatdate, getaddresses, make_msgid
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from tools.run.process import SECRET
@@ -25,8 +24,6 @@ VARIABLES = {key: f"RECON_SMTP_{key.upper()}" for key in KEYS}
 """Variables of the environment, which take precedence over the keys of a file."""
 TIMEOUT_S = 10.0
 """Time limit for each answer of the server."""
-LIMIT_S = 30.0
-"""Time limit for a whole notice."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -81,28 +78,18 @@ class Mailer:
             return mailer
 
     def send(self, subject: str, text: str) -> None:
-        """Send a notice, or warn; returns after `LIMIT_S` at the latest."""
+        """Send a notice, or warn."""
         if self._settings is None:
             return
-        # a thread, because no time limit of sockets holds for finding the server's name
-        thread = Thread(target=self._try, args=(self._settings, subject, text), daemon=True)
-        thread.start()
-        thread.join(LIMIT_S)
-        if thread.is_alive():
-            self._warn(f"an e-mail was not sent: {self._settings['host']} was too slow")
-
-    def _try(self, settings: Mapping[str, Any], subject: str, text: str) -> None:
-        host = settings["host"]
+        host, port = self._settings["host"], self._settings["port"]
         try:
-            refused = _deliver(settings, subject, text)
+            if refused := _deliver(self._settings, subject, text):
+                self._warn(f"an e-mail was not sent to {', '.join(refused)}: {host} refused")
         except smtplib.SMTPAuthenticationError as error:
             self._settings = None  # further attempts may close the account
             self._warn(f"no e-mail will be sent: {host} refused user and password: {error}")
         except (OSError, ValueError) as error:
-            self._warn(f"an e-mail was not sent by {host}:{settings['port']}: {str(error) or type(error).__name__}")
-        else:
-            if refused:
-                self._warn(f"an e-mail was not sent to {', '.join(refused)}: {host} refused")
+            self._warn(f"an e-mail was not sent by {host}:{port}: {str(error) or type(error).__name__}")
 
     def _warn(self, reason: str) -> None:
         if reason not in self._warned:
