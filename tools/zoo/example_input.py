@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from monai.bundle.scripts import _get_fake_spatial_shape
@@ -16,24 +15,13 @@ CENTER_FRACTION = 0.125  # of each axis, fully sampled
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-@dataclass(frozen=True)
-class TensorFormat:
-    """Input or output tensor of a network, as `network_data_format` of metadata.json describes it.
+class TensorFormat(NamedTuple):
+    """Input or output tensor of a network, as `network_data_format` of metadata.json describes it."""
 
-    Args:
-        name: name of the tensor, `image` or `pred`.
-        kind: kind of its values, such as `kspace` or `magnitude`.
-        channels: number of channels.
-        channel_words: description of each channel.
-        spatial_shape: for each axis an integer, `*` for any, or an expression such as `8*n` or `2**p`.
-        value_range: smallest and largest value.
-    """
-
-    name: str
-    kind: str
-    channels: int
-    channel_words: tuple[str, ...]
-    spatial_shape: tuple[int | str, ...]
+    name: str  # `image` or `pred`
+    kind: str  # of its values, such as `kspace` or `magnitude`
+    channels: tuple[str, ...]  # description of each
+    spatial_shape: tuple[int | str, ...]  # for each axis an integer, `*` for any, or such as `8*n` or `2**p`
     value_range: tuple[float, float]
 
     @classmethod
@@ -47,24 +35,19 @@ class TensorFormat:
         try:
             tensors = dict(metadata["network_data_format"][side])
             if len(tensors) != 1:
-                raise ValueError(f"{where}: expected one tensor, got {', '.join(tensors) or 'none'}")
+                raise ValueError(f"expected one tensor, got {', '.join(tensors) or 'none'}")
             ((name, entry),) = tensors.items()
             if entry["dtype"] != "float32":
-                raise ValueError(
-                    f"{where}, {name}: expected dtype float32, got {entry['dtype']}; convert in the network"
-                )
-            rules = tuple(entry["spatial_shape"])
-            if len(rules) not in _INTERPOLATION or not all(isinstance(rule, (int, str)) for rule in rules):
-                raise ValueError(
-                    f"{where}, {name}: expected spatial_shape of 1 to 3 numbers or texts, got {list(rules)}"
-                )
+                raise ValueError(f"{name}: expected dtype float32, got {entry['dtype']}; convert in the network")
+            words, shape = entry["channel_def"], tuple(entry["spatial_shape"])
+            if set(words) != {str(channel) for channel in range(entry["num_channels"])}:
+                raise ValueError(f"{name}: expected {entry['num_channels']} channels in channel_def, got {[*words]}")
             low, high = entry.get("value_range") or (0.0, 1.0)
-            words = tuple(str(entry["channel_def"].get(str(i), "")) for i in range(entry["num_channels"]))
-            return cls(name, entry["format"], entry["num_channels"], words, rules, (low, high))
+            return cls(name, entry["format"], tuple(words[str(i)] for i in range(len(words))), shape, (low, high))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{where}: missing or unreadable entry ({type(error).__name__}: {error}); add it"
-            ) from None
+            raise ValueError(f"{where}: missing or unreadable entry ({error!r}); add it") from None
 
     def fit_size(self, wanted: Sequence[int]) -> tuple[int, ...]:
         """Return the smallest size that the metadata allow, and that is at least the wanted one where it is free."""
@@ -86,15 +69,22 @@ def example_input(tensor: TensorFormat, batch: int, size: Sequence[int], seed: i
     """
     generator = torch.Generator().manual_seed(seed)
     low, high = tensor.value_range
+    channels = 1 if tensor.kind == "kspace" else len(tensor.channels)
+    coarse = torch.rand(batch, channels, *(-(-n // 8) for n in size), generator=generator)
+    image = torch.nn.functional.interpolate(coarse, tuple(size), mode=_INTERPOLATION[len(size)], align_corners=False)
+    image = low + (high - low) * image  # changes over about eight samples
     if tensor.kind != "kspace":
-        return low + (high - low) * _texture(batch, tensor.channels, size, generator)
-    axes = (2, 3)
-    image = torch.fft.ifftshift(low + (high - low) * _texture(batch, 1, size, generator), dim=axes)
-    mask = _sampling_mask(batch, size, generator)
-    kspace = mask * torch.fft.fftshift(torch.fft.fft2(image, dim=axes, norm="ortho"), dim=axes)
+        return image
+    mask = (torch.rand(batch, 1, *size, generator=generator) < SAMPLED_FRACTION).float()
+    (top, bottom), (left, right) = (
+        (n // 2 - int(CENTER_FRACTION * n / 2), n // 2 + int(CENTER_FRACTION * n / 2) + 1) for n in size[:2]
+    )
+    mask[:, :, top:bottom, left:right] = 1
+    centred = torch.fft.fft2(torch.fft.ifftshift(image, dim=(2, 3)), dim=(2, 3), norm="ortho")
+    kspace = mask * torch.fft.fftshift(centred, dim=(2, 3))
     parts = [
         mask if "mask" in word.lower() else kspace.imag if "imag" in word.lower() else kspace.real
-        for word in tensor.channel_words
+        for word in tensor.channels
     ]
     return torch.cat(parts, dim=1)
 
@@ -111,18 +101,3 @@ def _fit_axis(rule: int | str, wanted: int) -> int:
             if size >= wanted:
                 return size
     raise ValueError(f"configs/metadata.json: expected a spatial_shape such as *, 256, 8*n or 2**p, got {rule!r}")
-
-
-def _texture(batch: int, channels: int, size: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Return values from 0 to 1 that change over about eight samples."""
-    coarse = torch.rand(batch, channels, *(-(-n // 8) for n in size), generator=generator)
-    return torch.nn.functional.interpolate(coarse, tuple(size), mode=_INTERPOLATION[len(size)], align_corners=False)
-
-
-def _sampling_mask(batch: int, size: Sequence[int], generator: torch.Generator) -> Tensor:
-    mask = (torch.rand(batch, 1, *size, generator=generator) < SAMPLED_FRACTION).float()
-    (top, bottom), (left, right) = (
-        (n // 2 - int(CENTER_FRACTION * n / 2), n // 2 + int(CENTER_FRACTION * n / 2) + 1) for n in size[:2]
-    )
-    mask[:, :, top:bottom, left:right] = 1
-    return mask

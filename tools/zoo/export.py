@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from tools.zoo.archive import unpack
 from tools.zoo.export_formats import FORMATS
 from tools.zoo.export_worker import RUNS, Report, export_network, prepare_process
 from tools.zoo.layout import bundle_version, find_bundle
-from tools.zoo.triton import model_config, server_for, write_model
+from tools.zoo.triton import check_format, model_config, write_model
 
 LIMIT, HALF_LIMIT = 1e-3, 1e-2
 """Largest difference between file and network, relative to the largest output, with which a file is kept."""
@@ -60,11 +58,25 @@ def export(
             file is written only if `out` is given too.
         compare: time the network in TorchScript, ONNX Runtime and OpenVINO too, as far as they are installed.
     """
-    file_format, sizes = str(format), _checked_size(size)
-    _check_options(file_format, {"fp16": fp16, "dynamic": dynamic, "compare": compare}, bool(triton))
-    with _opened(str(name)) as (bundle, folder), tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / f"model{'_fp16' if fp16 else ''}{FORMATS[file_format].suffix}"
-        target = _target(str(out), folder, file.name)
+    file_format, sizes = str(format), [*size] if isinstance(size, Sequence) else [size]
+    if file_format not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {file_format!r}")
+    for option, value in {"fp16": fp16, "dynamic": dynamic, "compare": compare}.items():
+        if not isinstance(value, bool):
+            raise ValueError(
+                f"--{option} is a switch and takes no value, got {value!r}; put it last or give --{option}=true"
+            )
+    if not all(type(n) is int and n > 0 for n in sizes):
+        raise ValueError(f"--size must be positive integers such as 256 or 320,256, got {size!r}")
+    if triton:
+        check_format(file_format)
+    if missing := FORMATS[file_format].missing:
+        raise ValueError(f"--format {file_format} needs {', '.join(missing)}: pip install 'recon-bundles[export]'")
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch, zipped = Path(temporary), str(name).endswith(".zip")
+        bundle = find_bundle(str(unpack(Path(str(name)), scratch / "unpacked") if zipped else name))
+        file = scratch / f"model{'_fp16' if fp16 else ''}{FORMATS[file_format].suffix}"
+        target = _target(str(out), Path() if zipped else bundle / "models", file.name)
         title = f"{bundle.name} {bundle_version(bundle)}, {FORMATS[file_format].title}"
         sys.stdout.write(f"exporting {title}; large networks take a minute with --dynamic\n")
         sys.stdout.flush()
@@ -73,60 +85,33 @@ def export(
         report = export_bundle(bundle, file, weights, file_format, size=sizes, **options)
         places = []
         if triton:
-            config = model_config(bundle.name, file_format, report.image, report.pred, comment=title)
+            config = model_config(bundle.name, file_format, report.image, report.pred, title)
             places.append(write_model(Path(str(triton)), bundle.name, file_format, file, config))
         if out or not triton:
-            with atomic_path(target) as temporary:
-                shutil.copyfile(file, temporary)
+            with atomic_path(target) as beside:
+                shutil.copyfile(file, beside)
             places.append(target)
-        return "\n".join([*_described(report), *(f"wrote {place}, {_megabytes(file)}" for place in places)])
+        size_mb = f"{file.stat().st_size / 1e6:.1f} MB"
+        return "\n".join([*_described(report), *(f"wrote {place}, {size_mb}" for place in places)])
 
 
-def export_bundle(
-    bundle: Path,
-    file: Path,
-    weights: Path,
-    file_format: str,
-    *,
-    half: bool = False,
-    dynamic: bool = False,
-    size: Sequence[int] = (),
-    compare: bool = False,
-) -> Report:
-    """Export a bundle's network in a process of its own, whose `common` is that of a packaged bundle.
-
-    Args:
-        bundle: folder of the bundle.
-        file: file to write.
-        weights: file with the weights of the network.
-        file_format: one of `FORMATS`.
-        half: store large weights in half precision.
-        dynamic: let batch and spatial size be free.
-        size: spatial size of the example; empty for the default.
-        compare: time the network in all runtimes that are installed.
-
-    Returns:
-        The description of the file, and how it compares with the network.
+def export_bundle(bundle: Path, file: Path, weights: Path, file_format: str, **options: Any) -> Report:
+    """Run `export_network` in a process of its own, whose `common` is that of a packaged bundle, and return its report.
 
     Raises:
         ValueError: in one line, if there are no such weights, the export fails, or the file differs too much.
     """
-    places = (bundle.resolve(), file.resolve(), weights.resolve(), file_format)
-    options: dict[str, Any] = {"half": half, "dynamic": dynamic, "size": size, "compare": compare}
-    process: dict[str, Any] = {
-        "mp_context": get_context("spawn"),
-        "initializer": prepare_process,
-        "initargs": (str(places[0]),),
-    }
+    places = (bundle.resolve(), file.resolve(), weights.resolve())
+    new_process: dict[str, Any] = {"mp_context": get_context("spawn"), "initializer": prepare_process}
     try:
         read_weights(weights)  # checked here, because a bundle's own `common` may not know checksums
-        with ProcessPoolExecutor(1, **process) as executor:
-            report = executor.submit(export_network, *places, **options).result()
+        with ProcessPoolExecutor(1, initargs=(str(places[0]),), **new_process) as executor:
+            report = executor.submit(export_network, *places, file_format, **options).result()
     except BrokenProcessPool:
         raise ValueError(f"{bundle.name}: the process of the export ended before it was done") from None
     except (ValueError, OSError) as error:
         raise ValueError(f"{bundle.name}: {' '.join(str(error).split())}") from None
-    limit = HALF_LIMIT if half else LIMIT
+    limit = HALF_LIMIT if options.get("half") else LIMIT
     for parity in report.parity:
         if not parity.difference <= limit:  # nor if it is no number
             raise ValueError(
@@ -134,43 +119,6 @@ def export_bundle(
                 f"output at {_by(parity.input_shape)}, expected at most {limit:g}; it was not kept"
             )
     return report
-
-
-def _check_options(file_format: str, switches: dict[str, object], triton: bool) -> None:
-    if file_format not in FORMATS:
-        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {file_format!r}")
-    for name, value in switches.items():
-        if not isinstance(value, bool):
-            raise ValueError(
-                f"--{name} is a switch and takes no value, got {value!r}; put it last or give --{name}=true"
-            )
-    if triton:
-        server_for(file_format)
-    if missing := missing_packages(file_format):
-        raise ValueError(f"--format {file_format} needs {', '.join(missing)}: pip install 'recon-bundles[export]'")
-
-
-def missing_packages(file_format: str) -> list[str]:
-    """Return the packages that a format needs and that are not installed."""
-    return [name for name in FORMATS[file_format].packages if importlib.util.find_spec(name) is None]
-
-
-def _checked_size(size: int | Sequence[int]) -> list[int]:
-    sizes = list(size) if isinstance(size, Sequence) else [size]
-    if not all(type(n) is int and n > 0 for n in sizes):
-        raise ValueError(f"--size must be positive integers such as 256 or 320,256, got {size!r}")
-    return sizes
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[tuple[Path, Path]]:
-    """Open a bundle, and give its folder and the one for the exported file; a zip is unpacked inside the block."""
-    if not name.endswith(".zip"):
-        bundle = find_bundle(name)
-        yield bundle, bundle / "models"
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield find_bundle(str(unpack(Path(name), Path(folder)))), Path()
 
 
 def _target(out: str, folder: Path, name: str) -> Path:
@@ -196,14 +144,10 @@ def _described(report: Report) -> Iterator[str]:
     for parity in report.parity:
         yield f"  {parity.difference:.1e} at {_by(parity.input_shape)}"
     yield f"time at the first of these sizes, median of {RUNS} runs:"
-    for timing in report.timings:
-        wrong = "" if timing.difference <= (HALF_LIMIT if report.half else LIMIT) else ": wrong, do not use it"
-        yield f"  {timing.runtime:<20} {timing.milliseconds:8.1f} ms, differs by {timing.difference:.1e}{wrong}"
+    for runtime, milliseconds, difference in report.timings:
+        wrong = "" if difference <= (HALF_LIMIT if report.half else LIMIT) else ": wrong, do not use it"
+        yield f"  {runtime:<20} {milliseconds:8.1f} ms, differs by {difference:.1e}{wrong}"
 
 
 def _by(shape: Sequence[int]) -> str:
     return " x ".join("any" if n == -1 else str(n) for n in shape)
-
-
-def _megabytes(file: Path) -> str:
-    return f"{file.stat().st_size / 1e6:.1f} MB"

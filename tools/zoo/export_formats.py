@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from monai.data import save_net_with_metadata
 from monai.networks.utils import convert_to_torchscript
 from torch import Tensor, nn
 
-METADATA = "metadata.json"
+
+class Source(NamedTuple):
+    """Content of a file."""
+
+    network: nn.Module  # in evaluation mode, one tensor in, one out
+    example: Tensor  # an input; its size is that of the file on all axes that are not free
+    free_axes: Mapping[int, str]  # axes of the input that may change their size, with a name for each
+    names: tuple[str, str]  # of input and output
+    texts: Mapping[str, str]  # JSON files by name, `metadata.json` among them
 
 
-@dataclass(frozen=True)
-class Source:
-    """Content of a file.
-
-    Args:
-        network: network in evaluation mode, one tensor in, one out.
-        example: an input; its size is that of the file on all axes that are not free.
-        free_axes: the axes of the input that may change their size, with a name for each.
-        names: names of input and output.
-        texts: JSON files by name, `metadata.json` among them.
-    """
-
-    network: nn.Module
-    example: Tensor
-    free_axes: Mapping[int, str]
-    names: tuple[str, str]
-    texts: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class FileFormat:
-    """One kind of file.
-
-    Args:
-        title: name for people.
-        suffix: suffix of the file.
-        write: function that writes a source to a path. No path of this machine goes into the file.
-        load: function that makes a function of the file, from input to output.
-        packages: Python packages it needs besides torch and MONAI.
-    """
+class FileFormat(NamedTuple):
+    """One kind of file."""
 
     title: str
     suffix: str
-    write: Callable[[Source, Path], None]
+    write: Callable[[Source, Path], None]  # no path of this machine goes into the file
     load: Callable[[Path], Callable[[Tensor], Tensor]]
-    packages: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()  # that it needs besides torch and MONAI
+
+    @property
+    def missing(self) -> list[str]:
+        """Packages that it needs and that are not installed."""
+        return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
 
 def _write_torchscript(source: Source, path: Path) -> None:
@@ -61,8 +47,8 @@ def _write_torchscript(source: Source, path: Path) -> None:
         convert_to_torchscript(source.network),
         archive,
         include_config_vals=False,
-        meta_values=json.loads(source.texts[METADATA]),
-        more_extra_files={name: text.encode() for name, text in source.texts.items() if name != METADATA},
+        meta_values=json.loads(source.texts["metadata.json"]),
+        more_extra_files={name: text.encode() for name, text in source.texts.items() if name != "metadata.json"},
     )
     archive.seek(0)
     reader = torch._C.PyTorchFileReader(archive)

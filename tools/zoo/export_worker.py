@@ -10,69 +10,43 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import NamedTuple
 
 import torch
-from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from tools.zoo.example_input import TensorFormat, example_input
-from tools.zoo.export_formats import FORMATS, METADATA, Source, load_openvino
+from tools.zoo.export_formats import FORMATS, Source, load_openvino
 from tools.zoo.half_weights import store_in_half
-from tools.zoo.layout import read_json
-from tools.zoo.triton import Door
+from tools.zoo.layout import read_metadata
+from tools.zoo.probe import Bundle, one_line
+from tools.zoo.triton import Port
 
 AXES = ("height", "width", "depth")
 FULL_SIZE = {1: 256, 2: 256, 3: 64}  # of an axis that the metadata leave free, by their number
-RUNTIMES = {"ts": "TorchScript", "pt2": "torch.export program", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 RUNS = 3  # for the median time, after one to warm up
+Run = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Parity:
-    """Difference of a file from its network at one input size.
-
-    Args:
-        input_shape: shape with the batch.
-        output_shape: shape of both outputs.
-        difference: largest difference of any output value, relative to the largest output value.
-    """
+class Parity(NamedTuple):
+    """Difference of a file from its network at one input size."""
 
     input_shape: Sequence[int]
     output_shape: Sequence[int]
-    difference: float
+    difference: float  # largest one of any output value, relative to the largest output value
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Time of one runtime, and its difference from the network, as in `Parity`."""
+class Report(NamedTuple):
+    """Description of an exported file."""
 
-    runtime: str
-    milliseconds: float
-    difference: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """Description of an exported file.
-
-    Args:
-        image: name and sizes of the input; -1 is any.
-        pred: name and sizes of the output.
-        half: fraction of the parameters that is kept in half precision.
-        parity: differences of the file from the network, the exported size first.
-        timings: times at the first of these sizes, that of the network itself first.
-    """
-
-    image: Door
-    pred: Door
-    half: float
-    parity: Sequence[Parity]
-    timings: Sequence[Timing] = ()
+    image: Port
+    pred: Port
+    half: float  # fraction of the parameters that is kept in half precision
+    parity: Sequence[Parity]  # the exported size first
+    timings: Sequence[tuple[str, float, float]] = ()  # runtime, milliseconds and difference at the first of these sizes
 
 
 def prepare_process(bundle: str) -> None:
@@ -85,6 +59,7 @@ def prepare_process(bundle: str) -> None:
     warnings.simplefilter("ignore")
 
 
+@torch.no_grad()
 def export_network(
     bundle: Path,
     path: Path,
@@ -98,80 +73,45 @@ def export_network(
 ) -> Report:
     """Write the network of a bundle's inference.json to a file, and run what was written.
 
-    Args:
-        bundle: folder of the bundle, which is on `sys.path`.
-        path: the file.
-        weights: file with the state dict of the network.
-        file_format: one of `FORMATS`.
-        half: keep the weights of convolutions and linear layers in half precision.
-        dynamic: let height, width and batch be free.
-        size: spatial size; empty is 256 on each axis that the metadata leave free, 64 in volumes.
-        compare: time all runtimes that are installed, not just that of the file.
-
-    Returns:
-        The comparison of the file with the float32 network at that size; with `dynamic` also at an odd size and at one
-        of unequal sides, in batches.
+    The bundle's folder is on `sys.path`; options are those of `tools zoo export`. The file is compared with the float32
+    network at one size; with `dynamic` also at an odd size and at one of unequal sides, in batches.
 
     Raises:
         ValueError: in one line, if the network cannot be built, exported or run.
     """
-    metadata = read_json(bundle / "configs" / METADATA)
+    metadata = read_metadata(bundle)
     inputs, outputs = (TensorFormat.from_metadata(metadata, side) for side in ("inputs", "outputs"))
-    shapes = _shapes(inputs, size, dynamic)
-    free = _free_axes(inputs) if dynamic else {}
-    texts = {file.name: file.read_text(encoding="utf-8") for file in sorted((bundle / "configs").glob("*.json"))}
-    network = _load_weights(build_network(bundle), weights).float().eval()
-    examples = [example_input(inputs, shape[0], shape[2:], seed) for seed, shape in enumerate(shapes)]
-    with torch.no_grad():
-        expected = [_expected(network, example, outputs) for example in examples]
-        timings = [Timing("PyTorch", _milliseconds(network, examples[0]), 0.0)]
-        fraction = store_in_half(network) if half else 0.0
-        source = Source(network, examples[-1], free, (inputs.name, outputs.name), texts)
-        run = _write_and_load(source, path, file_format)
-        parity = [_parity(run, *pair) for pair in zip(examples, expected, strict=True)]
-        runs = {file_format: run} | (_other_runtimes(source, path, file_format) if compare else {})
-        for name, run in sorted(runs.items(), key=lambda item: list(RUNTIMES).index(item[0])):
-            difference = _parity(run, examples[0], expected[0]).difference
-            timings.append(Timing(RUNTIMES[name], _milliseconds(run, examples[0]), difference))
+    try:
+        network = Bundle(bundle, path.parent, weights).network.float()
+    except Exception as error:  # a config may call anything
+        raise ValueError(f"network_def cannot be built: {one_line(error)}") from None
+    examples = [
+        example_input(inputs, shape[0], shape[2:], seed) for seed, shape in enumerate(_shapes(inputs, size, dynamic))
+    ]
+    expected = [_expected(network, example, outputs) for example in examples]
+    timings = [("PyTorch", _milliseconds(network, examples[0]), 0.0)]
+    fraction = store_in_half(network) if half else 0.0
+    free = {2 + i: AXES[i] for i, rule in enumerate(inputs.spatial_shape) if isinstance(rule, str)}
+    source = Source(
+        network,
+        examples[-1],
+        {0: "batch", **free} if dynamic else {},
+        (inputs.name, outputs.name),
+        {file.name: file.read_text(encoding="utf-8") for file in sorted((bundle / "configs").glob("*.json"))},
+    )
+    exported = _write_and_load(source, path, file_format)
+    parity = [_parity(exported, *pair) for pair in zip(examples, expected, strict=True)]
+    runs = {FORMATS[file_format].title: exported}
+    if compare:
+        runs |= _other_runtimes(source, path, file_format)
+    for title, run in runs.items():
+        difference = _parity(run, examples[0], expected[0]).difference
+        timings.append((title, _milliseconds(run, examples[0]), difference))
     image, pred = (
-        Door(tensor.name, [-1 if axis in free else n for axis, n in enumerate(shape)])
-        for tensor, shape in ((inputs, parity[0].input_shape), (outputs, parity[0].output_shape))
+        Port(name, [-1 if axis in source.free_axes else n for axis, n in enumerate(shape)])
+        for name, shape in zip(source.names, parity[0][:2], strict=True)
     )
     return Report(image, pred, fraction, parity, timings)
-
-
-def build_network(bundle: Path) -> nn.Module:
-    """Build the network of a bundle's inference.json, before its weights are loaded; nothing else of the config.
-
-    Raises:
-        ValueError: if the config defines no network.
-    """
-    config = bundle / "configs" / "inference.json"
-    torch.manual_seed(0)
-    try:
-        parser = ConfigParser(read_json(config))
-        parser["bundle_root"] = str(bundle)
-        network = parser.get_parsed_content("network_def")
-    except Exception as error:  # a config may call anything
-        raise ValueError(f"{config}: network_def cannot be built ({_one_line(error)})") from None
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"{config}: expected a network under network_def, got {type(network).__name__}")
-    return network
-
-
-def _load_weights(network: nn.Module, weights: Path) -> nn.Module:
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{weights}: expected the weights of network_def in inference.json, got others ({_one_line(error)})"
-        ) from None
-    return network
-
-
-def _free_axes(inputs: TensorFormat) -> dict[int, str]:
-    return {0: "batch", **{2 + i: AXES[i] for i, rule in enumerate(inputs.spatial_shape) if isinstance(rule, str)}}
 
 
 def _shapes(inputs: TensorFormat, size: Sequence[int], dynamic: bool) -> list[tuple[int, ...]]:
@@ -184,49 +124,50 @@ def _shapes(inputs: TensorFormat, size: Sequence[int], dynamic: bool) -> list[tu
             f"expected a --size that fits spatial_shape {list(inputs.spatial_shape)} of configs/metadata.json, got "
             f"{','.join(map(str, size))}; {','.join(map(str, full))} does"
         )
+    channels = len(inputs.channels)
     if not dynamic:
-        return [(1, inputs.channels, *full)]
+        return [(1, channels, *full)]
     odd = inputs.fit_size([n * (3 - i % 2) // 4 | 1 for i, n in enumerate(full)])
     oblong = inputs.fit_size([n * (4 + i) // 4 for i, n in enumerate(full)])
-    return [(1, inputs.channels, *full), (3, inputs.channels, *odd), (2, inputs.channels, *oblong)]
+    return [(1, channels, *full), (3, channels, *odd), (2, channels, *oblong)]
 
 
 def _expected(network: nn.Module, example: Tensor, outputs: TensorFormat) -> Tensor:
-    shape = list(example.shape)
+    shape, channels = list(example.shape), len(outputs.channels)
     try:
         output = network(example)
     except Exception as error:  # a network may do anything
-        raise ValueError(f"the network does not take {shape}, which its metadata allow ({_one_line(error)})") from error
-    if not isinstance(output, Tensor) or output.dtype != torch.float32 or output.shape[1] != outputs.channels:
+        raise ValueError(f"the network does not take {shape}, which its metadata allow ({one_line(error)})") from error
+    if not isinstance(output, Tensor) or output.dtype != torch.float32 or output.shape[1] != channels:
         got = f"{output.dtype} {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"expected a float32 output of {outputs.channels} channels, as metadata.json says, got {got}")
+        raise ValueError(f"expected a float32 output of {channels} channels, as metadata.json says, got {got}")
     if not (output.isfinite().all() and output.any()):
         raise ValueError(f"the network's output at {shape} is not finite or zero everywhere; check its weights")
     return output
 
 
-def _write_and_load(source: Source, path: Path, file_format: str) -> Any:
+def _write_and_load(source: Source, path: Path, file_format: str) -> Run:
     try:
         FORMATS[file_format].write(source, path)
         return FORMATS[file_format].load(path)
     except Exception as error:  # exporters raise many kinds
-        raise ValueError(f"the network does not export to {FORMATS[file_format].title} ({_one_line(error)})") from error
+        raise ValueError(f"the network does not export to {FORMATS[file_format].title} ({one_line(error)})") from error
 
 
-def _other_runtimes(source: Source, path: Path, file_format: str) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Return the network in the runtimes that are installed, by their keys in `RUNTIMES`, without that of the file."""
-    runs: dict[str, Callable[[Tensor], Tensor]] = {}
+def _other_runtimes(source: Source, path: Path, file_format: str) -> dict[str, Run]:
+    """Return the network in the runtimes that are installed, by their names, without that of the file."""
+    runs: dict[str, Run] = {}
     for name in ("ts", "onnx"):
-        kind, other = FORMATS[name], path.with_name(f"other{FORMATS[name].suffix}")
-        if name != file_format and all(map(importlib.util.find_spec, kind.packages)):
-            runs[name] = _write_and_load(source, other, name)
+        if name != file_format and not FORMATS[name].missing:
+            other = path.with_name(f"other{FORMATS[name].suffix}")
+            runs[FORMATS[name].title] = _write_and_load(source, other, name)
     model = path if file_format == "onnx" else path.with_name("other.onnx")
     if model.is_file() and importlib.util.find_spec("openvino") is not None:
-        runs["openvino"] = load_openvino(model)
+        runs["OpenVINO"] = load_openvino(model)
     return runs
 
 
-def _milliseconds(run: Callable[[Tensor], Tensor], example: Tensor) -> float:
+def _milliseconds(run: Run, example: Tensor) -> float:
     """Return the median time of a run."""
     run(example)
     times = []
@@ -237,17 +178,12 @@ def _milliseconds(run: Callable[[Tensor], Tensor], example: Tensor) -> float:
     return 1e3 * median(times)
 
 
-def _parity(run: Any, example: Tensor, expected: Tensor) -> Parity:
+def _parity(run: Run, example: Tensor, expected: Tensor) -> Parity:
     shape = tuple(example.shape)
     try:
         result = run(example)
     except Exception as error:  # runtimes raise many kinds
-        raise ValueError(f"the exported file does not run at {list(shape)} ({_one_line(error)})") from error
+        raise ValueError(f"the exported file does not run at {list(shape)} ({one_line(error)})") from error
     if result.shape != expected.shape:
         raise ValueError(f"the exported file gives {list(result.shape)} at {list(shape)}, not {list(expected.shape)}")
     return Parity(shape, tuple(expected.shape), float((result - expected).abs().max() / expected.abs().max()))
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) < 300 else f"{text[:300]} ..."

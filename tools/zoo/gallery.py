@@ -3,158 +3,128 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 from PIL import Image
 
+from common.errors import file_errors
 from common.io.atomic import atomic_path
-from tools.zoo.readme import ResultsTable, figure_caption, results_table
 from tools.zoo.release import Release
 
 _LINK = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:)\]])")
+_CODE = re.compile(r"`([^`]+)`")
 _LOAD = """from monai.bundle import load
 network = load("{name}", bundle_dir=".", workflow_type="inference")"""
-_CODE = re.compile(r"`([^`]+)`")
+_CAPTION = re.compile(r"!\[([^\]]+)\]\([^)]*example\.png\)")
+_NOT_SHOWN = re.compile(r"^```.*?^```|<!--.*?-->", re.DOTALL | re.MULTILINE)
+_PERFORMANCE = re.compile(r"^(#+) +performance\s*$", re.IGNORECASE | re.MULTILINE)
+_TABLE = re.compile(r"((?:^(?![#|])\S.*\n)*)\s*^(\|.*)\n\|[-:| ]*-[-:| ]*\n((?:^\|.*\n?)*)", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A PNG file beside the page."""
+def write_gallery(folder: Path, releases: Mapping[str, Sequence[Release]], url: str) -> None:
+    """Write index.html and the figures that it shows, NAME.png, into the folder of the zips, to be found at a URL.
 
-    file: str
-    content: bytes
-    width: int
-    height: int
-    caption: str
-
-
-@dataclass(frozen=True)
-class Card:
-    """Content of the page for one bundle; texts come from the newest release."""
-
-    newest: Release
-    releases: Sequence[Release]
-    figure: Figure | None
-    results: ResultsTable | None
-    metrics: Mapping[str, str]
-    facts: Mapping[str, str]
-    steps: Sequence[tuple[str, str]]
-
-    @property
-    def title(self) -> str:
-        """Name for people."""
-        return self.text("name") or self.newest.name
-
-    def text(self, key: str) -> str:
-        """Return a text of the metadata; empty if there is none."""
-        value = self.newest.metadata.get(key, "")
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-    def change(self, release: Release) -> str:
-        """Return the entry of the newest changelog for a release, or else that of its own."""
-        logs = [read.metadata.get("changelog") for read in (self.newest, release)]
-        return next((str(log[release.version]) for log in logs if isinstance(log, dict) and release.version in log), "")
-
-
-def write_gallery(folder: Path, releases: Mapping[str, Sequence[Release]], url: str) -> Path:
-    """Write index.html and the figures that it shows, NAME.png.
-
-    Args:
-        folder: folder of the zips.
-        releases: releases by bundle, the newest first.
-        url: address where the folder will be found.
-
-    Returns:
-        The path of the page.
+    Releases are by bundle, the newest first.
 
     Raises:
         ValueError: a figure is not PNG.
     """
     cards = [_card(versions, url) for versions in releases.values()]
-    for figure in (card.figure for card in cards):
-        if figure:
-            with atomic_path(folder / figure.file) as temporary:
-                temporary.write_bytes(figure.content)
+    for card in cards:
+        if card["figure"]:
+            with atomic_path(folder / card["figure"]["file"]) as temporary:
+                temporary.write_bytes(card["newest"].figure)
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(readable_size=_readable_size, linked=_linked, inline=_inline, unbroken=_unbroken)
-    html = environment.get_template("gallery.html").render(cards=cards, url=url)
+    environment.filters.update(
+        readable_size=lambda size: f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB",
+        linked=lambda text: _marked(_LINK.split(text), '<a href="{0}">{0}</a>'),
+        inline=lambda text: _marked(_CODE.split(text), "<code>{}</code>"),
+        unbroken=lambda line: Markup(" ").join(
+            Markup('<span class="keep">{}</span>').format(word) for word in line.split(" ")
+        ),
+    )
+    html = environment.get_template("gallery.html").render(cards=cards)
     with atomic_path(folder / "index.html") as temporary:
         temporary.write_text(html, encoding="utf-8", errors="replace")
-    return folder / "index.html"
 
 
-def _card(releases: Sequence[Release], url: str) -> Card:
-    newest = releases[0]
-    metrics = newest.metadata.get("eval_metrics")
-    return Card(
-        newest=newest,
-        releases=releases,
-        figure=_figure(newest),
-        results=results_table(newest.texts.get("docs/README.md", "")),
-        metrics={str(key): str(value) for key, value in metrics.items()} if isinstance(metrics, dict) else {},
-        facts={label: text for label, text in _facts(newest).items() if text},
-        steps=_steps(newest, url),
-    )
-
-
-def _figure(release: Release) -> Figure | None:
-    if not release.figure:
+def results_table(readme: str) -> dict[str, Any] | None:
+    """Return intro, header and rows of the first table under the heading Performance; None if there is none."""
+    text = _NOT_SHOWN.sub("", readme)
+    heading = _PERFORMANCE.search(text)
+    if heading is None:
         return None
-    try:
-        with Image.open(io.BytesIO(release.figure), formats=["PNG"]) as image:
-            width, height = image.size
-            image.verify()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{release.file}: expected a PNG image in docs/example.png: {error}; draw it again") from None
-    caption = figure_caption(release.texts.get("docs/README.md", "")) or f"Example of what {release.name} gives."
-    return Figure(f"{release.name}.png", release.figure, width, height, caption)
+    section = re.split(rf"^#{{1,{len(heading[1])}}} ", text[heading.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+    found = _TABLE.search(section)
+    if found is None:
+        return None
+    lines = [line.strip().removeprefix("|").removesuffix("|") for line in (found[2], *found[3].splitlines())]
+    header, *rows = ([cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)] for line in lines)
+    rows = [(row + [""] * len(header))[: len(header)] for row in rows]
+    return {"intro": " ".join(found[1].split()), "header": header, "rows": rows}
+
+
+def _card(releases: Sequence[Release], url: str) -> dict[str, Any]:
+    """Return the content of the page for one bundle; texts come from the newest release."""
+    newest = releases[0]
+    metadata, readme = newest.metadata, newest.texts.get("docs/README.md", "")
+    changes = [
+        str({**release.metadata["changelog"], **metadata["changelog"]}.get(release.version, "")) for release in releases
+    ]
+    return {
+        "newest": newest,
+        "metadata": metadata,
+        "title": str(metadata.get("name") or newest.name),
+        "releases": list(zip(releases, changes, strict=True)),
+        "figure": _figure(newest, readme) if newest.figure else None,
+        "results": results_table(readme),
+        "facts": {label: text for label, text in _facts(newest).items() if text},
+        "steps": _steps(newest, url),
+    }
+
+
+def _figure(release: Release, readme: str) -> dict[str, Any]:
+    with (
+        file_errors(Path(release.file) / "docs" / "example.png", "a PNG image"),
+        Image.open(io.BytesIO(release.figure), formats=["PNG"]) as image,
+    ):
+        width, height = image.size
+        image.verify()
+    found = _CAPTION.search(readme)
+    caption = found[1] if found else f"Example of what {release.name} gives."
+    return {"file": f"{release.name}.png", "width": width, "height": height, "caption": caption}
 
 
 def _facts(release: Release) -> dict[str, str]:
     metadata = release.metadata
     formats = metadata.get("network_data_format", {})
-    references = metadata.get("references", [])
+    licence = [line.strip() for line in release.texts.get("LICENSE", "").splitlines() if line.strip()]
     return {
         "Trained on": str(metadata.get("data_source", "")),
         "Reads": str(metadata.get("data_type", "")),
-        "Input": _channels(formats, "inputs", "image"),
-        "Output": _channels(formats, "outputs", "pred"),
-        "Licence": _first_lines(release.texts.get("LICENSE", "")),
+        "Input": _channels(formats.get("inputs", {}).get("image")),
+        "Output": _channels(formats.get("outputs", {}).get("pred")),
+        "Licence": ", ".join(licence[:2]),  # the lines that name it
         "Authors": str(metadata.get("authors", "")),
-        "References": "\n".join(map(str, references if isinstance(references, list) else [references])),
+        "References": "\n".join(map(str, metadata.get("references", []))),
     }
 
 
-def _channels(formats: Any, side: str, name: str) -> str:
+def _channels(tensor: Mapping[str, Any] | None) -> str:
     """Describe the network's input or output, such as `3 channels (real, imaginary, mask), any x any, float32`."""
-    try:
-        array = formats[side][name]
-        sizes = ["any" if size == "*" else str(size) for size in array["spatial_shape"]]
-        channels = ", ".join(map(str, array.get("channel_def", {}).values()))
-        count = "1 channel" if array["num_channels"] == 1 else f"{array['num_channels']} channels"
-        return f"{count} ({channels}), size {' x '.join(sizes)}, {array['dtype']}"
-    except (KeyError, TypeError, AttributeError):  # metadata of another kind
+    if tensor is None:
         return ""
-
-
-def _first_lines(license_text: str) -> str:
-    """Return the first two lines of a licence, which name it."""
-    lines = [line.strip() for line in license_text.splitlines() if line.strip()]
-    return ", ".join(lines[:2])
+    sizes = " x ".join("any" if size == "*" else str(size) for size in tensor["spatial_shape"])
+    count = "1 channel" if tensor["num_channels"] == 1 else f"{tensor['num_channels']} channels"
+    return f"{count} ({', '.join(map(str, tensor['channel_def'].values()))}), size {sizes}, {tensor['dtype']}"
 
 
 def _steps(release: Release, url: str) -> list[tuple[str, str]]:
@@ -187,25 +157,6 @@ def _monai(command: str, **options: str) -> str:
     return shlex.join(["python", "-m", "monai.bundle", command, *words])
 
 
-def _readable_size(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-
-
-def _linked(text: str) -> Markup:
-    """Escape a text, with web addresses as links."""
-    return _marked(_LINK.split(text), '<a href="{0}">{0}</a>')
-
-
-def _inline(text: str) -> Markup:
-    """Escape a text, with `code` of Markdown as code."""
-    return _marked(_CODE.split(text), "<code>{}</code>")
-
-
 def _marked(parts: Sequence[str], element: str) -> Markup:
     """Put every other part into an element."""
     return Markup("").join(Markup(element).format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
-
-
-def _unbroken(line: str) -> Markup:
-    """Escape a line that is broken between words only, never at the hyphens of an option."""
-    return Markup(" ").join(Markup('<span class="keep">{}</span>').format(word) for word in line.split(" "))

@@ -12,6 +12,15 @@ class _HalfConvolution(nn.modules.conv._ConvNd):
         return self._conv_forward(input, self.weight.to(input.dtype), self.bias)
 
 
+class _HalfTransposed(nn.modules.conv._ConvTransposeNd):
+    def forward(self, input: Tensor) -> Tensor:
+        weight, padding = self.weight.to(input.dtype), self.padding
+        assert isinstance(padding, tuple)
+        return torch.convolution(
+            input, weight, self.bias, self.stride, padding, self.dilation, True, self.output_padding, self.groups
+        )
+
+
 class _HalfConv2d(_HalfConvolution, nn.Conv2d):
     pass
 
@@ -20,24 +29,12 @@ class _HalfConv3d(_HalfConvolution, nn.Conv3d):
     pass
 
 
-class _HalfConvTranspose2d(nn.ConvTranspose2d):
-    def forward(self, input: Tensor) -> Tensor:  # type: ignore[override]
-        weight = self.weight.to(input.dtype)
-        padding = self.padding
-        assert isinstance(padding, tuple)
-        return functional.conv_transpose2d(
-            input, weight, self.bias, self.stride, padding, self.output_padding, self.groups, self.dilation
-        )
+class _HalfConvTranspose2d(_HalfTransposed, nn.ConvTranspose2d):  # type: ignore[misc]
+    pass
 
 
-class _HalfConvTranspose3d(nn.ConvTranspose3d):
-    def forward(self, input: Tensor) -> Tensor:  # type: ignore[override]
-        weight = self.weight.to(input.dtype)
-        padding = self.padding
-        assert isinstance(padding, tuple)
-        return functional.conv_transpose3d(
-            input, weight, self.bias, self.stride, padding, self.output_padding, self.groups, self.dilation
-        )
+class _HalfConvTranspose3d(_HalfTransposed, nn.ConvTranspose3d):  # type: ignore[misc]
+    pass
 
 
 class _HalfLinear(nn.Linear):
@@ -45,13 +42,8 @@ class _HalfLinear(nn.Linear):
         return functional.linear(input, self.weight.to(input.dtype), self.bias)
 
 
-_HALF: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Conv2d: _HalfConv2d,
-    nn.Conv3d: _HalfConv3d,
-    nn.ConvTranspose2d: _HalfConvTranspose2d,
-    nn.ConvTranspose3d: _HalfConvTranspose3d,
-    nn.Linear: _HalfLinear,
-}
+_HALVES = (_HalfConv2d, _HalfConv3d, _HalfConvTranspose2d, _HalfConvTranspose3d, _HalfLinear)
+_HALF: dict[type, type[nn.Module]] = {half.__bases__[-1]: half for half in _HALVES}
 
 
 def store_in_half(network: nn.Module) -> float:
@@ -69,8 +61,7 @@ def store_in_half(network: nn.Module) -> float:
     """
     stored = 0
     for module in network.modules():
-        half = _HALF.get(type(module))
-        if half is not None:
+        if half := _HALF.get(type(module)):
             module.__class__ = half
             weight = module.get_parameter("weight").detach().to(torch.float16)
             module.register_parameter("weight", nn.Parameter(weight, requires_grad=False))

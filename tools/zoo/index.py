@@ -30,10 +30,17 @@ def index(*names: str, out: str = "dist", url: str = "") -> str:
         out: folder of the zips.
         url: address where the folder will be found; default is that of `python -m tools zoo serve`.
     """
-    folder, base = Path(str(out)), _checked_url(url)
-    bundles = [find_bundle(str(name)) for name in names or bundle_names()]
-    for bundle in bundles:
-        _package(bundle, folder, base)
+    if not isinstance(url, str) or not re.fullmatch(r"(https?://[^\s\"'<>?#]+)?", url):
+        raise ValueError(f"url must be the address of a folder such as {ADDRESS}, got {url!r}")
+    folder, base = Path(str(out)), url.rstrip("/")
+    for bundle in [find_bundle(str(name)) for name in names or bundle_names()]:
+        stem = f"{bundle.name}_v{bundle_version(bundle)}"
+        zipped = folder / f"{stem}.zip"
+        before = sha256_of(zipped) if zipped.is_file() else ""
+        made = build_package(bundle, folder, f"{base}/{stem}_large_files" if base else "")
+        note = ": replaced one of other content; raise `version` in metadata.json if that was shared"
+        sys.stdout.write(f"{made.path}{note if before not in ('', made.sha256) else ''}\n")
+        sys.stdout.flush()
     releases = write_index(folder, base or ADDRESS)
     n_versions = sum(len(versions) for versions in releases.values())
     return (
@@ -43,14 +50,7 @@ def index(*names: str, out: str = "dist", url: str = "") -> str:
 
 
 def write_index(folder: Path, url: str = ADDRESS) -> dict[str, list[Release]]:
-    """Write model_info.json and index.html for the zips that a folder holds.
-
-    Args:
-        folder: folder of the zips.
-        url: address where the folder will be found.
-
-    Returns:
-        The releases by bundle, the newest first.
+    """Write model_info.json and index.html for the zips of a folder that will be found at a URL; return the releases.
 
     Raises:
         ValueError: there is no zip, or one is not as it should be; the files stay as they were.
@@ -73,11 +73,10 @@ def model_info(releases: Mapping[str, Sequence[Release]], url: str) -> dict[str,
     Raises:
         ValueError: MONAI would not find a bundle of this name, since it cuts names at `_v`.
     """
-    for name in releases:
-        if "_v" in name:
-            raise ValueError(
-                f"{name}: expected a name without `_v`, at which MONAI cuts the names of an index; rename it"
-            )
+    if bad := [name for name in releases if "_v" in name]:
+        raise ValueError(
+            f"{bad[0]}: expected a name without `_v`, at which MONAI cuts the names of an index; rename it"
+        )
     return {
         f"{release.name}_v{release.version}": {
             "checksum": release.sha1,
@@ -88,21 +87,3 @@ def model_info(releases: Mapping[str, Sequence[Release]], url: str) -> dict[str,
         for versions in releases.values()
         for release in reversed(versions)
     }
-
-
-def _package(bundle: Path, folder: Path, url: str) -> None:
-    """Package a bundle, and print if its zip was there with other bytes: published versions should not change."""
-    stem = f"{bundle.name}_v{bundle_version(bundle)}"
-    zipped = folder / f"{stem}.zip"
-    before = sha256_of(zipped) if zipped.is_file() else ""
-    package = build_package(bundle, folder, f"{url}/{stem}_large_files" if url else "")
-    changed = before not in ("", package.sha256)
-    note = ": replaced one of other content; raise `version` in metadata.json if that was shared" if changed else ""
-    sys.stdout.write(f"{package.path}, {package.size / 1e6:.1f} MB{note}\n")
-    sys.stdout.flush()
-
-
-def _checked_url(url: object) -> str:
-    if not isinstance(url, str) or not re.fullmatch(r"(https?://[^\s\"'<>?#]+)?", url):
-        raise ValueError(f"url must be the address of a folder such as {ADDRESS}, got {url!r}")
-    return url.rstrip("/")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = ROOT / "bundles"
@@ -49,14 +52,35 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Read configs/metadata.json of a bundle's folder; raises like `read_json`."""
+    return read_json(folder / "configs" / "metadata.json")
+
+
 def bundle_version(folder: Path) -> str:
-    """Return the version that a bundle's metadata state.
+    """Return the version that a bundle's metadata state; empty if they state none."""
+    return str(read_metadata(folder).get("version") or "")
+
+
+def checked_version(folder: Path) -> str:
+    """Return the version of a bundle, which is the newest of its changelog.
 
     Raises:
-        ValueError: they state none.
+        ValueError: it is not, or `<name>_v<version>` could not be parted again.
     """
-    path = folder / "configs" / "metadata.json"
-    version = read_json(path).get("version")
-    if not isinstance(version, str) or not version:
-        raise ValueError(f"{path}: expected a text under `version`, such as 0.1.0, got {version!r}; add it")
-    return version
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", folder.name) or re.search(r"_v\d", folder.name):
+        raise ValueError(
+            f"{folder}: expected a bundle's name of small letters, digits and _ without _v<digit>; rename the folder"
+        )
+    metadata = read_metadata(folder)
+    version, changelog = metadata.get("version"), metadata.get("changelog")
+    try:
+        newest = max(dict(changelog or {}), key=Version, default=None)
+    except (ValueError, TypeError):
+        newest = None
+    if not version or version != newest:
+        raise ValueError(
+            f"{folder / 'configs' / 'metadata.json'}: expected the newest version of `changelog`, {newest}, as "
+            f"`version`, got {version!r}; correct one of them"
+        )
+    return str(version)

@@ -8,24 +8,39 @@ import re
 import shutil
 import stat
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from string import Template
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+import yaml
+
 from common.io.atomic import atomic_path
+from common.phantoms.sets import SETS
 from tools.command import command
 from tools.zoo.archive import scratch_folder, sha256_of
-from tools.zoo.layout import bundle_version, find_bundle, read_json
-from tools.zoo.model_zoo import write_unit_test
-from tools.zoo.requirements import COMMON, REQUIRED, with_packages
+from tools.zoo.layout import ROOT, checked_version, find_bundle, read_json, read_metadata
 
+COMMON = ROOT / "common"
+LARGE_FILES = "large_files.yml"
+UNIT_TEST = ROOT / "tools" / "templates" / "model_zoo_test.txt"
 LARGE_FILE_BYTES = 25 * 2**20
 """Files over this size are no part of a zip: the MONAI Model Zoo refuses them."""
 PULL_REQUEST_BYTES = 2**20
 """Files over this size are no part of a pull request to the Model Zoo, whose pre-commit checks refuse them."""
+
+PACKAGES = {
+    "required_packages_version": (
+        *("fire", "h5py", "imagecodecs", "matplotlib", "nibabel", "pandas", "pillow", "pytorch-ignite", "scipy"),
+        *("tensorboard", "tifffile", "tqdm"),
+    ),
+    "optional_packages_version": ("itk-io", "pydicom", "sigpy", "zarr"),
+}
+"""What `common` and `python -m monai.bundle` import besides torch, numpy and monai, which have keys of their own, by
+the key of metadata.json: always, or for a file format that not every user has."""
 
 _CONTENTS = (
     "LICENSE",
@@ -41,31 +56,21 @@ _PAGE_LINK = re.compile(r"\]\((?P<folder>\.\./\.\./\.\./docs/)?(?P<page>\w+\.md)
 """Links of a bundle's page to pages of the repository, and of these to each other."""
 
 
-@dataclass(frozen=True)
-class Package:
-    """Packaged bundle.
+class Package(NamedTuple):
+    """Packaged bundle."""
 
-    Args:
-        path: path of the zip.
-        sha256: checksum of the zip.
-        size: size in bytes.
-        files: paths of its files without the top folder, sorted.
-        large_files: files that were left out, where they lie now.
-    """
-
-    path: Path
+    path: Path  # of the zip
     sha256: str
-    size: int
-    files: tuple[str, ...]
-    large_files: tuple[Path, ...] = ()
+    files: tuple[str, ...]  # in the zip, without the top folder, sorted
+    large_files: tuple[Path, ...]  # those that were left out, where they lie now
 
 
 @command
 def package(name: str, out: str = "dist", large_files: str = "", zoo_test: bool = False) -> str:
     """Write OUT/NAME_v<version>.zip: the bundle with the whole package `common`, and its checksum beside it.
 
-    The same sources give the same bytes. The repository stays as it is; the packages that the zip's metadata name
-    follow from what the bundle and `common` import.
+    The same sources give the same bytes. The repository stays as it is; the metadata in the zip name the packages that
+    `common` needs too.
 
     Args:
         name: name of a bundle in this repository, or the path of a bundle's folder.
@@ -79,12 +84,14 @@ def package(name: str, out: str = "dist", large_files: str = "", zoo_test: bool 
     limit = PULL_REQUEST_BYTES if large_files else LARGE_FILE_BYTES
     made = build_package(bundle, folder, str(large_files), limit=limit)
     shared = sum(file.startswith("common/") for file in made.files)
+    beside = _visible(bundle, ("configs/**/*", "scripts/**/*", "docs/**/*"))
     lines = [
-        f"wrote {made.path}: {len(made.files)} files, {shared} of them of common, {made.size / 2**20:.1f} MB",
+        f"wrote {made.path}: {len(made.files)} files, {shared} of them of common, "
+        f"{made.path.stat().st_size / 2**20:.1f} MB",
         f"SHA-256 {made.sha256}",
         *([f"wrote {write_unit_test(bundle, folder)}"] if zoo_test else []),
         *(f"not in the zip, to be put under {large_files}: {path}" for path in made.large_files),
-        *(f"left out: {file}" for file in left_files(bundle)),
+        *(f"left out: {file}" for file in beside if file not in made.files and "__pycache__" not in file),
     ]
     if "models/model.pt" not in made.files and not made.large_files:
         lines.append("without models/model.pt: the bundle is not trained yet")
@@ -107,36 +114,31 @@ def build_package(
     Raises:
         ValueError: the bundle lacks what it needs, or has too large a file and no URL.
     """
-    common = common or COMMON
-    stem = f"{bundle.name}_v{_checked_version(bundle, common)}"
-    large = [file for file in own_files(bundle) if (bundle / file).stat().st_size > limit]
-    if large:
-        _check_url(bundle / large[0], large_files_url, limit)
-    path, large_folder = out / f"{stem}.zip", out / f"{stem}_large_files"
+    stem = f"{bundle.name}_v{checked_version(bundle)}"
+    large = [file for file in _visible(bundle, _CONTENTS) if (bundle / file).stat().st_size > limit]
+    if large and urlsplit(large_files_url).scheme not in ("http", "https", "ftp", "file"):
+        raise ValueError(
+            f"{bundle / large[0]}: {(bundle / large[0]).stat().st_size / 2**20:.1f} MB, and a zip takes files up to "
+            f"{limit / 2**20:.1f} MB; expected --large-files URL, the folder that it can be downloaded from, got "
+            f"{large_files_url!r}"
+        )
+    path, apart = out / f"{stem}.zip", out / f"{stem}_large_files"
     with scratch_folder(out) as scratch:
-        root = _stage(bundle, scratch, common)
-        _set_apart(root, large, scratch / large_folder.name, large_files_url)
+        root = _stage(bundle, scratch, common or COMMON, ("pyyaml",) if large else ())
+        _set_apart(root, large, scratch / apart.name, large_files_url)
         files = _write_zip(root, scratch / path.name)
-        shutil.rmtree(large_folder, ignore_errors=True)
+        shutil.rmtree(apart, ignore_errors=True)
         if large:
-            os.replace(scratch / large_folder.name, large_folder)
+            os.replace(scratch / apart.name, apart)
         os.replace(scratch / path.name, path)
     checksum = sha256_of(path)
     with atomic_path(path.with_name(f"{path.name}.sha256")) as beside:
         beside.write_text(f"{checksum}  {path.name}\n", encoding="utf-8")
-    return Package(path, checksum, path.stat().st_size, files, tuple(large_folder / file for file in large))
+    return Package(path, checksum, files, tuple(apart / file for file in large))
 
 
 def stage_bundle(bundle: Path, folder: Path, *, common: Path | None = None) -> Path:
-    """Write what a package holds, large files too, as a folder; it appears whole or not at all.
-
-    Args:
-        bundle: folder of the bundle.
-        folder: folder into which the new folder is written; it is made if it does not exist.
-        common: the package to ship; default is that of this repository.
-
-    Returns:
-        The new folder, `folder/NAME`.
+    """Write what a package holds, large files too, as `folder/NAME`, and return it; it appears whole or not at all.
 
     Raises:
         ValueError: the bundle lacks what it needs, or the folder is there already.
@@ -144,22 +146,42 @@ def stage_bundle(bundle: Path, folder: Path, *, common: Path | None = None) -> P
     target = folder / bundle.name
     if target.exists():
         raise ValueError(f"{target} is there already; remove it or choose another folder")
-    common = common or COMMON
-    _checked_version(bundle, common)
+    checked_version(bundle)
     with scratch_folder(folder) as scratch:
-        _stage(bundle, scratch, common).rename(target)
+        return _stage(bundle, scratch, common or COMMON).rename(target)
+
+
+def with_packages(metadata: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """Return metadata that name these packages too, and more required ones.
+
+    The version that the metadata name for a package stays; otherwise it is the installed one.
+    """
+    lists = {}
+    for key, names in PACKAGES.items():
+        found = dict(metadata.get(key, {}))
+        for name in (*names, *more) if key == "required_packages_version" else names:
+            with suppress(PackageNotFoundError):
+                found.setdefault(name, version(name).partition("+")[0])
+        lists[key] = dict(sorted(found.items()))
+    return {**metadata, **lists}
+
+
+def write_unit_test(bundle: Path, out: Path) -> Path:
+    """Write `test_<bundle>.py`, which trains a shrunken network on synthetic files and infers with it; return its path.
+
+    Raises:
+        ValueError: configs/smoke.json names no synthetic set that the test can make.
+    """
+    path = bundle / "configs" / "smoke.json"
+    data = read_json(path).get("synthetic_data")
+    if data not in SETS:
+        raise ValueError(f"{path}: expected `synthetic_data` of {', '.join(SETS)}, got {data!r}")
+    title = "".join(word.capitalize() for word in bundle.name.split("_"))
+    text = Template(UNIT_TEST.read_text(encoding="utf-8")).substitute(name=bundle.name, title=title, data=data)
+    target = out / f"test_{bundle.name}.py"
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return target
-
-
-def own_files(bundle: Path) -> list[str]:
-    """Return the files that belong to a bundle, by their path in it, sorted; never hidden ones."""
-    return _visible(bundle, _CONTENTS)
-
-
-def left_files(bundle: Path) -> list[str]:
-    """Return files beside those that belong to a bundle, of which someone may think that they do."""
-    beside = _visible(bundle, ("configs/**/*", "scripts/**/*", "docs/**/*"))
-    return [file for file in beside if file not in own_files(bundle) and "__pycache__" not in file]
 
 
 def _visible(folder: Path, patterns: Sequence[str]) -> list[str]:
@@ -167,98 +189,48 @@ def _visible(folder: Path, patterns: Sequence[str]) -> list[str]:
     return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
 
 
-def _checked_version(bundle: Path, common: Path) -> str:
-    """Return the version of a bundle that is fit to be packaged."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", bundle.name) or re.search(r"_v\d", bundle.name):
-        raise ValueError(
-            f"{bundle}: expected a name of letters, digits, _ and - without _v<digit>, as <name>_v<version> is parted "
-            "there; rename the folder"
-        )
-    number, path = bundle_version(bundle), bundle / "configs" / "metadata.json"
-    if not re.fullmatch(r"\d[0-9A-Za-z.+-]*", number):
-        raise ValueError(f"{path}: expected a `version` such as 0.1.0, got {number}; correct it")
-    changelog = read_json(path).get("changelog")
-    if not isinstance(changelog, dict) or number not in changelog:
-        raise ValueError(f"{path}: the `changelog` has no entry for version {number}; add what is new in it")
-    if unread := sorted(bundle.glob("configs/*.y*ml")):
-        raise ValueError(f"{unread[0]}: configs are JSON in this collection; write it as {unread[0].stem}.json")
-    for licence in (bundle / "LICENSE", common.parent / "LICENSE"):
-        if not licence.is_file():
-            raise ValueError(f"{licence} is missing, and no bundle goes out without it; add it")
-    return number
-
-
-def _stage(bundle: Path, folder: Path, common: Path) -> Path:
-    """Write the tree of the package into a folder; returns its root."""
+def _stage(bundle: Path, folder: Path, common: Path, packages: Sequence[str] = ()) -> Path:
+    """Write the tree of the package into a folder, with these packages in its metadata; returns its root."""
     root = folder / bundle.name
-    sources = {file: bundle / file for file in own_files(bundle)}
+    sources = {file: bundle / file for file in _visible(bundle, _CONTENTS)}
     sources |= {f"common/{file}": common / file for file in _visible(common, ("**/*.py",))}
-    sources["common/LICENSE"] = common.parent / "LICENSE"
+    sources |= {"LICENSE": bundle / "LICENSE", "common/LICENSE": common.parent / "LICENSE"}
     for file, source in sources.items():
+        if not source.is_file():
+            raise ValueError(f"{source} is missing, and no bundle goes out without it; add it")
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, root / file)
     _add_linked_pages(root / "docs", common.parent / "docs")
-    path = root / "configs" / "metadata.json"
-    _rewrite(path, with_packages(read_json(path), bundle, common))
+    metadata = json.dumps(with_packages(read_metadata(bundle), *packages), indent=4, ensure_ascii=False)
+    (root / "configs" / "metadata.json").write_bytes(f"{metadata}\n".encode())
     return root
 
 
 def _add_linked_pages(docs: Path, shared: Path) -> None:
-    """Copy the pages of the repository that a bundle's page links to, and those that they link to.
-
-    Args:
-        docs: folder `docs` of the package. Links of its README.md then name the copies.
-        shared: folder of the repository's pages.
-
-    Raises:
-        ValueError: a page is missing.
-    """
+    """Copy the pages of the repository that a bundle's page links to, and those that they link to."""
     readme = docs / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     wanted = [found["page"] for found in _PAGE_LINK.finditer(text) if found["folder"]]
-    if not wanted:
-        return
     for name in wanted:  # grows
         if not (shared / name).is_file():
             raise ValueError(f"{shared / name}: no such page, but documentation links to it; correct the link")
         shutil.copyfile(shared / name, docs / name)
         linked = _PAGE_LINK.finditer((docs / name).read_text(encoding="utf-8"))
         wanted += [page for page in dict.fromkeys(found["page"] for found in linked) if page not in wanted]
-    readme.write_bytes(_PAGE_LINK.sub(lambda found: found[0].replace(found["folder"] or "", ""), text).encode())
-
-
-def _rewrite(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file if its content changes."""
-    if content != read_json(path):
-        path.write_bytes(f"{json.dumps(content, indent=4, ensure_ascii=False)}\n".encode())
-
-
-def _check_url(file: Path, url: str, limit: int) -> None:
-    if urlsplit(url).scheme not in ("http", "https", "ftp", "file"):
-        raise ValueError(
-            f"{file}: {file.stat().st_size / 2**20:.1f} MB, and a zip takes files up to {limit / 2**20:.1f} MB; "
-            f"expected --large-files URL, the folder that it can be downloaded from, got {url!r}"
-        )
+    if wanted:
+        readme.write_bytes(_PAGE_LINK.sub(lambda found: found[0].replace(found["folder"] or "", ""), text).encode())
 
 
 def _set_apart(root: Path, files: Sequence[str], folder: Path, url: str) -> None:
-    """Move large files out of the tree, and list them in `large_files.yml`, which MONAI reads with PyYAML."""
-    if not files:
-        return
-    lines = ["large_files:"]
+    """Move large files out of the tree, and list them in `large_files.yml`, which MONAI reads."""
+    entries = []
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         os.replace(root / file, folder / file)
-        lines += [
-            f'- path: "{file}"',
-            f'  url: "{url.rstrip("/")}/{quote(file)}"',
-            f'  hash_val: "{sha256_of(folder / file)}"',
-            '  hash_type: "sha256"',
-        ]
-    (root / "large_files.yml").write_bytes("\n".join([*lines, ""]).encode())
-    path = root / "configs" / "metadata.json"
-    metadata = read_json(path)
-    _rewrite(path, {**metadata, REQUIRED: {**metadata[REQUIRED], "pyyaml": version("pyyaml")}})
+        hashes = {"hash_val": sha256_of(folder / file), "hash_type": "sha256"}
+        entries.append({"path": file, "url": f"{url.rstrip('/')}/{quote(file)}", **hashes})
+    if entries:
+        (root / LARGE_FILES).write_bytes(yaml.safe_dump({"large_files": entries}, sort_keys=False).encode())
 
 
 def _write_zip(root: Path, path: Path) -> tuple[str, ...]:

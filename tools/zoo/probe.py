@@ -1,29 +1,26 @@
 """Checks that run a bundle's code, in a process that finds `common` and `scripts` in the bundle or nowhere.
 
-This is a script for the interpreter that the bundle is tried with, `python -I -B probe.py GROUP REQUEST`; it needs what
-the bundle's metadata name and nothing else. REQUEST is the JSON of a `Bundle`. As a check begins and ends, stdout gets
-a line of JSON: `{"begin": name}`, then the fields of a `Check`. All that the bundle prints goes to stderr.
+This is a script for the interpreter that the bundle is tried with, `python -I -B probe.py GROUP FOLDER WORK`; it needs
+what the bundle's metadata name and nothing else. WORK may hold network inputs `example_<i>.npy` and a small data set
+`data`. As a check begins and ends, WORK/GROUP.jsonl gets a line: `{"begin": name}`, then the fields of a `Check`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from time import perf_counter
-from types import ModuleType
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 OWN_PACKAGES = ("common", "scripts", "tools")
 NETWORK_EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 LONGEST_DETAIL = 500
-SEED = 0
 TOLERANCE = 1e-4
 """Largest difference between an exported network and the original, relative to its largest output."""
 
@@ -57,10 +54,8 @@ def run_check(name: str, check: Callable[[], str]) -> Check:
     start = perf_counter()
     try:
         status, detail = "pass", check()
-    except Skip as reason:
-        status, detail = "skip", str(reason)
-    except Doubt as reason:
-        status, detail = "warn", str(reason)
+    except (Doubt, Skip) as reason:
+        status, detail = "warn" if isinstance(reason, Doubt) else "skip", str(reason)
     except (Exception, SystemExit) as error:
         status, detail = "fail", one_line(error)
     return Check(name, status, _shortened(detail), perf_counter() - start)
@@ -68,21 +63,17 @@ def run_check(name: str, check: Callable[[], str]) -> Check:
 
 def one_line(error: BaseException) -> str:
     """Describe an error in one line: its first cause, then what was raised from it."""
-    chain = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    cause = chain[-1]
+    cause, outer = error, None
+    while cause.__cause__ is not None:
+        cause, outer = cause.__cause__, cause
     plain = isinstance(cause, (ValueError, OSError)) and str(cause)
     text = str(cause) if plain else f"{type(cause).__name__}: {cause}"
-    return text if len(chain) == 1 else f"{text} ({_shortened(str(chain[-2]), LONGEST_DETAIL // 3)})"
+    return text if outer is None else f"{text} ({_shortened(str(outer), LONGEST_DETAIL // 3)})"
 
 
 def _shortened(text: str, longest: int = LONGEST_DETAIL) -> str:
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 4] + " ..."
-
-
-# -- what the process may see --------------------------------------------------------------------------------------
 
 
 class OnlyFromBundle:
@@ -94,9 +85,7 @@ class OnlyFromBundle:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Return the place of a module, or None if it is no module of these packages."""
         top = fullname.partition(".")[0]
         if top not in OWN_PACKAGES:
@@ -122,24 +111,19 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
         raise OSError(f"network access is refused while a bundle is verified, got {event} {arguments[1:] or arguments}")
 
 
-# -- the bundle ----------------------------------------------------------------------------------------------------
-
-
 class Bundle:
     """A bundle, and what its checks share.
 
     Args:
         folder: folder of the bundle.
         work: a folder to write to, the same for all groups of a verification.
-        data: a small data set with train/ and test/; empty if there is none.
-        no_data: the reason why there is none.
+        weights: file of the network's weights; default is models/model.pt of the bundle.
     """
 
-    def __init__(self, folder: str, work: str, data: str, no_data: str) -> None:
-        self.folder = Path(folder)
-        self.work = Path(work)
-        self.data = Path(data) if data else None
-        self.no_data = no_data
+    def __init__(self, folder: Path, work: Path, weights: Path | None = None) -> None:
+        self.folder = folder
+        self.work = work
+        self.weights = weights or folder / "models" / "model.pt"
 
     def config(self, name: str) -> str:
         """Return the path of a config; skips the check if it is not there."""
@@ -152,6 +136,14 @@ class Bundle:
         """Return the contents of a config."""
         return json.loads(Path(self.config(name)).read_text(encoding="utf-8"))
 
+    def network_def(self, name: str, **options: Any) -> Any:
+        """Return `network_def` of a config, by default built."""
+        from monai.bundle import ConfigParser
+
+        parser = ConfigParser(self.read(name))
+        parser["bundle_root"] = str(self.folder)
+        return parser.get_parsed_content("network_def", **options)
+
     @property
     def definition(self) -> dict[str, Any]:
         """Arguments by which MONAI's functions find the network and its metadata."""
@@ -159,44 +151,23 @@ class Bundle:
         return {"net_id": "network_def", "bundle_root": str(self.folder), **files}
 
     @cached_property
-    def weights(self) -> Path | None:
-        """`models/model.pt`, if it is there."""
-        path = self.folder / "models" / "model.pt"
-        return path if path.is_file() else None
-
-    @cached_property
     def network(self) -> Any:
-        """`network_def` of the inference config in evaluation mode, with the weights of `models/model.pt` if any."""
+        """`network_def` of the inference config in evaluation mode, with its weights if there are any."""
         import torch
-        from monai.bundle import ConfigParser
 
-        torch.manual_seed(SEED)
-        parser = ConfigParser()
-        parser.read_config(self.config("inference.json"))
-        parser["bundle_root"] = str(self.folder)
-        network = parser.get_parsed_content("network_def").eval()
-        if self.weights is not None:
-            state = torch.load(self.weights, map_location="cpu", weights_only=True)
+        torch.manual_seed(0)
+        network = self.network_def("inference.json")
+        if not isinstance(network, torch.nn.Module):
+            raise ValueError(f"expected a network under network_def, got {type(network).__name__}")
+        if self.weights.is_file():
             try:
-                network.load_state_dict(state)
+                network.load_state_dict(torch.load(self.weights, map_location="cpu", weights_only=True))
             except (RuntimeError, TypeError, AttributeError) as error:
                 raise ValueError(
-                    "models/model.pt: expected the weights of network_def in configs/inference.json, got others; make "
+                    f"{self.weights}: expected the weights of network_def in configs/inference.json, got others; make "
                     f"the config that of the training, or train again ({_shortened(str(error), LONGEST_DETAIL // 2)})"
                 ) from None
-            if infinite := [name for name, value in state.items() if not value.isfinite().all()]:
-                raise ValueError(
-                    f"models/model.pt: expected finite numbers, got others in {', '.join(infinite)}; train again"
-                )
-        return network
-
-    @property
-    def usable_network(self) -> Any:
-        """The network; skips the check if it cannot be built, which has a check of its own."""
-        try:
-            return self.network
-        except Exception:
-            raise Skip("there is no network: see the check of its definition") from None
+        return network.eval()
 
     @cached_property
     def examples(self) -> list[Any]:
@@ -214,94 +185,55 @@ def _by(size: Sequence[int]) -> str:
     return "x".join(map(str, size))
 
 
-# -- the network ---------------------------------------------------------------------------------------------------
-
-
-def stands_alone(bundle: Bundle) -> str:
-    """Check that `common` and `scripts` come from the bundle, and `tools` from nowhere."""
-    from importlib import import_module
-
-    found = [name for name in ("common", "scripts") if (bundle.folder / name).is_dir()]
-    for name in found:
-        import_module(name)
-    try:
-        import_module("tools")
-    except ModuleNotFoundError:
-        return f"{' and '.join(found) or 'nothing'} from the bundle"
-    raise ValueError("expected that `tools` cannot be imported beside a bundle, but it can")
-
-
 def components(bundle: Bundle) -> str:
-    """Check that every `_target_` and import of every config can be found."""
-    from monai.bundle.config_item import ComponentLocator
+    """Check that every `_target_` of every config can be found."""
+    from pydoc import locate
 
-    locator = ComponentLocator()
+    from monai.bundle.config_item import ConfigComponent
+
     faults, n_names = [], 0
     for path in sorted((bundle.folder / "configs").glob("*.json")):
-        for place, name in _named_objects(bundle.read(path.name)):
+        for name in re.findall(r'"_target_":\s*"([A-Za-z_][\w.]*)"', path.read_text(encoding="utf-8")):
             n_names += 1
             try:
-                _find_object(_full_name(locator, name))
+                if locate(ConfigComponent({"_target_": name}).resolve_module_name()) is None:
+                    raise ValueError("there is no such module, or nothing of this name in it")
             except Exception as error:
-                faults.append(f"configs/{path.name}: {place} names {name}: {one_line(error)}")
+                faults.append(f"configs/{path.name} names {name}: {one_line(error)}")
     if faults:
-        raise ValueError(
-            f"{'; '.join(faults)}; correct the name, or name its package under required_packages_version in "
-            "configs/metadata.json"
-        )
+        raise ValueError(f"{'; '.join(faults)}; correct the name, or the packages in configs/metadata.json")
     return f"{n_names} names"
 
 
-def _named_objects(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield where a config names an object, and its dotted name."""
-    items = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
-    for key, value in items:
-        inside = f"{place}#{key}" if place else str(key)
-        if key == "_target_" and isinstance(value, str) and value[:1] not in ("$", "@"):
-            yield place, value
-        elif isinstance(value, str) and (found := re.fullmatch(r"\$\s*import\s+([\w.]+)(?:\s+as\s+\w+)?", value)):
-            yield inside, found[1]
-        elif isinstance(value, str) and (found := re.fullmatch(r"\$\s*from\s+([\w.]+)\s+import\s+(\w+).*", value)):
-            yield inside, f"{found[1]}.{found[2]}"
-        else:
-            yield from _named_objects(value, inside)
+def config_drift(bundle: Bundle) -> str:
+    """Check that training and inference build the same network: `network_def` with all references followed."""
+    one, other = (_plain(bundle.network_def(name, instantiate=False)) for name in ("train.json", "inference.json"))
+    if one != other:
+        keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+        texts = [f"{key}: {one.get(key)} in train.json, {other.get(key)} in inference.json" for key in keys]
+        raise ValueError(f"expected one network_def in both configs, got {'; '.join(texts)}; make them equal")
+    return ""
 
 
-def _full_name(locator: Any, name: str) -> str:
-    """Return the full name; a short one is one of MONAI's."""
-    module = locator.get_component_module_name(name)
-    return name if module is None else f"{module if isinstance(module, str) else module[0]}.{name}"
-
-
-def _find_object(name: str) -> None:
-    from pydoc import ErrorDuringImport, locate
-
-    try:
-        found = locate(name)
-    except ErrorDuringImport as error:
-        raise error.value or error from None
-    if found is None:
-        raise ValueError("there is no such module, or nothing of this name in it")
+def _plain(value: Any) -> Any:
+    """Return a resolved part of a config in words that can be compared."""
+    value = value.get_config() if hasattr(value, "get_config") else value
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if key != "_desc_"}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else repr(value)
 
 
 def network_definition(bundle: Bundle) -> str:
-    """Check that `network_def` can be built, and that `models/model.pt` fits it and is finite."""
+    """Check that `network_def` can be built, and that `models/model.pt` fits it."""
     n_weights = sum(weight.numel() for weight in bundle.network.parameters())
-    return f"{n_weights:,} weights, {'those of models/model.pt' if bundle.weights else 'fresh: no models/model.pt'}"
+    return f"{n_weights:,} weights, {'those of' if bundle.weights.is_file() else 'fresh: no'} models/model.pt"
 
 
 def network_in_out(bundle: Bundle) -> str:
     """Check channels and types by MONAI's own function."""
     from monai.bundle import verify_net_in_out
 
-    bundle.usable_network  # noqa: B018 skips the check where there is none
-    try:
-        verify_net_in_out(**bundle.definition, device="cpu")
-    except Exception as error:
-        raise ValueError(
-            f"network_def does not do what network_data_format in configs/metadata.json says: {one_line(error)}; "
-            "correct the metadata or the network"
-        ) from None
+    verify_net_in_out(**bundle.definition, device="cpu")
     return ""
 
 
@@ -312,7 +244,7 @@ def network_output(bundle: Bundle) -> str:
     upscale, found = bundle.read("inference.json").get("upscale", 1), []
     for image in bundle.examples:
         with torch.no_grad():
-            output, again = bundle.usable_network(image), bundle.usable_network(image)
+            output, again = bundle.network(image), bundle.network(image)
         size, expected = tuple(output.shape[2:]), tuple(upscale * side for side in image.shape[2:])
         if size != expected:
             raise ValueError(
@@ -335,7 +267,7 @@ def torchscript(bundle: Bundle) -> str:
     import torch
     from monai.bundle import ckpt_export
 
-    network, path, weights = bundle.usable_network, bundle.work / "model.ts", bundle.work / "weights.pt"
+    network, path, weights = bundle.network, bundle.work / "model.ts", bundle.work / "weights.pt"
     torch.save(network.state_dict(), weights)
     ckpt_export(**bundle.definition, filepath=str(path), ckpt_file=str(weights))
     exported, worst = torch.jit.load(path), 0.0
@@ -351,21 +283,19 @@ def torchscript(bundle: Bundle) -> str:
     return f"differs by {worst:.1e}"
 
 
-# -- workflows -----------------------------------------------------------------------------------------------------
-
-
 def training(bundle: Bundle) -> str:
     """Check the properties of the training workflow by MONAI's own function, and train for a moment."""
     files = [bundle.config("train.json"), bundle.config("smoke.json")]
     results = {"output_dir": bundle.work / "training", "ckpt_dir": bundle.work / "trained"}
-    return _run(bundle, "train", files, {"dataset_dir": _data(bundle), **results})
+    _run(bundle, "train", files, {"dataset_dir": bundle.work / "data", **results})
+    return ""
 
 
 def inference(bundle: Bundle) -> str:
     """Check the inference workflow likewise, with the bundle's weights, or those of the training if it has none."""
-    path = bundle.config("inference.json")
-    overrides: dict[str, Any] = {"dataset_dir": _data(bundle) / "test", "output_dir": bundle.work / "inference"}
-    if bundle.weights is not None:
+    data = bundle.work / "data" / "test"
+    overrides: dict[str, Any] = {"dataset_dir": data, "output_dir": bundle.work / "inference"}
+    if bundle.weights.is_file():
         detail = "with models/model.pt"
     elif (bundle.work / "trained" / "model.pt").is_file():
         detail = "with the weights of the training"
@@ -373,19 +303,16 @@ def inference(bundle: Bundle) -> str:
     else:
         detail = "with fresh weights"
         overrides["load_pretrain"] = False
-    return _run(bundle, "inference", [path], overrides) or detail
+    _run(bundle, "inference", [bundle.config("inference.json")], overrides)
+    return detail
 
 
-def _data(bundle: Bundle) -> Path:
-    if bundle.data is None:
-        raise Skip(bundle.no_data)
-    return bundle.data
-
-
-def _run(bundle: Bundle, kind: str, files: list[str], overrides: dict[str, Any]) -> str:
+def _run(bundle: Bundle, kind: str, files: list[str], overrides: dict[str, Any]) -> None:
     """Run a workflow from a folder that is not the bundle's, without telling it where the bundle is."""
     from monai.bundle import create_workflow
 
+    if not (bundle.work / "data").is_dir():
+        raise Skip("no tiny data")
     known = {key for file in files for key in bundle.read(Path(file).name)}
     chosen = {
         key: str(value) if isinstance(value, Path) else value
@@ -393,27 +320,19 @@ def _run(bundle: Bundle, kind: str, files: list[str], overrides: dict[str, Any])
         if key.partition("#")[0] in known
     }
     workflow = create_workflow(config_file=files, workflow_type=kind, **chosen)
-    name = f"configs/{Path(files[0]).name}"
-    try:
-        wrong = workflow.check_properties()
-    except KeyError as error:
-        raise ValueError(f"{name}: {error.args[0]} MONAI requires it of workflows; add it") from None
-    if wrong:
+    if wrong := workflow.check_properties():
         raise ValueError(
-            f"{name}: expected that {', '.join(wrong)} refer to the keys MONAI knows them by, got others; see "
-            "monai/bundle/properties.py for the names"
+            f"configs/{Path(files[0]).name}: expected that {', '.join(wrong)} refer to the keys MONAI knows them by, "
+            "got others; see monai/bundle/properties.py for the names"
         )
     workflow.run()
     workflow.finalize()
-    return ""
 
-
-# -- the process ---------------------------------------------------------------------------------------------------
 
 GROUPS: dict[str, dict[str, Callable[[Bundle], str]]] = {
     "network": {
-        "stands alone": stands_alone,
         "components": components,
+        "config drift": config_drift,
         "network definition": network_definition,
         "network in and out": network_in_out,
         "network output": network_output,
@@ -428,23 +347,20 @@ PREPENDED = ("network", "exports")
 """Groups that find the bundle's packages from the start, as in the zoo's checks; the others as its users do."""
 
 
-def main(group: str, request: str) -> None:
-    """Make the checks of a group, and report."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as stdout:
-        os.dup2(2, 1)
-        bundle = Bundle(**json.loads(request))
-        isolate(bundle.folder)
-        if group in PREPENDED:
-            sys.path.insert(0, str(bundle.folder))
-        warnings.simplefilter("ignore")
+def main(group: str, folder: str, work: str) -> None:
+    """Make the checks of a group, and report; without a network there is nothing to check about it."""
+    bundle = Bundle(Path(folder), Path(work))
+    isolate(bundle.folder)
+    if group in PREPENDED:
+        sys.path.insert(0, folder)
+    warnings.simplefilter("ignore")
+    with open(bundle.work / f"{group}.jsonl", "w", encoding="utf-8", buffering=1) as report:
         for name, check in GROUPS[group].items():
-            _report(stdout, {"begin": name})
-            _report(stdout, run_check(name, partial(check, bundle))._asdict())
-
-
-def _report(stdout: TextIO, line: dict[str, Any]) -> None:
-    stdout.write(json.dumps(line) + "\n")
-    stdout.flush()
+            report.write(json.dumps({"begin": name}) + "\n")
+            result = run_check(name, partial(check, bundle))
+            report.write(json.dumps(result._asdict()) + "\n")
+            if (name, result.status) == ("network definition", "fail"):
+                break
 
 
 if __name__ == "__main__":

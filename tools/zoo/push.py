@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 
+from monai.bundle import push_to_hf_hub
+
 from tools.command import command
-from tools.zoo.layout import bundle_version, find_bundle
+from tools.zoo.layout import checked_version, find_bundle
 from tools.zoo.package import stage_bundle
-from tools.zoo.probe import Check
-from tools.zoo.verify import verify_bundle
+from tools.zoo.verify import print_check, verify_bundle
 
 _FOLDERS = ("common", "configs", "docs", "models", "scripts")
 _LATEST = "latest_version"  # the tag that `monai.bundle.download` asks for
@@ -36,55 +35,41 @@ def push(name: str, repo: str, token: str = "", private: bool = True, verify: bo
     bundle = find_bundle(str(name))
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(repo)):
         raise ValueError(f"repo must be ORG/NAME, got {repo!r}")
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise ValueError("push needs the package huggingface_hub: pip install recon-bundles[hub]")
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise ValueError("push needs the package huggingface_hub: pip install recon-bundles[hub]") from None
     if verify:
-        found = verify_bundle(str(bundle), report=_print)
+        found = verify_bundle(str(bundle), report=print_check)
         if failed := [check for check in found if check.status == "fail"]:
             raise ValueError(
                 f"{bundle.name} was not pushed, {len(failed)} of {len(found)} checks failed, first {failed[0].name}: "
                 f"{failed[0].detail}; correct it, or push all the same with --noverify"
             )
-    secret, version = str(token) or os.environ.get("HF_TOKEN", ""), bundle_version(bundle)
-    with tempfile.TemporaryDirectory() as temporary:
-        stage_bundle(bundle, Path(temporary))
-        try:
-            url = _push(bundle.name, version, Path(temporary), repo, secret or None, private)
-        except FileExistsError as error:
-            raise ValueError(str(error)) from None
-        except Exception as error:  # of huggingface_hub, or of the HTTP client under it
-            reason = f"{type(error).__name__}: {error}"
-            reason = reason.replace(secret, "***") if secret else reason
-            raise ValueError(f"{bundle.name} {version} was not pushed to {repo}: {reason}") from None
+    secret, version = str(token) or os.environ.get("HF_TOKEN", ""), checked_version(bundle)
+    api = huggingface_hub.HfApi(token=secret or None)
+    try:
+        tags = {tag.name for tag in api.list_repo_refs(repo).tags} if api.repo_exists(repo) else set()
+        if version in tags:
+            raise ValueError("the repository has this version already; raise `version` in metadata.json")
+        with tempfile.TemporaryDirectory() as temporary:
+            stage_bundle(bundle, Path(temporary))
+            url = push_to_hf_hub(
+                repo=repo,
+                name=bundle.name,
+                bundle_dir=temporary,
+                token=secret or None,
+                private=private,
+                version=version,
+                commit_message=f"{bundle.name} {version}",
+                delete_patterns=[f"{part}/*" for part in _FOLDERS],  # files that the new version has no more
+            )
+        if _LATEST in tags:  # MONAI leaves a tag where it is
+            api.delete_tag(repo, tag=_LATEST)
+        api.create_tag(repo, tag=_LATEST)
+    except Exception as error:  # of huggingface_hub, or of the HTTP client under it
+        reason = f"{type(error).__name__}: {error}"
+        reason = reason.replace(secret, "***") if secret else reason
+        raise ValueError(f"{bundle.name} {version} was not pushed to {repo}: {reason}") from None
     options = f"--name {bundle.name} --source huggingface_hub --repo {repo} --bundle_dir ."
     return f"pushed to {url}\npython -m monai.bundle download {options}"
-
-
-def _push(name: str, version: str, folder: Path, repo: str, token: str | None, private: bool) -> str:
-    """Upload `folder`/`name`; files that the new version has no more go. The tag `latest_version` moves to it."""
-    import huggingface_hub
-    from monai.bundle import push_to_hf_hub
-
-    api = huggingface_hub.HfApi(token=token)
-    tags = {tag.name for tag in api.list_repo_refs(repo).tags} if api.repo_exists(repo) else set()
-    if version in tags:
-        raise FileExistsError(f"{repo} has version {version} of {name} already; raise `version` in metadata.json")
-    url = push_to_hf_hub(
-        repo=repo,
-        name=name,
-        bundle_dir=str(folder),
-        token=token,
-        private=private,
-        version=version,
-        commit_message=f"{name} {version}",
-        delete_patterns=[f"{part}/*" for part in _FOLDERS],
-    )
-    if _LATEST in tags:  # MONAI leaves a tag where it is
-        api.delete_tag(repo, tag=_LATEST)
-    api.create_tag(repo, tag=_LATEST)
-    return str(url)
-
-
-def _print(check: Check) -> None:
-    sys.stdout.write(f"{check.status}  {check.name}\n")
-    sys.stdout.flush()

@@ -9,43 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from tools.zoo.archive import sha256_of, unpack
-from tools.zoo.layout import bundle_version, read_json
+from tools.zoo.layout import checked_version, read_metadata
 
-_FILE = re.compile(r"(?P<name>[\w-]+?)_v(?P<version>\d[\w.+-]*)\.zip")
 _TEXTS = ("LICENSE", "docs/README.md", "docs/data_license.txt")
 _FIGURE = "docs/example.png"
 
 
 @dataclass(frozen=True)
 class Release:
-    """One version of a packaged bundle.
+    """One version of a packaged bundle."""
 
-    Args:
-        file: name of the zip.
-        name: name of the bundle, which is the zip's top folder.
-        version: version that its metadata state.
-        size: size of the zip in bytes.
-        sha1: checksum of the zip that the index of the MONAI Model Zoo holds.
-        sha256: checksum of the zip.
-        metadata: contents of `configs/metadata.json`.
-        texts: LICENSE, docs/README.md and docs/data_license.txt by path, those that are there.
-        figure: docs/example.png; empty if there is none.
-        members: paths of all files, relative to the bundle's folder.
-    """
-
-    file: str
-    name: str
+    file: str  # name of the zip
+    name: str  # its top folder
     version: str
-    size: int
-    sha1: str
+    size: int  # in bytes
+    sha1: str  # the checksum that the index of the MONAI Model Zoo holds
     sha256: str
     metadata: dict[str, Any]
-    texts: dict[str, str]
-    figure: bytes
-    members: frozenset[str]
+    texts: dict[str, str]  # LICENSE, docs/README.md and docs/data_license.txt by path, those that are there
+    figure: bytes  # docs/example.png; empty if there is none
+    members: frozenset[str]  # paths of all files, relative to the bundle's folder
 
     @property
     def has_weights(self) -> bool:
@@ -59,19 +45,15 @@ class Release:
         Raises:
             ValueError: the zip is not safe or not whole, or holds another bundle or version than its name says.
         """
-        match = _FILE.fullmatch(path.name)
-        if match is None:
-            raise ValueError(f"{path}: expected a name such as NAME_v0.1.0.zip; package the bundle again")
         with tempfile.TemporaryDirectory() as temporary:
             folder = unpack(path, Path(temporary))
-            version = bundle_version(folder)
-            if (folder.name, version) != match.group("name", "version"):
+            version = checked_version(folder)
+            if path.name != f"{folder.name}_v{version}.zip":
                 raise ValueError(
-                    f"{path}: expected {match['name']} {match['version']} as the file's name says, got {folder.name} "
-                    f"{version}; package the bundle again, or move the file away"
+                    f"{path}: expected the name {folder.name}_v{version}.zip, by what it holds; package the bundle "
+                    "again, or move the file away"
                 )
             members = frozenset(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-            texts = {name: (folder / name).read_text("utf-8", "replace") for name in _TEXTS if name in members}
             return cls(
                 file=path.name,
                 name=folder.name,
@@ -79,31 +61,18 @@ class Release:
                 size=path.stat().st_size,
                 sha1=hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest(),
                 sha256=sha256_of(path),
-                metadata=read_json(folder / "configs" / "metadata.json"),
-                texts=texts,
+                metadata=read_metadata(folder),
+                texts={name: (folder / name).read_text("utf-8", "replace") for name in _TEXTS if name in members},
                 figure=(folder / _FIGURE).read_bytes() if _FIGURE in members else b"",
                 members=members,
             )
 
 
 def find_releases(folder: Path) -> dict[str, list[Release]]:
-    """Return all packaged bundles of a folder by the bundle's name, the newest first.
-
-    Raises:
-        ValueError: a zip is not as it should be, see `Release.read`, or its version is none that can be compared.
-    """
+    """Return all packaged bundles of a folder by the bundle's name, the newest first; raises like `Release.read`."""
     found: dict[str, list[Release]] = {}
     for path in sorted(folder.glob("*_v*.zip")):
-        if _FILE.fullmatch(path.name):
+        if re.fullmatch(r"[\w-]+_v\d[\w.+-]*\.zip", path.name):
             release = Release.read(path)
             found.setdefault(release.name, []).append(release)
-    return {name: sorted(found[name], key=_order, reverse=True) for name in sorted(found)}
-
-
-def _order(release: Release) -> Version:
-    try:
-        return Version(release.version)
-    except InvalidVersion:
-        raise ValueError(
-            f"{release.file}: expected a version such as 0.1.0, got {release.version}; change it in metadata.json"
-        ) from None
+    return {name: sorted(found[name], key=lambda one: Version(one.version), reverse=True) for name in sorted(found)}

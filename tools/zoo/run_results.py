@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,17 @@ from common.networks.weights import read_weights
 
 
 def check_weights(folder: Path) -> str:
-    """Check that a training has written model.pt, a plain state dict of finite numbers.
+    """Check that a folder has a model.pt, a plain state dict of finite numbers; nothing in it is executed.
 
     Raises:
         ValueError: it has not.
     """
     path = folder / "model.pt"
     if not path.is_file():
-        raise ValueError("expected that the training writes model.pt to its ckpt_dir, got no such file; add a handler")
+        raise ValueError(f"expected that the training writes {path.name} to its ckpt_dir, got none; add a handler")
     state = read_weights(path)
     if infinite := [name for name, value in state.items() if not value.isfinite().all()]:
-        raise ValueError(f"model.pt of the training: expected finite numbers, got others in {', '.join(infinite)}")
+        raise ValueError(f"{path}: expected finite numbers, got others in {', '.join(infinite)}; train again")
     return f"model.pt, {len(state)} tensors"
 
 
@@ -43,8 +43,10 @@ def check_results(folder: Path) -> str:
         name, suffix = path.relative_to(folder).as_posix(), split_suffix(path)[1].lower()
         if path.suffix == ".csv":
             n_tables += 1
-            _check_table(path, name)
-        for values in _IMAGES[suffix](path) if suffix in _IMAGES else ():
+            for i, row in enumerate(csv.reader(path.read_text(encoding="utf-8").splitlines()), start=1):
+                if bad := {"nan", "inf", "-inf"} & {cell.strip().lower() for cell in row}:
+                    raise ValueError(f"{name} of the inference: expected finite numbers, got {bad} in line {i}")
+        for values in _ARRAYS[suffix](path) if suffix in _ARRAYS else ():
             n_images += 1
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} of the inference: expected finite numbers, got others")
@@ -52,21 +54,14 @@ def check_results(folder: Path) -> str:
                 raise ValueError(f"{name} of the inference: expected an image, got {values.flat[0]} everywhere")
     if not n_images:
         raise ValueError(
-            f"expected images ({', '.join(_IMAGES)}) in the output_dir of the inference, got none; add a handler that "
+            f"expected images ({', '.join(_ARRAYS)}) in the output_dir of the inference, got none; add a handler that "
             "writes them"
         )
     return f"images: {n_images}, tables: {n_tables}"
 
 
-def _check_table(path: Path, name: str) -> None:
-    with path.open(newline="", encoding="utf-8") as file:
-        for i, row in enumerate(csv.reader(file), start=1):
-            if bad := [cell for cell in row if cell.strip().lower().lstrip("+-") in ("nan", "inf", "infinity")]:
-                raise ValueError(f"{name} of the inference: expected finite numbers, got {bad[0]} in line {i}")
-
-
-def _hdf5(path: Path) -> Iterator[np.ndarray]:
-    """Yield arrays of real or complex numbers; masks and headers are passed over."""
+def _hdf5(path: Path) -> list[np.ndarray]:
+    """Return the arrays of real or complex numbers; masks and headers are passed over."""
     found: list[np.ndarray] = []
 
     def collect(_: str, item: Any) -> None:
@@ -75,26 +70,18 @@ def _hdf5(path: Path) -> Iterator[np.ndarray]:
 
     with h5py.File(path) as file:
         file.visititems(collect)
-    yield from found
+    return found
 
 
-def _picture(path: Path) -> Iterator[np.ndarray]:
+def _picture(path: Path) -> list[np.ndarray]:
     with Image.open(path) as image:
-        yield np.asarray(image)
+        return [np.asarray(image)]
 
 
-def _nifti(path: Path) -> list[np.ndarray]:
-    return [np.asarray(nibabel.nifti1.Nifti1Image.from_filename(path).dataobj)]
-
-
-def _tiff(path: Path) -> list[np.ndarray]:
-    return [tifffile.imread(path)]
-
-
-_IMAGES: dict[str, Callable[[Path], Iterable[np.ndarray]]] = {
+_ARRAYS: dict[str, Callable[[Path], Iterable[np.ndarray]]] = {
     ".png": _picture,
-    **dict.fromkeys((".tif", ".tiff"), _tiff),
+    **dict.fromkeys((".tif", ".tiff"), lambda path: [tifffile.imread(path)]),
     ".npy": lambda path: [np.load(path)],
-    **dict.fromkeys((".nii", ".nii.gz"), _nifti),
+    **dict.fromkeys((".nii", ".nii.gz"), lambda path: [np.asarray(nibabel.nifti1.load(path).dataobj)]),
     **dict.fromkeys((".h5", ".hdf5"), _hdf5),
 }

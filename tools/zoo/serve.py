@@ -18,9 +18,9 @@ from tools.zoo.layout import read_json
 
 HOST, PORT = "127.0.0.1", 8000
 ADDRESS = f"http://{HOST}:{PORT}"  # what an index names if no other address is given
-_PAGES = {"index.html": "text/html", "model_info.json": "application/json"}
+_PAGES = {"index.html": "text/html; charset=utf-8", "model_info.json": "application/json; charset=utf-8"}
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(?=.*\d)(\d*)-(\d*)")
 
 
 class SharedFolder(SimpleHTTPRequestHandler):
@@ -42,10 +42,10 @@ class SharedFolder(SimpleHTTPRequestHandler):
             content, host = path.read_bytes(), self.headers.get("Host", "")
             if _HOST.fullmatch(host):
                 content = content.replace(ADDRESS.encode(), f"http://{host}".encode())
-            headers = {"Content-Type": f"{_PAGES[path.name]}; charset=utf-8", "Cache-Control": "no-cache"}
+            headers = {"Content-Type": _PAGES[path.name], "Cache-Control": "no-cache"}
             return self._send(HTTPStatus.OK, content, headers)
         part = _RANGE.fullmatch(self.headers.get("Range", "").strip())
-        return self._send_part(path, *part.groups()) if part and any(part.groups()) else super().send_head()
+        return self._send_part(path, *part.groups()) if part else super().send_head()
 
     def end_headers(self) -> None:
         """Say that ranges are served, and end the headers."""
@@ -101,7 +101,11 @@ def serve(folder: str = "dist", host: str = HOST, port: int = PORT) -> None:
             f"{files}: expected a folder with model_info.json; `python -m tools zoo index --out {files}` writes it"
         )
     newest = {key.rpartition("_v")[0]: key for key in read_json(files / "model_info.json")}
-    with _listen(files, str(host), port) as server:
+    try:
+        server = ThreadingHTTPServer((str(host), port), partial(SharedFolder, directory=str(files)))
+    except (OSError, OverflowError, TypeError) as error:
+        raise ValueError(f"cannot listen on {host}:{port}: {error}; choose another --host or --port") from None
+    with server:
         url = f"http://{socket.gethostname() if host == '0.0.0.0' else host}:{server.server_port}"
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
@@ -114,12 +118,3 @@ def serve(folder: str = "dist", host: str = HOST, port: int = PORT) -> None:
             server.serve_forever()
         except KeyboardInterrupt:
             sys.stdout.write("stopped\n")
-
-
-def _listen(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
-    if type(port) is not int or not 0 <= port < 1 << 16:
-        raise ValueError(f"port must be an integer from 0 to 65535, got {port!r}")
-    try:
-        return ThreadingHTTPServer((host, port), partial(SharedFolder, directory=str(folder)))
-    except OSError as error:
-        raise ValueError(f"cannot listen on {host}:{port}: {error}; choose another --host or --port") from None

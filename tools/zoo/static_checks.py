@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Any
 
-import torch
 import yaml
-from monai.bundle import verify_metadata
-from packaging.version import InvalidVersion, Version
-from torch.serialization import get_unsafe_globals_in_checkpoint
+from monai.bundle import ConfigParser, verify_metadata
 
-from common.io.torch_file import load_torch
+from common.errors import file_errors
 from tools.zoo.archive import sha256_of
-from tools.zoo.config_drift import config_differences
-from tools.zoo.layout import read_json
-from tools.zoo.package import LARGE_FILE_BYTES
+from tools.zoo.example_input import TensorFormat
+from tools.zoo.layout import checked_version, read_json, read_metadata
+from tools.zoo.package import LARGE_FILE_BYTES, LARGE_FILES, PACKAGES
 from tools.zoo.probe import Check, Doubt, Skip, run_check
-from tools.zoo.requirements import OPTIONAL, REQUIRED, with_packages
+from tools.zoo.run_results import check_weights
 
 SCHEMA = Path(__file__).parents[1] / "meta_schema.json"
 NECESSARY = ("LICENSE", "configs/metadata.json", "docs/README.md", "docs/data_license.txt")
 PREFERRED = ("models/model.pt", "configs/inference.json", "configs/train.json", "configs/logging.conf")
-LARGE_FILES = "large_files.yml"
 TOP_ENTRIES = ("LICENSE", "configs", "docs", "models", "scripts", "common", LARGE_FILES)
 KEYS = {
     "inference.json": ("output_dir", "network", "dataset#data", "handlers", "load_pretrain", "initialize"),
@@ -67,34 +62,13 @@ def file_layout(folder: Path) -> str:
     return f"{len(_files(folder))} files"
 
 
-def name_and_version(folder: Path) -> str:
-    """Check that `<name>_v<version>` can be parted again, and that the version is the newest of the changelog."""
-    name, metadata = folder.name, _metadata(folder)
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or re.search(r"_v\d", name):
-        raise ValueError(
-            f"expected a bundle's name of small letters, digits and _ without _v<digit>, got {name}; rename its folder"
-        )
-    version, changelog = metadata.get("version"), metadata.get("changelog")
-    try:
-        newest = max(changelog or {}, key=Version, default=None)
-    except (InvalidVersion, TypeError):
-        newest = None
-    if version is None or version != newest:
-        raise ValueError(
-            f"configs/metadata.json: expected the newest version of `changelog`, {newest}, as `version`, got {version}"
-        )
-    return f"{name} {version}"
-
-
 def metadata_schema(folder: Path) -> str:
     """Check the metadata by MONAI's own function, with a copy of the schema."""
-    _metadata(folder)  # its error is one line
+    read_metadata(folder)  # its error is one line
     logging.disable(logging.INFO)
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            schema = shutil.copy(SCHEMA, scratch)
-            metadata = str(folder / "configs" / "metadata.json")
-            verify_metadata(metadata, schema, hash_val=sha256_of(SCHEMA), hash_type="sha256")
+        metadata = str(folder / "configs" / "metadata.json")
+        verify_metadata(metadata, str(SCHEMA), hash_val=sha256_of(SCHEMA), hash_type="sha256")
     except ValueError as error:
         where = "#".join(map(str, getattr(error.__cause__, "absolute_path", ()))) or "all"
         raise ValueError(
@@ -107,32 +81,27 @@ def metadata_schema(folder: Path) -> str:
 
 def metadata_values(folder: Path) -> str:
     """Check that the descriptions of input and output have a name for each channel, and as many axes."""
-    try:
-        formats = _metadata(folder)["network_data_format"]
-        image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
-        for tensor in (image, pred):
-            names = sorted(tensor["channel_def"], key=int)
-            if names != [str(channel) for channel in range(tensor["num_channels"])]:
-                raise ValueError(f"channel_def: expected {tensor['num_channels']} channels, got {names}")
-        if len(image["spatial_shape"]) != len(pred["spatial_shape"]):
-            raise ValueError("spatial_shape: expected as many axes in image and pred")
-    except KeyError as error:
-        raise Skip(f"metadata.json does not follow the schema: no {error}") from None
-    except ValueError as error:
-        raise ValueError(f"configs/metadata.json: {error}; correct it") from None
+    image, pred = (TensorFormat.from_metadata(read_metadata(folder), side) for side in ("inputs", "outputs"))
+    if len(image.spatial_shape) != len(pred.spatial_shape):
+        raise ValueError("configs/metadata.json, spatial_shape: expected as many axes in image and pred; correct it")
     return ""
 
 
 def packages(folder: Path) -> str:
-    """Check that the metadata name the packages that the bundle's code imports."""
-    metadata = _metadata(folder)
-    right = with_packages(metadata, folder, folder / "common")
-    for key in (REQUIRED, OPTIONAL):
-        if differing := sorted(metadata.get(key, {}).keys() ^ right.get(key, {}).keys()):
-            raise ValueError(
-                f"configs/metadata.json, {key}: expected {', '.join(right.get(key, {})) or 'none'}, which the code "
-                f"imports; {', '.join(differing)} differs: package the bundle again, or correct it"
-            )
+    """Check that the metadata name the packages that modules of the bundle import at their top."""
+    metadata, modules = read_metadata(folder), packages_distributions()
+    named = {"torch", "numpy", "monai", *(name for key in PACKAGES for name in metadata.get(key, {}))}
+    known = {*sys.stdlib_module_names, "common", "scripts"}
+    known |= {module for module, owners in modules.items() if named & {owner.lower() for owner in owners}}
+    faults = [
+        f"{path.relative_to(folder).as_posix()} imports {module}"
+        for path in _files(folder)
+        if path.suffix == ".py"
+        for module in re.findall(r"^(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if module not in known
+    ]
+    if faults:
+        raise ValueError(f"{faults[0]}, of no package in configs/metadata.json, {', '.join(PACKAGES)}; add it there")
     return ""
 
 
@@ -148,22 +117,10 @@ def config_keys(folder: Path) -> str:
         data = str(config.get("dataset_dir") or DATASET_DIR)
         if not data.startswith(DATASET_DIR):
             raise ValueError(f"configs/{name}: expected `dataset_dir` {DATASET_DIR}<name>, got {data}")
-        if missing := [key for key in habits if not _has(config, key)]:
+        if missing := [key for key in habits if key not in ConfigParser(config)]:
             doubts.append(f"configs/{name}: bundles of the zoo also have {', '.join(missing)}")
     if doubts:
         raise Doubt("; ".join(doubts))
-    return ""
-
-
-def config_drift(folder: Path) -> str:
-    """Check that training and inference build the same network."""
-    configs = {name: folder / "configs" / name for name in ("train.json", "inference.json")}
-    if missing := [name for name, path in configs.items() if not path.is_file()]:
-        raise Skip(f"no configs/{missing[0]}")
-    train, inference = (read_json(path) for path in configs.values())
-    if differences := config_differences(train, inference, "network_def"):
-        texts = [f"{where}: {one!r} in train.json, {other!r} in inference.json" for where, one, other in differences]
-        raise ValueError(f"expected one network_def in both configs, got {'; '.join(texts)}; make them equal")
     return ""
 
 
@@ -210,32 +167,19 @@ def readme(folder: Path) -> str:
 
 
 def weights_file(folder: Path) -> str:
-    """Check that models/model.pt holds tensors alone; it is read without executing anything that it asks for."""
-    path = folder / "models" / "model.pt"
-    if not path.is_file():
+    """Check that models/model.pt holds finite tensors alone; it is read without executing anything in it."""
+    if not (folder / "models" / "model.pt").is_file():
         raise Skip("no models/model.pt")
-    wanted = "models/model.pt: expected a file of weights alone, got one that"
-    hint = "it was not executed: get it again from its source"
-    try:
-        asked = sorted(get_unsafe_globals_in_checkpoint(path))
-        state = None if asked else load_torch(path)
-    except Exception as error:  # torch raises many kinds for a damaged or refused file
-        raise ValueError(f"{wanted} is damaged or no torch file ({type(error).__name__}); {hint}") from None
-    if asked:
-        raise ValueError(f"{wanted} asks for {', '.join(asked)}; {hint}")
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"{wanted} holds other objects; save network.state_dict() alone")
-    return f"{len(state)} tensors"
+    return check_weights(folder / "models")
 
 
 CHECKS: dict[str, Callable[[Path], str]] = {
     "file layout": file_layout,
-    "name and version": name_and_version,
+    "name and version": checked_version,
     "metadata schema": metadata_schema,
     "metadata values": metadata_values,
     "packages": packages,
     "config keys": config_keys,
-    "config drift": config_drift,
     "personal paths": personal_paths,
     "file sizes": file_sizes,
     "README": readme,
@@ -244,35 +188,12 @@ CHECKS: dict[str, Callable[[Path], str]] = {
 
 
 def large_files(folder: Path) -> set[str]:
-    """Return the files that the list of files to download names; empty if there is none.
-
-    Raises:
-        ValueError: the list is not what `monai.bundle download_large_files` reads.
-    """
+    """Return the files that `monai.bundle download_large_files` gets; empty if there is no list of them."""
     path = folder / LARGE_FILES
-    if not path.is_file():
-        return set()
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["large_files"]
+    with file_errors(path, "a list `large_files` of path, url, hash_val and hash_type"):
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["large_files"] if path.is_file() else []
         return {entry["path"] for entry in entries if entry["url"] and entry["hash_val"] and entry["hash_type"]}
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{LARGE_FILES}: expected a list `large_files` of path, url, hash_val and hash_type, got {error!r}; write "
-            "it with `python -m tools zoo package`"
-        ) from None
-
-
-def _metadata(folder: Path) -> dict[str, Any]:
-    return read_json(folder / "configs" / "metadata.json")
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _has(config: Any, key: str) -> bool:
-    for part in key.split("#"):
-        if not isinstance(config, dict) or part not in config:
-            return False
-        config = config[part]
-    return True

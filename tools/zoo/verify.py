@@ -8,11 +8,10 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -20,21 +19,25 @@ from common.phantoms.sets import make_tiny_set
 from tools.command import command
 from tools.zoo.archive import sha256_of, unpack
 from tools.zoo.example_input import TensorFormat, example_input
-from tools.zoo.export import export_bundle, missing_packages
-from tools.zoo.fresh_venv import make_venv, venv_python
-from tools.zoo.layout import bundle_version, find_bundle, read_json
+from tools.zoo.export import export_bundle
+from tools.zoo.export_formats import FORMATS
+from tools.zoo.layout import bundle_version, find_bundle, read_json, read_metadata
 from tools.zoo.package import stage_bundle
 from tools.zoo.probe import Check, Doubt, Skip, run_check
-from tools.zoo.probe_process import run_group
+from tools.zoo.probe_process import make_venv, run_group, venv_python
 from tools.zoo.run_results import check_results, check_weights
 from tools.zoo.static_checks import static_checks
 
 GROUPS = ("network", "exports", "training", "inference")
-QUICK_GROUPS = ("network",)
 SIZES = {1: ((33,), (47,)), 2: ((33, 45), (47, 35)), 3: ((17, 21, 13), (23, 19, 15))}
 """Odd sizes that networks are tried with, by the number of axes, where the metadata allow them."""
 EXPORTS = {"torch.export": "pt2", "ONNX": "onnx"}
 """Formats that the network is exported to beside MONAI's own TorchScript, in a process that sees this repository."""
+RESULTS: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "training": ("trained", check_weights),
+    "inference": ("inference", check_results),
+}
+"""By the name of a check, the folder in `work` that it has written, and the function that looks at it."""
 
 
 @command
@@ -57,8 +60,8 @@ def verify(
     """
     start = perf_counter()
     target = str(target)
-    report = _ignore if json else _print
     options = {"python": str(python), "sha256": str(sha256)}
+    report = (lambda check: None) if json else print_check
     found = verify_bundle(target, **options, fresh_venv=fresh_venv, quick=quick, report=report)
     if json:
         sys.stdout.write(f"{_as_json(target, found)}\n")
@@ -72,11 +75,8 @@ def verify(
     return None if json else summary
 
 
-def _ignore(check: Check) -> None:
-    pass
-
-
-def _print(check: Check) -> None:
+def print_check(check: Check) -> None:
+    """Print a line about a check."""
     line = f"{check.status}  {check.name:<21} {check.seconds:6.1f} s  {check.detail}"
     sys.stdout.write(f"{line.rstrip()}\n")
     sys.stdout.flush()
@@ -95,64 +95,47 @@ def verify_bundle(
     fresh_venv: bool = False,
     sha256: str = "",
     quick: bool = False,
-    report: Callable[[Check], None] = _ignore,
+    report: Callable[[Check], None] = lambda check: None,
 ) -> list[Check]:
-    """Make all checks of a bundle.
+    """Make all checks of a bundle and return them in order; those that need what failed before are not made.
 
-    Args:
-        target: name, folder or zip of a bundle.
-        python: interpreter for the bundle's code; by default this one.
-        fresh_venv: run it in a new virtual environment instead.
-        sha256: checksum that a zip must have.
-        quick: leave out exports, training and inference.
-        report: function that is given each check as it ends.
-
-    Returns:
-        All checks, in order; those that need what failed before are not made.
+    Arguments are those of `verify`; `report` is given each check as it ends.
 
     Raises:
         ValueError: there is no such bundle or interpreter, or options contradict each other.
     """
-    unpacking = _unpacking(target, sha256)
+    zipped = target.endswith(".zip")
+    bundle = Path(target) if zipped else find_bundle(target)
+    if not bundle.exists():
+        raise ValueError(f"{target}: no such file; make one with `python -m tools zoo package NAME`")
+    if sha256 and not zipped:
+        raise ValueError(f"--sha256 is the checksum of a zip, and {target} is none; leave it out")
     if python and (fresh_venv or shutil.which(python) is None):
         raise ValueError(f"expected one Python interpreter, got {python}{' and --fresh-venv' if fresh_venv else ''}")
     found = []
-    groups = QUICK_GROUPS if quick else GROUPS
     with tempfile.TemporaryDirectory(prefix="verify_") as temporary:
         work = Path(temporary).resolve()
-        for check in _checks(unpacking, work, python, fresh_venv, groups):
+        for check in _checks(bundle, sha256, work, python, fresh_venv, quick):
             found.append(check._replace(detail=check.detail.replace(f"{work / 'bundle'}{os.sep}", "")))
             report(found[-1])
     return found
 
 
-def _unpacking(target: str, sha256: str) -> Callable[[Path], str]:
-    """Return a function that puts the bundle into a folder, as users get it."""
-    path = Path(target)
-    if path.suffix == ".zip":
-        if not path.is_file():
-            raise ValueError(f"{path}: no such file; make one with `python -m tools zoo package NAME`")
-        return lambda folder: _unpacked(path, folder, sha256)
-    if sha256:
-        raise ValueError(f"--sha256 is the checksum of a zip, and {target} is none; leave it out")
-    bundle = find_bundle(target)
+def _unpack(bundle: Path, sha256: str, folder: Path) -> str:
+    """Put the bundle into a folder, as users get it."""
+    if bundle.suffix == ".zip":
+        root = unpack(bundle, folder, sha256)
+        expected = f"{root.name}_v{bundle_version(root)}.zip"
+        if bundle.name != expected:
+            raise Doubt(f"{bundle.name} holds what should be called {expected}")
+        return sha256_of(bundle)
     if (bundle / "common").is_dir():  # a package that was unpacked
-        return lambda folder: f"copied to {shutil.copytree(bundle, folder / bundle.name).name}"
-    return lambda folder: f"packaged to {stage_bundle(bundle, folder).name}"
+        return f"copied to {shutil.copytree(bundle, folder / bundle.name).name}"
+    return f"packaged to {stage_bundle(bundle, folder).name}"
 
 
-def _unpacked(path: Path, folder: Path, sha256: str) -> str:
-    bundle = unpack(path, folder, sha256)
-    expected = f"{bundle.name}_v{bundle_version(bundle)}.zip"
-    if path.name != expected:
-        raise Doubt(f"{path.name} holds what should be called {expected}")
-    return f"{sha256_of(path)}"
-
-
-def _checks(
-    unpacking: Callable[[Path], str], work: Path, python: str, fresh_venv: bool, groups: Sequence[str]
-) -> Iterator[Check]:
-    check = run_check("unpacking", partial(unpacking, work / "bundle"))
+def _checks(bundle: Path, sha256: str, work: Path, python: str, fresh_venv: bool, quick: bool) -> Iterator[Check]:
+    check = run_check("unpacking", partial(_unpack, bundle, sha256, work / "bundle"))
     yield check
     if check.status == "fail":
         return
@@ -162,52 +145,40 @@ def _checks(
         if (check.name, check.status) == ("weights file", "fail"):
             (folder / "models" / "model.pt").unlink()  # the bundle's own code might execute it
     if fresh_venv:
-        check = run_check("fresh environment", lambda: make_venv(work / "venv", _metadata(folder)))
+        check = run_check("fresh environment", lambda: make_venv(work / "venv", read_metadata(folder)))
         yield check
         if check.status == "fail":
             return
         python = str(venv_python(work / "venv"))
-    example = run_check("example input", lambda: _write_examples(folder, work))
-    data = run_check("tiny data", lambda: _make_data(folder, work / "data"))
-    yield from (example, data)
-    request = {"folder": str(folder), "work": str(work), "data": "", "no_data": data.detail}
-    if data.status == "pass":
-        request["data"] = str(work / "data")
-    for group in groups:
-        for check in run_group(group, request, python or sys.executable):
+    yield run_check("example input", partial(_write_examples, folder, work))
+    yield run_check("tiny data", partial(_make_data, folder, work / "data"))
+    for group in GROUPS[:1] if quick else GROUPS:
+        for check in run_group(group, folder, work, python or sys.executable):
             yield check
-            if check.status == "pass" and check.name in _RESULTS:
-                folder_name, look = _RESULTS[check.name]
-                yield run_check(f"{check.name} results", partial(look, work / folder_name))
+            if (check.name, check.status) == ("network definition", "fail"):
+                return
+            if check.status == "pass" and check.name in RESULTS:
+                written, look = RESULTS[check.name]
+                yield run_check(f"{check.name} results", partial(look, work / written))
         if group == "exports":
             for name, file_format in EXPORTS.items():
                 yield run_check(name, partial(_export, folder, work, file_format))
 
 
-_RESULTS = {"training": ("trained", check_weights), "inference": ("inference", check_results)}
-"""By the name of a check, the folder in `work` that it has written, and the function that looks at it."""
-
-
 def _export(folder: Path, work: Path, file_format: str) -> str:
     """Check that an exported file gives the numbers of the network."""
-    if missing := missing_packages(file_format):
+    if missing := FORMATS[file_format].missing:
         raise Skip(f"{', '.join(missing)} not installed")
-    weights = work / "weights.pt"  # as the export to TorchScript used them, fresh ones if the bundle has none
-    if not weights.is_file():
-        raise Skip("there is no network: see the check of its definition")
-    tensor = TensorFormat.from_metadata(_metadata(folder), "inputs")
+    tensor = TensorFormat.from_metadata(read_metadata(folder), "inputs")
     size = tensor.fit_size(SIZES[len(tensor.spatial_shape)][0])
-    report = export_bundle(folder, work / f"model.{file_format}", weights, file_format, size=size)
+    # the weights are those that the export to TorchScript used, fresh ones if the bundle has none
+    report = export_bundle(folder, work / f"model.{file_format}", work / "weights.pt", file_format, size=size)
     return f"differs by {max(parity.difference for parity in report.parity):.1e}"
-
-
-def _metadata(folder: Path) -> dict[str, Any]:
-    return read_json(folder / "configs" / "metadata.json")
 
 
 def _write_examples(folder: Path, work: Path) -> str:
     """Write inputs of the network, for the process that will run it."""
-    tensor = TensorFormat.from_metadata(_metadata(folder), "inputs")
+    tensor = TensorFormat.from_metadata(read_metadata(folder), "inputs")
     sizes = dict.fromkeys(tensor.fit_size(size) for size in SIZES[len(tensor.spatial_shape)])
     for i, size in enumerate(sizes):
         np.save(work / f"example_{i}.npy", example_input(tensor, 1, size, seed=i).numpy())
