@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -188,15 +187,14 @@ def note_sampling(
 def note_readouts(batchdata: MutableMapping[str, Any], trajectory: Tensor, shape: tuple[int, int]) -> None:
     """Add to a batch how its non-Cartesian items are sampled, as :func:`note_sampling` does.
 
-    The sampled fraction is the number of readouts of a frame over the ``pi / 2`` times the longer side that a fully
-    sampled radial scan has, at most 1.
+    The sampled fraction is the number of readouts of a frame over that of the lines of a Cartesian scan, at most 1.
 
     Args:
         batchdata: batch that gets the entries.
         trajectory: ``(batch, frames, readouts, samples, 2)``.
         shape: height and width of the images.
     """
-    rate = min(trajectory.shape[2] / (math.pi / 2 * max(shape)), 1.0)
+    rate = min(trajectory.shape[2] / max(shape), 1.0)
     batchdata["mask_family"] = ["measured"] * len(trajectory)
     batchdata["rate"] = [round(rate, 4)] * len(trajectory)
     batchdata["sampled"] = [rate] * len(trajectory)

@@ -11,8 +11,8 @@ import torch
 from sampled_evaluation import ConsistentNoise, evaluate, write_knee
 from scipy.stats import spearmanr
 from scripts.hallucination import HallucinationReport
-from scripts.kspace_residual_report import KspaceResidualReport
 
+from common.handlers.kspace_residual import KspaceResidualReport
 from common.operators import channels_to_complex, pack_measurement
 
 
@@ -52,7 +52,7 @@ def test_residuals_of_each_volume_are_written_and_logged_in_a_line(knees, tmp_pa
             else:
                 assert 0 < float(row[column]) < 1e-6
     (line,) = [one for one in caplog.messages if "k-space residual" in one]
-    assert "over 2 volumes: reconstruction at most 0.08, mean 0.08; sample at most" in line
+    assert "over 2 files: reconstruction at most 0.08, mean 0.08; sample at most" in line
 
 
 def test_residuals_are_measured_before_cropping_and_handed_on(knees, tmp_path):

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from sampled_evaluation import ConsistentNoise, evaluate, write_knee
-from scripts.kspace_residual_report import KspaceResidualReport
 from scripts.sampled_volumes import SaveSampledVolumes
 
 from common.data import DataError, SliceDataset, find_slices, open_slices
 from common.data.loading import evaluation_loader
+from common.handlers.kspace_residual import KspaceResidualReport
 from common.inferers import SamplingInferer
 from common.metrics import get_protocol
 from common.operators import complex_to_channels

@@ -8,7 +8,16 @@ import torch
 
 from common.metrics.calibration import rank_correlation, tissue_mask
 from common.metrics.kspace_residual import kspace_residual
-from common.operators import fft2c, ifft2c, pack_measurement
+from common.operators import (
+    fft2c,
+    ifft2c,
+    pack_measurement,
+    radial_trajectory,
+    series_angles,
+    simulated_sensitivity_maps,
+)
+from common.operators.radial_series import RadialGridding
+from common.operators.series import batch_to_frames, frames_to_batch, pack_series
 from tests.helpers import random_complex, random_mask
 
 
@@ -62,6 +71,27 @@ def test_residual_is_relative_to_all_that_was_measured(n_coils):
     assert kspace_residual(image[:, 0], measurement).max() < 1e-6
     torch.testing.assert_close(kspace_residual(1.5 * image[:, 0], measurement), torch.full((2,), 0.5).double())
     assert kspace_residual(0 * image[:, 0], measurement).tolist() == pytest.approx([1, 1])
+
+
+def test_residual_of_a_series_is_that_of_all_its_frames():
+    series = random_complex(2, 1, 8, 9, 4, dtype=torch.complex64)
+    mask = random_mask(8, 9)[..., None].expand(-1, -1, -1, -1, 4)
+    kspace = batch_to_frames(fft2c(frames_to_batch(series)), 2)
+    measurement = pack_series(mask * kspace, mask)
+    assert kspace_residual(series[:, 0], measurement).max() < 1e-6
+    torch.testing.assert_close(kspace_residual(0.7 * series[:, 0], measurement), torch.full((2,), 0.3).double())
+    assert kspace_residual(series[:, 0].flip(-1), measurement).min() > 0.5
+
+
+def test_residual_of_a_radial_series_is_that_of_its_gridded_images():
+    pytest.importorskip("torchkbnufft", reason="needs the extra `radial`")
+    series = random_complex(3, 1, 8, 9, dtype=torch.complex64)
+    maps = simulated_sensitivity_maps(2, 8, 9)
+    gridding = RadialGridding(radial_trajectory(series_angles("golden", 3, 5), 18).float(), (8, 9))
+    measurement = gridding.pack(gridding.sample(maps * series), maps)
+    image = series.permute(1, 2, 3, 0)
+    assert kspace_residual(image, measurement).item() < 1e-4
+    assert kspace_residual(0.7 * image, measurement).item() == pytest.approx(0.3, abs=1e-4)
 
 
 def test_what_was_not_measured_does_not_count():

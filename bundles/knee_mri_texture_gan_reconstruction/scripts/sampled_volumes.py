@@ -39,7 +39,8 @@ class SaveSampledVolumes(SaveReconstructions):
 
     For an evaluator that decollates: per item ``engine.state.output`` has "pred" (real, imaginary) and, where there are
     samples, "std" and "sample", see :class:`~common.transforms.SplitSamplesd`; and "kspace_residual" if
-    :class:`~common.handlers.KspaceResidualReport` measures it. ``engine.state.batch`` has "path", "slice", "n_slices".
+    :class:`~common.handlers.kspace_residual.KspaceResidualReport` measures it. ``engine.state.batch`` has "path",
+    "slice", "n_slices".
 
     Args:
         output_dir: folder of the files; made if need be. Not the folder of the input.

@@ -18,13 +18,13 @@ from torch import Tensor
 class KspaceResidualReport(VolumeReport):
     """Write the relative residual ``|M F S x - y| / |y|`` of reconstructions, and of samples where there are some.
 
-    The largest and the mean over the slices of a volume, rows "reconstruction" (of samples: their mean) and "sample" of
-    ``kspace_residual.csv``. See :func:`common.metrics.kspace_residual.kspace_residual`.
+    The largest and the mean over the slices of a volume, or the series of a file, rows "reconstruction" (of samples:
+    their mean) and "sample" of ``kspace_residual.csv``. See :func:`common.metrics.kspace_residual.kspace_residual`.
 
     Images are taken as the network leaves them, before postprocessing, which may crop them: "image" of the evaluator's
     output is the measurement, "pred" real and imaginary part, or what a
-    :class:`~common.inferers.SamplingInferer` gives. The residuals of an item are put into the output as
-    "kspace_residual" ``(1 or 2,)``, for :class:`~common.handlers.SaveSampledVolumes`.
+    :class:`~common.inferers.SamplingInferer` gives. Networks of magnitudes, whose input has one channel, are left out.
+    The residuals of an item are put into the output as "kspace_residual" ``(1 or 2,)``.
 
     Args:
         output_dir: folder of the file; made if need be.
@@ -48,6 +48,8 @@ class KspaceResidualReport(VolumeReport):
         pred = output["pred"].as_subclass(Tensor)
         mean_std_sample = split_samples(pred) if pred.shape[1] == N_CHANNELS else (pred,)
         measurement = output["image"].as_subclass(Tensor)
+        if measurement.shape[1] == 1:
+            return
         residuals = [kspace_residual(image_from_channels(one), measurement) for one in mean_std_sample[::2]]
         output["kspace_residual"] = torch.stack(residuals, dim=1)
         for path, values in zip(engine.state.batch["path"], output["kspace_residual"].tolist(), strict=True):
@@ -63,7 +65,7 @@ class KspaceResidualReport(VolumeReport):
 
     def _line(self, rows: list[dict[str, Any]]) -> str:
         if not rows:
-            return f"nothing was reconstructed, so {self.path.name} is not written"
+            return f"no reconstruction of measured k-space, so {self.path.name} is not written"
         parts = []
         for method in dict.fromkeys(row["method"] for row in rows):
             values = [row for row in rows if row["method"] == method]
@@ -71,4 +73,4 @@ class KspaceResidualReport(VolumeReport):
             mean = sum(one["mean"] * one["n_slices"] for one in values) / n_slices
             parts.append(f"{method} at most {max(one['max'] for one in values):.2g}, mean {mean:.2g}")
         n_volumes = len({row["file"] for row in rows})
-        return f"k-space residual |M F S x - y| / |y| over {n_volumes} volumes: {'; '.join(parts)} ({self.path})"
+        return f"k-space residual |M F S x - y| / |y| over {n_volumes} files: {'; '.join(parts)} ({self.path})"
