@@ -21,6 +21,17 @@ class NonFiniteLossError(RuntimeError):
     """A loss term became NaN or infinite; the weights and the checkpoints are as they were before the step."""
 
 
+def require_at_least(least: float, **values: float) -> None:
+    """Refuse numbers that are too small.
+
+    Raises:
+        ValueError: one of the named values is below ``least``.
+    """
+    for name, value in values.items():
+        if not value >= least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
 # anything else is a defect of this package and keeps its traceback
 EXPECTED = (DataError, NonFiniteLossError, FileNotFoundError, ValueError, KeyboardInterrupt)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

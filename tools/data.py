@@ -16,7 +16,8 @@ def make(name: str, directory: str, seed: int = 0, workers: int = 0, **options: 
     defaults differ. The sets are
 
         brain_mri     heads, 8-bit PNG, for brain_mri_refinegan_reconstruction
-        cardiac_cine  beating hearts, HDF5 series, for cardiac_cine_unet_reconstruction; --n_slices, --n_frames
+        cardiac_cine  beating hearts, HDF5 series, for cardiac_cine_unet_reconstruction; --n_slices, --n_frames;
+                      with --trajectory radial ISMRMRD scans of 13 golden-angle spokes a frame, 8 coils
         chest_ct      CT slices of chests, 16-bit PNG, -1000 to 1000 HU, for ct_mri_srgan_d_super_resolution
         knee_mri      scans of knees, k-space in fastMRI's HDF5 layout, for knee_mri_texture_gan_reconstruction;
                       --n_slices, --n_coils

@@ -16,7 +16,7 @@ from common.data.loading import ResumableSampler
 from common.engines.folder_lock import folder_lock
 from common.engines.gan_trainer import GanTrainer
 from common.engines.termination import Termination
-from common.errors import DataError
+from common.errors import DataError, require_at_least
 from common.io.atomic import remove_temporaries
 from common.io.torch_file import DamagedFileError, load_torch, save_torch
 from common.networks.weights import read_weights
@@ -56,8 +56,7 @@ class TrainingCheckpoint:
         validator: Workflow | None = None,
         weights_dir: str | Path | None = None,
     ) -> None:
-        if every_iterations < 1 or keep < 1:
-            raise ValueError(f"expected every_iterations and keep of at least 1, got {every_iterations=}, {keep=}")
+        require_at_least(1, every_iterations=every_iterations, keep=keep)
         self.directory = Path(directory)
         self.every_iterations = every_iterations
         self.keep = keep
@@ -230,8 +229,8 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
 
 def _mismatch(path: Path, error: Exception) -> str:
     detail = " ".join(str(error).split())
-    shown = detail if len(detail) < 300 else detail[:300] + " ..."
-    return f"{path}: does not fit this configuration; use the width it was trained with, or another file ({shown})"
+    excerpt = detail if len(detail) < 300 else detail[:300] + " ..."
+    return f"{path}: does not fit this configuration; use the width it was trained with, or another file ({excerpt})"
 
 
 def _random_states() -> dict[str, Any]:

@@ -17,13 +17,11 @@ from common.engines.phases import Phase, PhaseSchedule
 from common.engines.termination import Termination
 from common.errors import NonFiniteLossError
 from common.losses.penalties import R1Penalty
-from common.networks.batch_norm import synchronise_batch_norm
+from common.networks.batch_norms import synchronise_batch_norm
 from common.networks.precision import Autocast, has_bfloat16_units, resolve_precision, set_memory_format
-from ignite.metrics import Metric
-from monai.engines import SupervisedTrainer, default_metric_cmp_fn, default_prepare_batch
+from monai.engines import SupervisedTrainer, default_prepare_batch
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
-from monai.transforms import Transform
 from monai.utils.enums import CommonKeys
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -64,34 +62,31 @@ class GanTrainer(SupervisedTrainer):
 
     Args:
         device: device of the networks and the batches.
-        max_epochs: epochs in all; commonly ``phases.epochs``.
-        train_data_loader: yields dictionaries of tensors; its sampler may be a
+        max_epochs: number of all epochs; commonly ``phases.epochs``.
+        train_data_loader: loader of dictionaries of tensors; its sampler may be a
             :class:`~common.data.loading.ResumableSampler`.
         network: the generator.
-        optimizer: the generator's optimizer.
+        optimizer: optimizer of the generator.
         objective: loss terms of the method, an :class:`~common.engines.objective.Objective`.
         weights: weight of each term by name; every term an objective gives must have one (0 leaves it out).
-        discriminator: ``None`` for supervised training.
-        discriminator_optimizer: needed with a discriminator.
-        phases: phases of the training, a :class:`~common.engines.phases.PhaseSchedule`; ``None``: one without end.
-        critic_steps: discriminator steps for one generator step, each on a new batch.
+        discriminator: the discriminator; ``None`` for supervised training.
+        discriminator_optimizer: optimizer of the discriminator.
+        phases: phases of the training; ``None``: one without end.
         weight_clip: bound of the discriminator's weights after each of its steps (Wasserstein GAN), or ``None``.
         penalties: gradient penalties of the discriminator.
         gradient_clip: bound of the gradient's norm in both networks, or ``None``.
         ema: moving average of ``network``, updated after each generator step.
-        precision: ``float32``, ``bfloat16``, ``float16``, or ``auto`` (bfloat16 where the device is built for it)
-            inside the networks (float16 with loss scaling, on CUDA only); losses, Fourier transforms and data
-            consistency stay float32.
+        precision: ``float32``, ``bfloat16``, ``float16`` (with loss scaling, on CUDA only), or ``auto`` (bfloat16 where
+            the device is built for it) inside the networks; losses, Fourier transforms and data consistency stay
+            float32.
         channels_last: True for the memory format channels last. ``None`` follows the device: channels last where it has
-            units for bfloat16 (GPUs, recent CPUs); on other CPUs it makes training 20 to 30 % slower.
+            units for bfloat16; on other CPUs it makes training 20 to 30 % slower.
         accumulation_steps: batches whose gradients are added up for one step.
-        compile: True to compile the generator's pass; ``compile_kwargs`` go to ``torch.compile``.
         checkpoint: object that keeps and restores the state of training.
         seed: number that the random states of each iteration follow from; ``None`` leaves them alone.
         prepare_batch: function of MONAI's trainers; one with ``attach`` is attached like a handler, and so can follow
             the phases.
-        inferer, non_blocking, postprocessing, key_train_metric, additional_metrics, metric_cmp_fn, train_handlers,
-            decollate, epoch_length: arguments of MONAI's ``SupervisedTrainer``.
+        inferer, train_handlers, decollate: arguments of MONAI's ``SupervisedTrainer``.
 
     Raises:
         ValueError: for arguments that do not fit together.
@@ -110,7 +105,6 @@ class GanTrainer(SupervisedTrainer):
         discriminator: nn.Module | None = None,
         discriminator_optimizer: Optimizer | None = None,
         phases: PhaseSchedule | Sequence[Phase] | None = None,
-        critic_steps: int = 1,
         weight_clip: float | None = None,
         penalties: Sequence[R1Penalty] = (),
         gradient_clip: float | None = None,
@@ -118,31 +112,16 @@ class GanTrainer(SupervisedTrainer):
         precision: str = "float32",
         channels_last: bool | None = None,
         accumulation_steps: int = 1,
-        compile: bool = False,
-        compile_kwargs: dict | None = None,
         checkpoint: Checkpoint | None = None,
         seed: int | None = 0,
         prepare_batch: Callable = default_prepare_batch,
         inferer: Inferer | None = None,
-        non_blocking: bool = False,
-        postprocessing: Transform | None = None,
-        key_train_metric: dict[str, Metric] | None = None,
-        additional_metrics: dict[str, Metric] | None = None,
-        metric_cmp_fn: Callable = default_metric_cmp_fn,
         train_handlers: Sequence | None = None,
         decollate: bool = True,
-        epoch_length: int | None = None,
     ) -> None:
         precision = resolve_precision(precision, device)
         if (discriminator is None) != (discriminator_optimizer is None):
             raise ValueError("expected discriminator and discriminator_optimizer together, got only one of them")
-        if critic_steps < 1:
-            raise ValueError(f"critic_steps must be at least 1, got {critic_steps}")
-        if critic_steps > 1 and accumulation_steps > 1:
-            raise ValueError(
-                f"expected critic_steps or accumulation_steps of 1, got {critic_steps} and {accumulation_steps}; "
-                "raise batch_size in place of accumulation"
-            )
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -150,14 +129,8 @@ class GanTrainer(SupervisedTrainer):
             network=network,
             optimizer=optimizer,
             loss_function=self._weighted_sum,
-            epoch_length=epoch_length,
-            non_blocking=non_blocking,
             prepare_batch=prepare_batch,
             inferer=inferer,
-            postprocessing=postprocessing,
-            key_train_metric=key_train_metric,
-            additional_metrics=additional_metrics,
-            metric_cmp_fn=metric_cmp_fn,
             train_handlers=train_handlers,
             decollate=decollate,
             accumulation_steps=accumulation_steps,
@@ -178,7 +151,6 @@ class GanTrainer(SupervisedTrainer):
                     f"phase {phase.name!r}: expected weights of {', '.join(self.weights)}, "
                     f"got weights of {', '.join(unknown)}; correct the name, or give the term a weight"
                 )
-        self.critic_steps = critic_steps
         self.weight_clip = weight_clip
         self.penalties = tuple(penalties)
         self.gradient_clip = gradient_clip
@@ -195,9 +167,7 @@ class GanTrainer(SupervisedTrainer):
         if channels_last is None:
             channels_last = has_bfloat16_units(torch.device(device))
         distributed = dist.is_available() and dist.is_initialized()
-        self._generate: Callable[[Tensor], Any] = self._callable(_Stages(network), channels_last, distributed)
-        if compile:
-            self._generate = torch.compile(self._generate, **(compile_kwargs or {}))
+        self._generate = self._callable(_Stages(network), channels_last, distributed)
         self._adversary: _Adversary | None = None
         if discriminator is not None and discriminator_optimizer is not None:
             judge = self._callable(discriminator, channels_last, distributed)
@@ -248,16 +218,13 @@ class GanTrainer(SupervisedTrainer):
         engine.state.output = dict(batch)
 
         adversary = self._adversary if self.phase.adversarial else None
-        generator_turn = adversary is None or self.state.iteration % self.critic_steps == 0
         engine.network.train()
-        with torch.set_grad_enabled(generator_turn):
-            outputs = self._generate(image)
+        outputs = self._generate(image)
         engine.state.output[CommonKeys.PRED] = _last(outputs).detach()
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         if adversary is not None:
             self._discriminator_step(adversary, batch, _detach(outputs))
-        if generator_turn:
-            self._generator_step(batch, outputs, None if adversary is None else adversary.network)
+        self._generator_step(batch, outputs, None if adversary is None else adversary.network)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
@@ -377,7 +344,7 @@ class GanTrainer(SupervisedTrainer):
 
 
 class _Adversary(NamedTuple):
-    """The discriminator itself, its optimizer, and the callable that objectives are given in its own step."""
+    """The discriminator, its optimizer, and the callable that objectives are given in its own step."""
 
     network: nn.Module
     optimizer: Optimizer

@@ -188,11 +188,11 @@ def _fitted(text: str, room: int) -> str:
     """Text at most `room` pixels wide, without the middle of a longer one."""
     text = text.encode("utf-8", "replace").decode()  # names of files may not be UTF-8
     letters = len(text)
-    shown = text
-    while _font().getlength(shown) > room:
+    shortened = text
+    while _font().getlength(shortened) > room:
         letters -= 1
-        shown = f"{text[: letters // 2 - 2]} ... {text[4 - (letters + 1) // 2 :]}"
-    return shown
+        shortened = f"{text[: letters // 2 - 2]} ... {text[4 - (letters + 1) // 2 :]}"
+    return shortened
 
 
 @cache

@@ -41,21 +41,21 @@ def series_figure(case: Case, protocol: str = "cine_series", error_scale: float 
     reference = reference_of(case, images)
     row, window, (rows, columns) = moving_row(reference), grey_window(reference), moving_part(reference)
     differences = errors(case, images)
-    shown = [(name, method_title(case, name), images[name], GREY, window) for name in case.methods]
+    contents = [(name, method_title(case, name), images[name], GREY, window) for name in case.methods]
     if differences:
         difference = differences[case.reconstruction]
-        shown += [("target", "target", images["target"], GREY, window)]
-        shown += [("", "difference to the target", difference, ERROR, scale)]
+        contents += [("target", "target", images["target"], GREY, window)]
+        contents += [("", "difference to the target", difference, ERROR, scale)]
     grid: list[list[Panel | None]] = []
     for frame in distant_frames(reference):
         panels = [
             Panel(series[rows, columns, frame], f"{title}, frame {frame}", colours, end, line=row - rows.start)
-            for _, title, series, colours, end in shown
+            for _, title, series, colours, end in contents
         ]
         grid.append([*panels])
     profiles = [
         Panel(series[row, columns], f"row {row} in time, to the right", colours, end, size=_PROFILE)
-        for _, _, series, colours, end in shown
+        for _, _, series, colours, end in contents
     ]
     if differences:
         for profile, method in zip(profiles, case.methods, strict=False):

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import ignite.distributed as idist
 import numpy as np
+from common.errors import require_at_least
 from common.figures.index import PanelIndex, Place
 from common.figures.scales import distant_frames, error_scale_of, moving_row, planes, reference_of, std_scale_of
 from common.handlers.cases import MakeCase, cases_of, measured_case, place_of
@@ -71,10 +72,8 @@ class PanelHandler:
         make: MakeCase = measured_case,
         zoom: int = 1,
     ) -> None:
-        if max_cases is not None and max_cases < 1:
-            raise ValueError(f"the number of cases to show must be 1 or more, got {max_cases}; leave the handler out")
-        if n_extremes < 0:
-            raise ValueError(f"the number of best and worst cases must be 0 or more, got {n_extremes}")
+        require_at_least(1, max_cases=1 if max_cases is None else max_cases)
+        require_at_least(0, n_extremes=n_extremes)
         self.output_dir = Path(output_dir)
         self.max_cases = MAX_CASES if max_cases is None else max_cases
         self.needs_target = max_cases is None
@@ -149,8 +148,7 @@ class TensorBoardPanelHandler:
         tag: str = "validation/mask_zero-filled_reconstruction_target_error-x5",
         make: MakeCase = measured_case,
     ) -> None:
-        if n_cases < 1:
-            raise ValueError(f"the number of cases to show must be 1 or more, got {n_cases}; leave the handler out")
+        require_at_least(1, n_cases=n_cases)
         self.log_dir = Path(log_dir)
         self.tag = tag
         self.n_cases = n_cases

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.errors import require_at_least
 from common.handlers.case_table import CaseTableHandler
 from common.handlers.cases import EnlargedCase
 from common.handlers.panels import PanelHandler, TensorBoardPanelHandler
@@ -44,19 +45,16 @@ class SuperResolutionTable(CaseTableHandler):
 
 
 class SuperResolutionPanels(PanelHandler):
-    """Draw cases at the end of an evaluation: the best, the worst, and further ones spread evenly over it.
+    """Draw enlargements, reconstruction, target and error maps of cases at the end of an evaluation.
 
-    A figure per case: enlargements, reconstruction and target, a row of zoomed parts where the target has the most
-    detail, and error maps of one scale in all figures. Of volumes the middle plane is drawn; PSNR and SSIM are those of
-    the volume. See :class:`common.handlers.PanelHandler`.
+    A row of zoomed parts is where the target has the most detail. Of volumes the middle plane is drawn; PSNR and SSIM
+    are those of the volume.
 
     Args:
-        output_dir: folder of the figures; made if need be.
+        output_dir, max_cases, n_extremes: arguments of :class:`common.handlers.PanelHandler`.
         upscale: ratio of the sizes; the protocol is ``super_resolution_x<upscale>``.
-        max_cases: most figures of a run; None: 8, of images with a target alone.
         zoom: magnification of the parts; 1 leaves their row out.
         baselines: kernels of the enlargements, as for :class:`SuperResolutionTable`.
-        n_extremes: number of the best and of the worst cases, by PSNR gain over the last baseline, among these.
     """
 
     def __init__(
@@ -68,21 +66,15 @@ class SuperResolutionPanels(PanelHandler):
         baselines: Sequence[str] = KERNELS,
         n_extremes: int = 2,
     ) -> None:
-        if zoom < 1:
-            raise ValueError(f"zoom must be 1 or more, got {zoom}")
+        require_at_least(1, zoom=zoom)
         protocol = super_resolution_protocol(upscale).name
         super().__init__(output_dir, max_cases, protocol, n_extremes, make=_make(baselines), zoom=zoom)
 
 
 class TensorBoardSuperResolution(TensorBoardPanelHandler):
-    """Log, at each validation, a grid of images: bicubic, reconstruction, target, error times five.
+    """Log a grid of images at each validation: bicubic, reconstruction, target, error times five.
 
-    See :class:`common.handlers.TensorBoardPanelHandler`; of volumes the middle plane is shown.
-
-    Args:
-        log_dir: folder of the TensorBoard files; a writer is opened at the first image.
-        n_cases: rows of the grid.
-        tag: name of the image in TensorBoard.
+    Of volumes the middle plane is logged. Arguments are those of :class:`common.handlers.TensorBoardPanelHandler`.
     """
 
     def __init__(

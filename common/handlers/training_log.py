@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.engines.gan_trainer import GanTrainer
+from common.inferers.progress import duration
 from common.io.atomic import atomic_path, remove_temporaries
 from common.io.disk import disk_errors
 from ignite.engine import Events
@@ -107,14 +108,8 @@ class TrainingLog:
         done, total = engine.state.epoch, engine.state.max_epochs
         to_go = (time.monotonic() - self._started) / (done - self._epochs_before) * (total - done)
         values = "  ".join(f"{name} {value:.4g}" for name, value in {**losses, **metrics}.items())
-        return f"epoch {done}/{total} [{engine.phase.name}]  {values}  time to go {_duration(to_go)}"
+        return f"epoch {done}/{total} [{engine.phase.name}]  {values}  about {duration(to_go)} to go"
 
     def _close(self, engine: Workflow) -> None:
         if self._writer is not None:
             self._writer.close()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -27,8 +27,8 @@ def prepare_file(
     """The ``prepare_batch`` of an evaluator whose inferer is a :class:`FileInferer`.
 
     Args:
-        batchdata: a batch of one item of :func:`~common.data.find_images`, ``{"path": [...]}``.
-        device: not used, nothing is read here; nor are the others.
+        batchdata: batch of one item of :func:`~common.data.find_images`, ``{"path": [...]}``.
+        device: not used, as are the others: nothing is read here.
         non_blocking: not used.
         kwargs: not used.
 
@@ -58,11 +58,7 @@ class FileInferer(Inferer):
         suffix: format of the outputs, one of ``common.io.SUFFIXES`` that is written; "" is a folder of slices;
             ``None``: the format of the input.
         source_options: options of :func:`~common.io.open_source`, such as ``shape`` and ``dtype`` of raw files.
-        tile_size: option of :class:`~common.inferers.StreamingInferer`, as are the next five.
-        intensity_range: the values that become [0, 1].
-        halo: input pixels on which an output pixel depends.
-        upscale: enlargement.
-        spatial_dims: 2 or 3.
+        tile_size, intensity_range: options of :class:`~common.inferers.StreamingInferer`.
         shared: True if the processes of a group share the tiles; every process is given all files then.
     """
 
@@ -73,15 +69,12 @@ class FileInferer(Inferer):
         source_options: Mapping[str, Any] | None = None,
         tile_size: int | Sequence[int] | None = None,
         intensity_range: IntensityRange = "auto",
-        halo: int | None = None,
-        upscale: int | None = None,
-        spatial_dims: int | None = None,
         shared: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.suffix = suffix
         self.source_options = dict(source_options or {})
-        self._enlarge = StreamingInferer(tile_size, intensity_range, halo, upscale, spatial_dims, True, shared)
+        self._enlarge = StreamingInferer(tile_size, intensity_range, record=True, shared=shared)
         self._made: dict[Path, Path] = {}
         self._goes_on = False
         self._errors: list[str] = []
@@ -146,7 +139,7 @@ class FileInferer(Inferer):
         written = output_suffix(suffix) if self.suffix is None else self.suffix
         if self.suffix is None and written != suffix:
             logger.info(f"{path}: {suffix} is read and not written, so the output is {written}")
-        upscale = TileNetwork(network, self._enlarge.upscale, self._enlarge.halo).upscale
+        upscale = TileNetwork(network).upscale
         return f"{stem}_x{upscale}{written}"
 
     def _check_place(self, path: Path, output: Path) -> None:

@@ -45,6 +45,6 @@ class OutputRecord:
 
     def write(self, identity: dict[str, str]) -> None:
         """Write the record of the output that is there now."""
-        said = {**identity, "output": files_digest([self.output])}
+        record = {**identity, "output": files_digest([self.output])}
         with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

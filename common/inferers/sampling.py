@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from common.errors import require_at_least
 from common.operators.samples import pack_samples
 from monai.inferers import Inferer
 from torch import Tensor
@@ -27,8 +28,7 @@ class SamplingInferer(Inferer):
     """
 
     def __init__(self, n_samples: int = 8, seed: int = 0) -> None:
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}; 8 is usual")
+        require_at_least(1, n_samples=n_samples)
         self.n_samples = n_samples
         self.seed = seed
 

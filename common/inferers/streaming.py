@@ -27,34 +27,29 @@ class StreamingInferer:
 
     The values are those that the network gives for the whole image, to rounding, see
     :class:`~common.inferers.TilePlan`, in the type of the input. Values beyond the intensity range are clipped for the
-    network and added back after it, and their share is logged. Formats, geometry and intensities:
-    :func:`~common.io.open_source`, :func:`~common.io.open_sink`, :func:`~common.io.find_range`.
-
-    A 2-D network enlarges each slice of a volume, and keeps their number. A 3-D network sees a volume as (height,
-    width, depth).
+    network and added back after it, and their share is logged. A 2-D network enlarges each slice of a volume, and keeps
+    their number. A 3-D network sees a volume as (height, width, depth).
 
     An unfinished output is called ``<output>.partial``, see :class:`~common.io.Sink`. After a kill, a full disk or a
-    crash the same call resumes after the last finished tile and gives the same bytes as a run in one go. It refuses to
-    resume with another input, other weights or other options. The caller has to avoid another kind of device or
-    version of torch, and two runs of one output at a time.
+    crash the same call resumes after the last finished tile and gives the same bytes as a run in one go; with another
+    input, other weights or other options it refuses to. Another kind of device or version of torch, and two runs of one
+    output at a time, are not noticed.
 
-    Memory: the feature maps of one tile, see :class:`~common.inferers.TileNetwork`; a tile and its result beside them
-    are small. Measured with the default tiles, 64 feature maps and upscale 4: 0.25 GiB (EDSR) and 0.45 GiB (RRDB) in
-    2-D, 0.9 to 1.1 GiB in 3-D.
+    Measured with the default tiles, 64 feature maps and upscale 4: 0.25 GiB (EDSR) and 0.45 GiB (RRDB) in 2-D, 0.9 to
+    1.1 GiB in 3-D.
 
     Args:
         tile_size: longest side of a tile in input pixels, halo included; one number, or one for each spatial axis of
             the network; ``None``: see :meth:`~common.inferers.TileNetwork.default_tile_size`.
-        intensity_range: the values that become [0, 1], as :func:`~common.io.find_range` takes them.
-        halo: input pixels on which an output pixel depends; ``None`` asks the network (``network.halo()``).
+        intensity_range: values that become 0 and 1, as :func:`~common.io.find_range` takes them.
+        halo: number of input pixels on which an output pixel depends; ``None`` asks the network (``network.halo()``).
         upscale: enlargement; ``None`` asks the network (``network.upscale``).
         spatial_dims: 2 or 3; ``None`` asks the network (``network.spatial_dims``).
         record: True to keep in ``<output>.json`` of what a whole output was made. The same run again then leaves the
-            output as it is; with another input, other weights or options, or an output that was changed, it logs that
-            and makes a file anew, while a folder is not replaced.
+            output as it is; after any change it makes a file anew, and refuses to replace a folder.
         shared: True if the processes of a group (``torch.distributed``), all of which call this with the same file,
-            share its tiles. The bytes are those of one process, and any number of processes resumes an unfinished
-            output. The processes see the output through one file system.
+            share its tiles, through one file system. The bytes are those of one process, and any number of processes
+            resumes an unfinished output.
     """
 
     def __init__(

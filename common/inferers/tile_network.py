@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 import torch
+from common.inferers.tiles import all_channels
 from common.io import Region
 from common.networks.receptive_field import receptive_halo
 from common.networks.sr_blocks import check_image
@@ -35,7 +36,7 @@ class TileNetwork:
             network, ``network.halo()``. With less than that tiles have seams.
 
     Raises:
-        ValueError: if something is neither given nor said.
+        ValueError: if a number is neither given nor an attribute of the network.
     """
 
     def __init__(self, network: Callable[..., Tensor], upscale: int | None = None, halo: int | None = None) -> None:
@@ -79,7 +80,7 @@ class TileNetwork:
                 f"expected a network that enlarges {list(window.shape[2:])} to {expected}, got "
                 f"{list(result.shape[2:])}; pass the upscale it has"
             )
-        return result[_all_channels(kept)]
+        return result[all_channels(kept)]
 
     def default_tile_size(self, spatial_dims: int) -> int:
         """Side of a tile, halo included, that takes about 1 GiB with 64 feature maps at upscale 4.
@@ -102,19 +103,15 @@ class TileNetwork:
                 slice(max(piece.start - margin, 0), min(piece.stop + margin, n))
                 for piece, n in zip(pieces, window.shape[2:], strict=True)
             ]
-            late = network.tail(network.upsampling(features[_all_channels(read)])).to(window.dtype)
+            late = network.tail(network.upsampling(features[all_channels(read)])).to(window.dtype)
             inside = _enlarged_within(read, pieces, self.upscale)
-            values = network.output(late)[_all_channels(inside)]
+            values = network.output(late)[all_channels(inside)]
             if result is None:
                 sizes = [(part.stop - part.start) * self.upscale for part in wanted]
                 result = values.new_empty((*values.shape[:2], *sizes))
-            result[_all_channels(_enlarged_within(wanted, pieces, self.upscale))] = values
+            result[all_channels(_enlarged_within(wanted, pieces, self.upscale))] = values
         assert result is not None  # a region has pixels
         return result
-
-
-def _all_channels(region: Any) -> tuple[slice, ...]:
-    return (slice(None), slice(None), *region)
 
 
 def _enlarged_within(outer: list[slice], inner: list[slice], upscale: int) -> list[slice]:

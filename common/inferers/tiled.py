@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from common.inferers.tile_network import TileNetwork
-from common.inferers.tiles import TilePlan
+from common.inferers.tiles import TilePlan, all_channels
 from common.io import enlargement_matrix
 from monai.data import MetaTensor
 from monai.inferers import Inferer
@@ -20,13 +20,11 @@ class TiledInferer(Inferer):
     For outputs that fit into memory when the network's feature maps do not. Larger ones:
     :class:`~common.inferers.StreamingInferer`.
 
-    Why not MONAI's ``SlidingWindowInferer`` (1.6.1): it blends overlapping windows by weights, so that pixels at a
-    window's edge, where the network saw its own padding in place of the image, stay in the result, whatever the
-    overlap (measured with a random network: differences of up to 0.69 without overlap, 0.37 with Gaussian weights and
-    half overlap); it keeps a count map as large as the output beside it; it pads images that are smaller than a
-    window; its ``buffer_steps`` refuses outputs of another size; and a ``MetaTensor`` keeps the affine matrix of the
-    input. This one keeps from each tile what the tile's edge does not touch, writes it once, and scales the matrix.
-    Its door is MONAI's, with ``sw_device`` and ``device`` of the same meaning.
+    MONAI's ``SlidingWindowInferer`` (1.6.1) blends overlapping windows by weights: pixels at a window's edge, where the
+    network saw its own padding in place of the image, stay in the result (differences of up to 0.69 without overlap,
+    0.37 with Gaussian weights and half overlap, with a random network); it pads images that are smaller than a window;
+    and a ``MetaTensor`` keeps the affine matrix of the input. This one keeps from each tile what the tile's edge does
+    not touch, writes it once, and scales the matrix.
 
     The network must be in evaluation mode, as MONAI's evaluators set it: batch norm looks at the whole image else. On
     CUDA devices convolutions are rounded to TF32 unless ``torch.backends.cudnn.allow_tf32`` is off, and then differ
@@ -37,23 +35,14 @@ class TiledInferer(Inferer):
             ``None``: see :meth:`~common.inferers.TileNetwork.default_tile_size`.
         halo: input pixels on which an output pixel depends; ``None`` asks the network (``network.halo()``).
         upscale: enlargement; ``None`` asks the network (``network.upscale``).
-        sw_device: device of the network; ``None``: where the input is.
-        device: device on which the output is put together; ``None``: where the input is.
     """
 
     def __init__(
-        self,
-        tile_size: int | Sequence[int] | None = None,
-        halo: int | None = None,
-        upscale: int | None = None,
-        sw_device: torch.device | str | None = None,
-        device: torch.device | str | None = None,
+        self, tile_size: int | Sequence[int] | None = None, halo: int | None = None, upscale: int | None = None
     ) -> None:
         self.tile_size = tile_size
         self.halo = halo
         self.upscale = upscale
-        self.sw_device = sw_device
-        self.device = device
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Enlarge.
@@ -68,7 +57,7 @@ class TiledInferer(Inferer):
             ``(batch, output channels, *enlarged)``; a ``MetaTensor``, with its affine matrix scaled, if one came.
 
         Raises:
-            ValueError: if the tiles are too small for the halo, or the network enlarges otherwise than said.
+            ValueError: if the tiles are too small for the halo, or the network enlarges by another factor.
         """
         on_tile = TileNetwork(network, self.upscale, self.halo)
         tile_size = on_tile.default_tile_size(inputs.ndim - 2) if self.tile_size is None else self.tile_size
@@ -76,11 +65,10 @@ class TiledInferer(Inferer):
         image = inputs.as_subclass(Tensor)
         output: Tensor | None = None
         for tile in plan:
-            window = image[(slice(None), slice(None), *tile.read)].to(self.sw_device or image.device)
-            part = on_tile(window, tile.kept, *args, **kwargs)
+            part = on_tile(image[all_channels(tile.read)], tile.kept, *args, **kwargs)
             if output is None:
-                output = part.new_empty((*part.shape[:2], *plan.output_size), device=self.device or image.device)
-            output[(slice(None), slice(None), *tile.written)] = part.to(output.device)
+                output = part.new_empty((*part.shape[:2], *plan.output_size))
+            output[all_channels(tile.written)] = part
         assert output is not None  # a plan has a tile
         return _enlarged_meta(output, inputs, on_tile.upscale) if isinstance(inputs, MetaTensor) else output
 

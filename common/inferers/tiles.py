@@ -114,3 +114,8 @@ def _steps(size: int, tile_size: int, halo: int) -> tuple[int, int]:
         )
     step = -(-size // -(-size // (tile_size - 2 * halo)))
     return step, min(size, step + 2 * halo)
+
+
+def all_channels(region: Sequence[slice]) -> tuple[slice, ...]:
+    """Index of a region in a tensor ``(batch, channels, *spatial)``."""
+    return slice(None), slice(None), *region

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 
 from common.losses.adversarial import adversarial_loss
-from common.losses.perceptual import DISTANCES, PerceptualLoss
+from common.losses.perceptual import PerceptualLoss
 from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
+
+DISTANCES = {"l1": l1_loss, "mse": mse_loss}
 
 
 class SrGanObjective:

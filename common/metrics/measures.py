@@ -8,11 +8,16 @@ For the same reason this is not ``monai.metrics.SSIMMetric``, which casts to flo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
-_PIXELS_AT_ONCE = 2**15
+_PIXELS_AT_ONCE = 2**14
+_Sums = Callable[..., Tensor]
+_Constants = tuple[float, float, float | Tensor, float | Tensor]
 
 
 def nmse(prediction: Tensor, target: Tensor) -> Tensor:
@@ -25,15 +30,23 @@ def nmse(prediction: Tensor, target: Tensor) -> Tensor:
     Returns:
         float64 ``(batch,)``; NaN (undefined) where the target is zero everywhere.
     """
-    prediction, target = prediction.double().flatten(1), target.double().flatten(1)
-    energy = target.square().sum(1)
-    error = (prediction - target).square().sum(1)
-    return torch.where(energy > 0, error / energy, torch.nan)
+    energy = _sums_of_squares(target)
+    return torch.where(energy > 0, _sums_of_squares(target, prediction) / energy, torch.nan)
 
 
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of real images ``(batch, ...)``, float64 ``(batch,)``; 0.01 for a constant error of 0.1."""
-    return (prediction.double() - target.double()).square().flatten(1).mean(1)
+    return _sums_of_squares(target, prediction) / target[0].numel()
+
+
+def _sums_of_squares(image: Tensor, other: Tensor | None = None) -> Tensor:
+    """Sum of squares of each item of a batch, or of its differences to another, in parts that stay in the cache."""
+    total = torch.zeros(len(image), dtype=torch.float64, device=image.device)
+    others = [None] if other is None else other.flatten(1).split(_PIXELS_AT_ONCE, 1)
+    for part, beside in zip_longest(image.flatten(1).split(_PIXELS_AT_ONCE, 1), others):
+        values = part.double() if beside is None else part.double() - beside
+        total += (values * values).sum(1)
+    return total
 
 
 def psnr(prediction: Tensor, target: Tensor, data_range: float | Tensor = 1.0) -> Tensor:
@@ -99,47 +112,80 @@ def ssim(
         )
     scale = size**n_axes / (size**n_axes - 1) if sample_covariance else 1.0
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    weights = window.tolist()
-    return torch.stack(
-        [_ssim(p.double(), t.double(), weights, scale, c1, c2) for p, t in zip(prediction, target, strict=True)]
-    )
+    window = window.to(prediction.device)
+    # equal weights are counted at the end: sums in the windows are n times their means
+    is_uniform = bool((window == window[0]).all())
+    n = float(size**n_axes) if is_uniform else 1.0
+    sums = partial(_window_sums, size=size) if is_uniform else partial(_weighted_sums, window=window)
+    constants = (scale, n, n**2 * c1, n**2 * c2)
+    return torch.stack([_ssim(p, t, size, sums, constants) for p, t in zip(prediction, target, strict=True)])
 
 
-def _ssim(
-    prediction: Tensor, target: Tensor, weights: list[float], scale: float, c1: float | Tensor, c2: float | Tensor
-) -> Tensor:
+def _ssim(prediction: Tensor, target: Tensor, size: int, sums: _Sums, constants: _Constants) -> Tensor:
     """Mean structural similarity of two images or volumes, a scalar.
 
     Strips of rows are measured one after the other, so that their moments stay in the processor's cache.
     """
-    size = len(weights)
-    n_rows = len(prediction) - size + 1
     step = max(4 * size, _PIXELS_AT_ONCE // prediction[0].numel())
-    total = prediction.new_zeros(())
-    for row in range(0, n_rows, step):
+    total = torch.zeros((), dtype=torch.float64, device=prediction.device)
+    for row in range(0, len(prediction) - size + 1, step):
         rows = slice(row, row + step + size - 1)
-        total = total + _similarity(prediction[rows], target[rows], weights, scale, c1, c2).sum()
+        total += _similarity(prediction[rows], target[rows], sums, constants).sum()
     return total / math.prod(length - size + 1 for length in prediction.shape)
 
 
-def _similarity(
-    prediction: Tensor, target: Tensor, weights: list[float], scale: float, c1: float | Tensor, c2: float | Tensor
-) -> Tensor:
-    """Structural similarity of each pixel whose window lies inside the images or volumes."""
-    moments = torch.stack((prediction, target, torch.addcmul(prediction.square(), target, target), prediction * target))
-    for axis in range(1, moments.dim()):
-        moments = _weighted_mean(moments, weights, axis)
-    mean_p, mean_t, mean_squares, mean_product = moments.unbind()
-    product, squares = mean_p * mean_t, torch.addcmul(mean_p.square(), mean_t, mean_t)
-    numerator = (2 * product).add_(c1) * (mean_product - product).mul_(2 * scale).add_(c2)
-    denominator = (mean_squares - squares).mul_(scale).add_(c2) * (squares + c1)
-    return numerator / denominator
+def _similarity(prediction: Tensor, target: Tensor, sums: _Sums, constants: _Constants) -> Tensor:
+    """Structural similarity of each pixel whose window lies inside the images or volumes.
+
+    Args:
+        prediction: real, ``(height, width[, depth])``.
+        target: the same shape.
+        sums: sums the pixels in the window along an axis.
+        constants: factor of the variances, n (what weights of the window sum up to), and ``n^2 c1``, ``n^2 c2``.
+    """
+    scale, n, c1, c2 = constants
+    moments = torch.empty((len(target), 4, *target.shape[1:]), dtype=torch.float64, device=target.device)
+    p, t, squares, product = moments.unbind(1)
+    p.copy_(prediction)
+    t.copy_(target)
+    torch.mul(p, p, out=squares).addcmul_(t, t)
+    torch.mul(p, t, out=product)
+    for axis in (0, *range(2, moments.dim())):
+        moments = sums(moments, axis=axis)
+    p, t, squares, product = moments.unbind(1)
+    both = p * t
+    powers = p.square_().addcmul_(t, t)
+    product.mul_(2 * scale * n).sub_(both, alpha=2 * scale).add_(c2).mul_(both.mul_(2).add_(c1))
+    squares.mul_(scale * n).sub_(powers, alpha=scale).add_(c2).mul_(powers.add_(c1))
+    return product.div_(squares)
 
 
-def _weighted_mean(values: Tensor, weights: list[float], axis: int) -> Tensor:
-    """Weighted sum of shifted views along an axis, where the window lies inside: faster than a convolution here."""
-    length = values.shape[axis] - len(weights) + 1
+def _weighted_sums(values: Tensor, axis: int, window: Tensor) -> Tensor:
+    """Weighted sums of neighbours along an axis, where the window lies inside: faster here than a convolution."""
+    size, length = len(window), values.shape[axis] - len(window) + 1
+    if axis == 0:  # a product of the weights with as many rows, for each row
+        row = values[0].numel()
+        rows = values.as_strided((length, size, row), (row, row, 1))
+        return torch.bmm(window.expand(length, 1, size), rows).view(length, *values.shape[1:])
+    weights = window.tolist()
     total = weights[0] * values.narrow(axis, 0, length)
     for shift, weight in enumerate(weights[1:], start=1):
         total.add_(values.narrow(axis, shift, length), alpha=weight)
+    return total
+
+
+def _window_sums(values: Tensor, axis: int, size: int) -> Tensor:
+    """Sums of `size` neighbours along an axis: of 1, 2, 4 ... of them, as the binary digits of the size say."""
+    length = values.shape[axis] - size + 1
+    total, width, begin = None, 1, 0
+    while width <= size:
+        if size & width:
+            part = values.narrow(axis, begin, length)
+            total = part.clone() if total is None else total.add_(part)
+            begin += width
+        if 2 * width <= size:
+            n = values.shape[axis] - width
+            values = values.narrow(axis, 0, n) + values.narrow(axis, width, n)
+        width *= 2
+    assert total is not None  # the size is positive
     return total

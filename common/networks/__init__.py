@@ -1,11 +1,10 @@
 """Networks: one measurement or image in, one image out."""
 
+from common.networks.batch_norms import FoldedBatchNorm, FrozenBatchNorm2d, add_batch_norm, freeze_batch_norm
 from common.networks.cine_unet import CineUNet
 from common.networks.consistent_cine import ConsistentCineUNet, LightCineCascade
-from common.networks.edsr import EdsrGenerator
+from common.networks.edsr import EdsrGenerator, SrResNetGenerator
 from common.networks.equivariant import EquivariantGenerator
-from common.networks.folding import FoldedBatchNorm, add_batch_norm
-from common.networks.frozen_norm import FrozenBatchNorm2d, freeze_batch_norm
 from common.networks.image_unet import ImageUNet
 from common.networks.light_cascade import LightCascade
 from common.networks.mobilenet import MobileNetV2Features
@@ -21,7 +20,5 @@ from common.networks.sr_discriminators import (
     FullyConvolutionalDiscriminator,
     SeparableDiscriminator,
 )
-from common.networks.sr_resnet import SrResNetGenerator
-from common.networks.texture_cascade import TextureCascade, start_from_cascade
 from common.networks.texture_gan import TextureUNets, UnrolledUNets, start_from_baseline, train_textures_alone
 from common.networks.vgg import Vgg19Classifier, Vgg19Features

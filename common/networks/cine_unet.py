@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from common.errors import require_at_least
 from common.networks.blocks import crop_to_size, pad_to_multiple
 from common.networks.regularization import penalty_coefficients, weight_penalty
 from common.networks.series_convolutions import KERNELS, UP_KERNEL, SeriesBlock, SeriesConvolution
@@ -67,8 +68,7 @@ class CineUNet(nn.Module):
                 f"expected as many out_channels as in_channels, to which they are added, got {out_channels} and "
                 f'{in_channels}; or residual "none"'
             )
-        if width < 1 or depth < 1:
-            raise ValueError(f"width and depth must be at least 1, got {width} and {depth}")
+        require_at_least(1, width=width, depth=depth)
         rule, numbers = regularization, tuple(regularization_parameters)
         channels = [width * 2**level for level in range(depth)]
         self.in_channels = in_channels

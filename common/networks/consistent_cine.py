@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from common.errors import require_at_least
 from common.networks.blocks import crop_to_size, pad_to_multiple
 from common.networks.cine_unet import CineUNet
 from common.networks.light_cascade import INPUT_SCALE
@@ -100,8 +101,7 @@ class ConsistentCineUNet(ConsistentCine):
         n_dc_iterations: int = 8,
         view_sharing: bool = True,
     ) -> None:
-        if n_cascades < 1:
-            raise ValueError(f"n_cascades must be at least 1, got {n_cascades}")
+        require_at_least(1, n_cascades=n_cascades)
         options = (
             network,
             width,
@@ -140,8 +140,7 @@ class LightCorrection(nn.Module):
         batch, height, width = series.shape[0], series.shape[2], series.shape[3]
         padded = pad_to_multiple(frames_to_batch(series), self.network.multiple)
         features = self.input_scale * batch_to_frames(padded, batch)
-        unused = features[:, :0]
-        correction, _ = self.network(features, None, unused, unused, unused)
+        correction, _ = self.network(features, None, features[:, :0])
         cropped = crop_to_size(frames_to_batch(correction), height, width)
         return batch_to_frames(cropped, batch).to(series.dtype)
 
@@ -167,8 +166,7 @@ class LightCineCascade(ConsistentCine):
         n_dc_iterations: int = 4,
         view_sharing: bool = True,
     ) -> None:
-        if n_stages < 1:
-            raise ValueError(f"n_stages must be at least 1, got {n_stages}")
+        require_at_least(1, n_stages=n_stages)
         in_channels = 4 if view_sharing else 2
         networks = [LightCorrection(in_channels, widths, shuffle) for _ in range(n_stages)]
         super().__init__(networks, n_dc_iterations, view_sharing)

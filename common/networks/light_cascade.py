@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from common.errors import require_at_least
 from common.networks.blocks import crop_to_size, pad_to_multiple
 from common.networks.light_unet import LightUNet
 from common.operators.fourier import channels_to_complex, complex_to_channels
@@ -86,8 +87,7 @@ class LightCascade(nn.Module):
         n_dc_iterations: int = 4,
     ) -> None:
         super().__init__()
-        if n_stages < 1:
-            raise ValueError(f"n_stages must be at least 1, got {n_stages}")
+        require_at_least(1, n_stages=n_stages)
         self.networks = nn.ModuleList(LightUNet(2, 2, widths, shuffle, memory, n_conditions) for _ in range(n_stages))
         self.conditions = MaskConditions(n_conditions) if n_conditions else NoConditions()
         self.consistency = SenseDataConsistency(n_dc_iterations)
@@ -124,8 +124,7 @@ class LightCascade(nn.Module):
         conditions, memory = self.conditions(mask), self._no_memory(image)
         raw, halfway_raw, halfway = image, image, image
         for stage, network in enumerate(self.networks):
-            padded = self._padded(image)
-            correction, memory = network(padded, memory, conditions, padded[:, :1], padded[:, :1])
+            correction, memory = network(self._padded(image), memory, conditions)
             raw = self._corrected(image, correction)
             image = self.consistency(raw, kspace, maps, mask)
             if stage == self.halfway_stage:

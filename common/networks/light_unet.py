@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from common.networks.attention import BottleneckAttention
-from common.networks.injection import NoInjection, TextureInjection
 from torch import Tensor, nn
 
 Kernel = tuple[int, ...]
@@ -18,16 +16,14 @@ SERIES_KERNELS: tuple[Kernel, Kernel] = ((1, 3, 3), (3, 1, 3))
 
 
 def space_to_depth(image: Tensor, factor: int) -> Tensor:
-    """Move blocks of ``factor x factor`` pixels into channels.
+    """Move blocks of ``factor x factor`` pixels into channels, ordered as by ``torch.nn.functional.pixel_unshuffle``.
 
     Args:
-        image: ``(batch, channels, height, width)`` or ``(batch, channels, height, width, frames)``, height and width
-            multiples of ``factor``.
+        image: ``(batch, channels, height, width[, frames])``, height and width multiples of ``factor``.
         factor: side of a block.
 
     Returns:
-        ``(batch, channels * factor**2, height / factor, width / factor[, frames])``, channels ordered as by
-        ``torch.nn.functional.pixel_unshuffle``.
+        ``(batch, channels * factor**2, height / factor, width / factor[, frames])``.
     """
     if image.dim() == 4:
         return nn.functional.pixel_unshuffle(image, factor)
@@ -49,7 +45,7 @@ def depth_to_space(features: Tensor, factor: int) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv(relu(conv(x) + bias))``, then an injection of textures where there is one.
+    """``x + conv(relu(conv(x) + bias))``.
 
     The bias of each channel is an affine function of the conditions, zero at the start. The second convolution starts
     small (standard deviation ``0.1 / sqrt(fan in)``), so that a new block is close to the identity.
@@ -58,12 +54,9 @@ class ResidualBlock(nn.Module):
         channels: number of channels of the features.
         kernels: sizes of the two convolutions, odd.
         n_conditions: length of the condition vectors; 0 for none.
-        injection: adds textures, see :class:`~common.networks.injection.TextureInjection`.
     """
 
-    def __init__(
-        self, channels: int, kernels: tuple[Kernel, Kernel], n_conditions: int = 0, injection: nn.Module | None = None
-    ) -> None:
+    def __init__(self, channels: int, kernels: tuple[Kernel, Kernel], n_conditions: int = 0) -> None:
         super().__init__()
         self.first = _convolution(channels, channels, kernels[0])
         self.second = _convolution(channels, channels, kernels[1])
@@ -74,25 +67,17 @@ class ResidualBlock(nn.Module):
         self.condition = nn.Linear(max(n_conditions, 1), channels if self.conditioned else 1, bias=False)
         self.condition.requires_grad_(self.conditioned)
         nn.init.zeros_(self.condition.weight)
-        self.injection = NoInjection() if injection is None else injection
 
-    def forward(self, features: Tensor, conditions: Tensor, noise: Tensor, style: Tensor) -> Tensor:
-        """Add the block's correction.
+    def forward(self, features: Tensor, conditions: Tensor) -> Tensor:
+        """Add the block's correction to ``(batch, channels, height, width[, frames])``.
 
-        Args:
-            features: ``(batch, channels, height, width[, frames])``.
-            conditions: ``(batch, n_conditions)``; ignored without conditions.
-            noise: standard normal, ``(batch, 1, height, width)``; ignored without injection.
-            style: style maps, see :class:`~common.networks.injection.TextureInjection`; ignored without injection.
-
-        Returns:
-            like the features.
+        ``conditions`` are ``(batch, n_conditions)``, ignored without conditions.
         """
         hidden = self.first(features)
         if self.conditioned:
             bias = self.condition(conditions).to(hidden.dtype)[:, :, None, None]
             hidden = hidden + (bias if hidden.dim() == 4 else bias[..., None])
-        return self.injection(features + self.second(torch.relu(hidden)), noise, style)
+        return features + self.second(torch.relu(hidden))
 
 
 class LightUNet(nn.Module):
@@ -110,12 +95,9 @@ class LightUNet(nn.Module):
         memory: features handed on from one U-Net of a cascade to the next, at the resolution of the first level.
         n_conditions: length of the condition vectors, see :class:`ResidualBlock`.
         series: True for series of frames, ``(batch, channels, height, width, frames)``.
-        texture_channels: channels of injected style maps, images alone; 0 for none.
-        injection: kind of the injected textures, see :class:`~common.networks.injection.TextureInjection`.
-        attention: True adds self-attention to the coarsest level, images alone.
 
     Raises:
-        ValueError: if ``widths`` is empty, or textures are asked for in series.
+        ValueError: if ``widths`` is empty.
     """
 
     def __init__(
@@ -127,40 +109,27 @@ class LightUNet(nn.Module):
         memory: int = 0,
         n_conditions: int = 0,
         series: bool = False,
-        texture_channels: int = 0,
-        injection: str = "spatial",
-        attention: bool = False,
     ) -> None:
         super().__init__()
         if not widths:
             raise ValueError("expected widths of at least one level, got none; for instance (24, 48, 72)")
-        if series and (texture_channels or attention):
-            raise ValueError("expected neither textures nor attention for series, got one of them; they are for images")
         kernels = SERIES_KERNELS if series else IMAGE_KERNELS
         whole: Kernel = (3, 3, 3) if series else (3, 3)
-
-        def block(channels: int) -> ResidualBlock:
-            textures = TextureInjection(channels, texture_channels, injection) if texture_channels else None
-            return ResidualBlock(channels, kernels, n_conditions, textures)
-
         self.shuffle = shuffle
         self.n_image_channels = out_channels * shuffle * shuffle
         self.multiple = shuffle * 2 ** (len(widths) - 1)
         self.head = _convolution(in_channels * shuffle * shuffle + memory, widths[0], whole)
-        self.encoders = nn.ModuleList(block(width) for width in widths[:-1])
+        self.encoders = nn.ModuleList(ResidualBlock(width, kernels, n_conditions) for width in widths[:-1])
         self.downs = nn.ModuleList(_resampling(a, b, series) for a, b in pairwise(widths))
-        self.bottom = block(widths[-1])
-        self.attention = BottleneckAttention(widths[-1]) if attention else nn.Identity()
+        self.bottom = ResidualBlock(widths[-1], kernels, n_conditions)
         coarse_first = list(reversed(widths))
         self.ups = nn.ModuleList(_resampling(a, b, series, transposed=True) for a, b in pairwise(coarse_first))
-        self.decoders = nn.ModuleList(block(width) for width in coarse_first[1:])
+        self.decoders = nn.ModuleList(ResidualBlock(width, kernels, n_conditions) for width in coarse_first[1:])
         self.tail = _convolution(widths[0], self.n_image_channels + memory, whole)
         nn.init.normal_(self.tail.weight, std=0.002)
         _zero(self.tail.bias)
 
-    def forward(
-        self, image: Tensor, memory: Tensor | None, conditions: Tensor, noise: Tensor, style: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, memory: Tensor | None, conditions: Tensor) -> tuple[Tensor, Tensor]:
         """Compute a correction.
 
         Args:
@@ -168,26 +137,20 @@ class LightUNet(nn.Module):
             memory: ``(batch, memory, height / shuffle, width / shuffle[, frames])``, of the U-Net before;
                 ``None`` in a U-Net without memory.
             conditions: ``(batch, n_conditions)``.
-            noise: standard normal, ``(batch, 1, height, width)``; ignored without textures.
-            style: ``(batch, texture_channels, h, w)``; ignored without textures.
 
         Returns:
             the correction ``(batch, out_channels, height, width[, frames])``, and the memory for the next U-Net.
         """
-        noise = noise[..., :: self.shuffle, :: self.shuffle]  # a part of white noise is white noise
-        noises: list[Tensor] = []
         skips: list[Tensor] = []
         blocks = space_to_depth(image.contiguous(), self.shuffle)  # the weights' memory format decides, not the image's
         features = self.head(blocks if memory is None else torch.cat((blocks, memory), dim=1))
         for encoder, down in zip(self.encoders, self.downs):  # noqa: B905  TorchScript knows no strict
-            features = encoder(features, conditions, noise, style)
+            features = encoder(features, conditions)
             skips.append(features)
-            noises.append(noise)
             features = down(features)
-            noise = noise[..., ::2, ::2]
-        features = self.attention(self.bottom(features, conditions, noise, style))
+        features = self.bottom(features, conditions)
         for up, decoder in zip(self.ups, self.decoders):  # noqa: B905
-            features = decoder(up(features) + skips.pop(), conditions, noises.pop(), style)
+            features = decoder(up(features) + skips.pop(), conditions)
         result = self.tail(features)
         correction = depth_to_space(result[:, : self.n_image_channels], self.shuffle)
         return correction, result[:, self.n_image_channels :]

@@ -66,7 +66,6 @@ class RrdbGenerator(SrGenerator):
         width: feature maps.
         growth: feature maps that a dense block's convolution adds.
         bounded: the tanh head, output within [0, 1]. ``False``: a linear head, output of any value.
-        upsampling_kind: kind of the enlarging layers, see :func:`~common.networks.upsampling.doubling`.
     """
 
     def __init__(
@@ -78,9 +77,8 @@ class RrdbGenerator(SrGenerator):
         width: int = 64,
         growth: int = 64,
         bounded: bool = True,
-        upsampling_kind: str = "shuffle",
     ) -> None:
-        enlarge = upsampling(upsampling_kind, upscale, width, spatial_dims, slopes=width)
+        enlarge = upsampling(upscale, width, spatial_dims, slopes=width)
         blocks = (rrdb(width, growth, spatial_dims) for _ in range(n_blocks))
         super().__init__(
             head=convolution(spatial_dims, channels, width, act=leaky_relu(0.2)),

@@ -34,14 +34,12 @@ class ConvolutionPair(nn.Sequential):
     """Two 3x3 convolutions, each with batch norm and LeakyReLU(0.2)."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.LeakyReLU(0.2, inplace=True),
-        )
+        super().__init__(*_unit(in_channels, channels), *_unit(channels, channels))
+
+
+def _unit(in_channels: int, channels: int) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+    return convolution, nn.BatchNorm2d(channels), nn.LeakyReLU(0.2, inplace=True)
 
 
 class EncoderLevel(nn.Module):
@@ -63,17 +61,16 @@ class EncoderLevel(nn.Module):
 class DecoderLevel(nn.Module):
     """Doubled features joined with a skip, two convolutions and an injection."""
 
-    def __init__(self, channels: int, dropout: float, injection: nn.Module) -> None:
+    def __init__(self, channels: int, injection: nn.Module) -> None:
         super().__init__()
         self.up = nn.ConvTranspose2d(2 * channels, channels, 3, stride=2, padding=1, output_padding=1)
-        self.dropout = nn.Dropout2d(dropout)
         self.convolutions = ConvolutionPair(2 * channels, channels)
         self.injection = injection
 
     def forward(self, features: Tensor, skip: Tensor, noise: Tensor, style: Tensor) -> Tensor:
         """``(batch, 2 channels, height / 2, width / 2)`` and the skip to ``(batch, channels, height, width)``."""
         joined = torch.cat((self.up(features), skip), dim=1)
-        return self.injection(self.convolutions(self.dropout(joined)), noise, style)
+        return self.injection(self.convolutions(joined), noise, style)
 
 
 class ShrinkageUNet(nn.Module):
@@ -87,7 +84,6 @@ class ShrinkageUNet(nn.Module):
         out_channels: number of channels of the correction.
         width: channels of the first level; the levels have 1, 2, 4, 8 and the bottom 16 times as many.
         threshold: start of the soft-thresholds, in units of features after batch norm.
-        dropout: rate at which whole channels are dropped before each block of the decoder.
         texture_channels: channels of the style maps that are injected after every block; 0 for none.
         injection: kind of the injected textures, see :class:`~common.networks.injection.TextureInjection`.
         attention: True adds self-attention to the bottom.
@@ -99,7 +95,6 @@ class ShrinkageUNet(nn.Module):
         out_channels: int = 2,
         width: int = 32,
         threshold: float = 1.0,
-        dropout: float = 0.0,
         texture_channels: int = 0,
         injection: str = "spatial",
         attention: bool = False,
@@ -117,7 +112,7 @@ class ShrinkageUNet(nn.Module):
         self.bottom = ConvolutionPair(bottom, bottom)
         self.bottom_injection = injected(bottom)
         self.attention = BottleneckAttention(bottom) if attention else nn.Identity()
-        self.decoders = nn.ModuleList(DecoderLevel(c, dropout, injected(c)) for c in reversed(levels))
+        self.decoders = nn.ModuleList(DecoderLevel(c, injected(c)) for c in reversed(levels))
         self.head = nn.Conv2d(width, out_channels, 1)
         nn.init.zeros_(self.head.weight)
         if self.head.bias is not None:

@@ -5,23 +5,31 @@ All take images in [0, 1] and give raw scores (logits); they see ``2 x - 1``, as
 every second with stride 2, batch norm on all but the first, LeakyReLU(0.2), then ``16 * width`` and one score.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from common.networks.sr_blocks import check_image, check_spatial_dims, convolution, leaky_relu
 from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as normalise_spectrum
 
-Unit = Callable[[int, int, int, str | None], nn.Module]
 
-
-def _trunk(unit: Unit, channels: int, width: int) -> nn.Sequential:
-    """Eight units of (in_channels, out_channels, stride, norm)."""
-    units, in_channels = [], channels
+def _trunk(
+    spatial_dims: int, channels: int, width: int, *, separable: bool = False, padding: int | None = None
+) -> nn.Sequential:
+    """Eight convolutions; a separable one filters each feature map alone, without bias, then mixes them."""
+    units: list[nn.Module] = []
     for n in range(8):
-        out_channels = width * 2 ** (n // 2)
-        units.append(unit(in_channels, out_channels, 1 + n % 2, "BATCH" if n else None))
-        in_channels = out_channels
+        out_channels, stride, norm, act = width * 2 ** (n // 2), 1 + n % 2, "BATCH" if n else None, leaky_relu(0.2)
+        if separable:
+            filtered = channels * -(-3 // channels)
+            filters = convolution(spatial_dims, channels, filtered, stride=stride, groups=channels, bias=False)
+            mixer = convolution(spatial_dims, filtered, out_channels, kernel_size=1, norm=norm, act=act)
+            units.append(nn.Sequential(filters, mixer))
+        else:
+            units.append(
+                convolution(spatial_dims, channels, out_channels, stride=stride, padding=padding, norm=norm, act=act)
+            )
+        channels = out_channels
     return nn.Sequential(*units)
 
 
@@ -47,6 +55,8 @@ class FullyConvolutionalDiscriminator(nn.Module):
         spectral_norm: bound the layers' gains; the state dict then has other keys.
     """
 
+    separable = False
+
     def __init__(
         self,
         channels: int = 1,
@@ -62,7 +72,7 @@ class FullyConvolutionalDiscriminator(nn.Module):
         self.channels = channels
         self.spatial_dims = spatial_dims
         self.dropout = tuple(dropout)
-        self.trunk = _trunk(self._unit, channels, width)
+        self.trunk = _trunk(spatial_dims, channels, width, separable=self.separable)
         self.judge = nn.Sequential(
             nn.Dropout(dropout[0]),
             convolution(spatial_dims, 8 * width, 16 * width, kernel_size=1, act=leaky_relu(0.2)),
@@ -71,9 +81,6 @@ class FullyConvolutionalDiscriminator(nn.Module):
         )
         if spectral_norm:
             _bound_spectrum(self)
-
-    def _unit(self, in_channels: int, out_channels: int, stride: int, norm: str | None) -> nn.Module:
-        return convolution(self.spatial_dims, in_channels, out_channels, stride=stride, norm=norm, act=leaky_relu(0.2))
 
     def forward(self, image: Tensor) -> Tensor:
         """``(batch, channels, *spatial)`` in [0, 1] to scores ``(batch, 1, *ceil(spatial / 16))``."""
@@ -96,16 +103,13 @@ class FullyConvolutionalDiscriminator(nn.Module):
 
 
 class SeparableDiscriminator(FullyConvolutionalDiscriminator):
-    """The discriminator of SRGAN-D: separable convolutions and dropout.
+    """The discriminator of SRGAN-D: separable convolutions (Chollet 2017, arXiv 1610.02357) and dropout.
 
-    A separable convolution is a 3x3 convolution of each feature map alone, without bias, then a 1x1 convolution
-    (Chollet 2017, arXiv 1610.02357). The first makes at least three filtered images, which is what the source has of a
-    grey image repeated to RGB. Width 64: 1,065,052 parameters.
-
-    Differs from the source: strided convolutions pad both sides alike; 3-D.
-
-    Args as in :class:`FullyConvolutionalDiscriminator`.
+    The first one makes at least three filtered images, which is what the source has of a grey image repeated to RGB.
+    Width 64: 1,065,052 parameters. Differs from the source: strided convolutions pad both sides alike; 3-D.
     """
+
+    separable = True
 
     def __init__(
         self,
@@ -116,13 +120,6 @@ class SeparableDiscriminator(FullyConvolutionalDiscriminator):
         spectral_norm: bool = False,
     ) -> None:
         super().__init__(channels, spatial_dims, width, dropout, spectral_norm)
-
-    def _unit(self, in_channels: int, out_channels: int, stride: int, norm: str | None) -> nn.Module:
-        filtered = in_channels * -(-3 // in_channels)
-        return nn.Sequential(
-            convolution(self.spatial_dims, in_channels, filtered, stride=stride, groups=in_channels, bias=False),
-            convolution(self.spatial_dims, filtered, out_channels, kernel_size=1, norm=norm, act=leaky_relu(0.2)),
-        )
 
 
 class FlatteningDiscriminator(nn.Module):
@@ -159,7 +156,7 @@ class FlatteningDiscriminator(nn.Module):
             if size < 1:
                 raise ValueError(f"image_size must be at least 61 for unpadded convolutions, got {image_size}")
             positions *= size
-        self.trunk = _trunk(self._unit, channels, width)
+        self.trunk = _trunk(spatial_dims, channels, width, padding=0)
         self.judge = nn.Sequential(
             nn.Flatten(),
             nn.Linear(8 * width * positions, 16 * width),
@@ -168,11 +165,6 @@ class FlatteningDiscriminator(nn.Module):
         )
         if spectral_norm:
             _bound_spectrum(self)
-
-    def _unit(self, in_channels: int, out_channels: int, stride: int, norm: str | None) -> nn.Module:
-        return convolution(
-            self.spatial_dims, in_channels, out_channels, stride=stride, padding=0, norm=norm, act=leaky_relu(0.2)
-        )
 
     def forward(self, image: Tensor) -> Tensor:
         """``(batch, channels, *image_size)`` in [0, 1] to scores ``(batch, 1)``.

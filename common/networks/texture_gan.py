@@ -8,7 +8,8 @@ consistency worked on magnitudes; here images are complex throughout.
 from pathlib import Path
 
 import torch
-from common.networks.frozen_norm import freeze_batch_norm
+from common.errors import require_at_least
+from common.networks.batch_norms import freeze_batch_norm
 from common.networks.mobilenet import MobileNetV2Features
 from common.networks.shrinkage_unet import ShrinkageUNet
 from common.networks.texture_encoder import TextureEncoder, TextureMapping
@@ -51,37 +52,20 @@ class UnrolledUNets(nn.Module):
     Works for one coil and, with sensitivity maps in the measurement, for several. The unit and the phase of the
     zero-filled image, which are known without the truth, are taken out before and put back after, see
     :func:`~common.operators.scaling.peak_and_phase`. Differs from the source: complex images in two
-    channels and no hard sigmoid at the end; corrections instead of images; dropout is off unless asked for.
+    channels and no hard sigmoid at the end; corrections instead of images; no dropout. Data consistency takes 8
+    iterations of conjugate gradients for several coils; one coil is exact.
 
     Args:
-        n_blocks: updates, one after another.
-        rolled: True repeats one update, with the same weights.
-        width, threshold, dropout: arguments of the U-Nets, see :class:`ShrinkageUNet`. Three blocks of width 32:
-            31,151,253 parameters.
-        n_consistency: iterations of conjugate gradients of the data consistency at the end, for several coils (one coil
-            is exact); 0 leaves it out.
+        n_blocks: updates, one after another, each with its own weights.
+        width, threshold: arguments of the U-Nets, see :class:`ShrinkageUNet`. Three blocks of width 32: 31,151,253
+            parameters.
     """
 
-    def __init__(
-        self,
-        n_blocks: int = 3,
-        rolled: bool = False,
-        width: int = 32,
-        threshold: float = 1.0,
-        dropout: float = 0.0,
-        n_consistency: int = 8,
-    ) -> None:
+    def __init__(self, n_blocks: int = 3, width: int = 32, threshold: float = 1.0) -> None:
         super().__init__()
-        if n_blocks < 1:
-            raise ValueError(f"n_blocks must be at least 1, got {n_blocks}")
-        n_networks = 1 if rolled else n_blocks
-        self.rolled = rolled
-        self.repeats = n_blocks if rolled else 1
-        self.blocks = nn.ModuleList(
-            ConsistentUpdate(ShrinkageUNet(4, 2, width, threshold, dropout)) for _ in range(n_networks)
-        )
-        self.n_consistency = n_consistency
-        self.consistency = SenseDataConsistency(max(n_consistency, 1))
+        require_at_least(1, n_blocks=n_blocks)
+        self.blocks = nn.ModuleList(ConsistentUpdate(ShrinkageUNet(4, 2, width, threshold)) for _ in range(n_blocks))
+        self.consistency = SenseDataConsistency(8)
 
     def forward(self, measurement: Tensor, noise: Tensor | None = None) -> Tensor:
         """Reconstruct.
@@ -106,17 +90,14 @@ class UnrolledUNets(nn.Module):
         return masked_kspace * factor, restore
 
     def _refined(self, image: Tensor, masked_kspace: Tensor, mask: Tensor, sensitivity_maps: Tensor) -> Tensor:
-        for _ in range(self.repeats):
-            for block in self.blocks:
-                image = block(image, masked_kspace, mask, sensitivity_maps, image, image)
+        for block in self.blocks:
+            image = block(image, masked_kspace, mask, sensitivity_maps, image, image)
         return image
 
     def _finished(
         self, image: Tensor, masked_kspace: Tensor, mask: Tensor, sensitivity_maps: Tensor, restore: Tensor
     ) -> Tensor:
-        finished = channels_to_complex(image)
-        if self.n_consistency > 0:
-            finished = self.consistency(finished, masked_kspace, sensitivity_maps, mask)
+        finished = self.consistency(channels_to_complex(image), masked_kspace, sensitivity_maps, mask)
         return complex_to_channels(finished * restore)
 
 
@@ -131,8 +112,7 @@ class TextureUNets(UnrolledUNets):
     there may be several vectors with a map of their shares, and styles may vary in space.
 
     Args:
-        n_blocks, rolled, width, threshold, dropout, n_consistency: as :class:`UnrolledUNets`; with ``rolled``, the
-            updates before the last are one.
+        n_blocks, width, threshold: arguments of :class:`UnrolledUNets`.
         n_textures: texture vectors of an image; 1 is one for the whole image.
         texture_size: numbers of a vector; 320 in the source.
         injection: ``adain`` as in the source or ``spatial``, see
@@ -145,11 +125,8 @@ class TextureUNets(UnrolledUNets):
     def __init__(
         self,
         n_blocks: int = 3,
-        rolled: bool = False,
         width: int = 32,
         threshold: float = 1.0,
-        dropout: float = 0.0,
-        n_consistency: int = 8,
         n_textures: int = 1,
         texture_size: int = 320,
         injection: str = "adain",
@@ -159,17 +136,11 @@ class TextureUNets(UnrolledUNets):
     ) -> None:
         if n_blocks < 2:
             raise ValueError(f"expected n_blocks of at least 2, the last for the textures, got {n_blocks}")
-        if n_textures < 1 or texture_size < 1:
-            raise ValueError(
-                f"n_textures and texture_size must be at least 1, got {n_textures} and {texture_size}; "
-                "the network without textures is UnrolledUNets"
-            )
-        super().__init__(n_blocks - 1, rolled, width, threshold, dropout, n_consistency)
+        require_at_least(1, n_textures=n_textures, texture_size=texture_size)  # else it is UnrolledUNets
+        super().__init__(n_blocks - 1, width, threshold)
         self.encoder = TextureEncoder(n_textures, texture_size, MobileNetV2Features(encoder_weights, encoder_width))
         self.mapping = TextureMapping(texture_size)
-        self.texture_block = ConsistentUpdate(
-            ShrinkageUNet(4, 2, width, threshold, dropout, texture_size, injection, attention)
-        )
+        self.texture_block = ConsistentUpdate(ShrinkageUNet(4, 2, width, threshold, texture_size, injection, attention))
         self.n_latent = n_textures * texture_size
 
     def forward(self, measurement: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -265,7 +236,7 @@ def start_from_baseline(network: TextureUNets, path: str | Path) -> TextureUNets
 
     Args:
         network: receives the weights.
-        path: file of :class:`UnrolledUNets`, with the same ``n_blocks``, ``rolled`` and ``width``.
+        path: file of :class:`UnrolledUNets`, with the same ``n_blocks`` and ``width``.
 
     Returns:
         the network.
@@ -275,11 +246,12 @@ def start_from_baseline(network: TextureUNets, path: str | Path) -> TextureUNets
             weights than such a baseline, or some of another shape.
     """
     own, state = network.state_dict(), read_weights(path)
+    n_shared = len(network.blocks)
     places = {name: name for name in own if name.startswith("blocks.")}
-    last = "blocks.0." if network.rolled else f"blocks.{len(network.blocks)}."
     for name in own:
         if name.startswith("blocks.0."):
-            places[name.replace("blocks.0.", "texture_block.", 1)] = name.replace("blocks.0.", last, 1)
+            part = name.removeprefix("blocks.0.")
+            places[f"texture_block.{part}"] = f"blocks.{n_shared}.{part}"
     wanted = set(places.values())
     wrong = [f"{name!r}, which it does not have" for name in state if name not in wanted]
     wrong += [f"no {name!r}" for name in places.values() if name not in state]
@@ -290,9 +262,8 @@ def start_from_baseline(network: TextureUNets, path: str | Path) -> TextureUNets
     ]
     if wrong:
         raise ValueError(
-            f"{path}: expected the weights of a {'rolled ' if network.rolled else ''}baseline of the same width, with "
-            f"{network.repeats * len(network.blocks) + 1} blocks, got {wrong[0]}; train the baseline with the same "
-            "n_blocks, rolled and width"
+            f"{path}: expected the weights of a baseline of the same width, with {n_shared + 1} blocks, got "
+            f"{wrong[0]}; train the baseline with the same n_blocks and width"
         )
     network.load_state_dict({**own, **{place: state[name] for place, name in places.items()}})
     return network

@@ -22,8 +22,8 @@ Weights = str | PathLike[str] | None
 class Vgg19(nn.Module):
     """VGG19's convolutions up to one of them, on images in [0, 1].
 
-    Grey images are repeated to RGB, so that one weight file serves both; colours are normalised with the means and
-    standard deviations of ImageNet, as torchvision's weights want it. Up to ``conv5_4``: 20,024,384 parameters.
+    Grey images stand for the three colours, which are normalised with the means and standard deviations of ImageNet, as
+    torchvision's weights want it. Up to ``conv5_4``: 20,024,384 parameters.
 
     Args:
         weights: a file with a state dict: torchvision's VGG19, or one of :class:`Vgg19Classifier` of the same
@@ -31,33 +31,23 @@ class Vgg19(nn.Module):
             weights (He et al. 2015, arXiv 1502.01852).
         layer: the last convolution, one of ``LAYERS``.
         activation: apply the ReLU of ``layer``.
-        channels: image channels, 1 or 3.
         width: feature maps of the first block; 64 is VGG19.
 
     Raises:
         FileNotFoundError: if there is no such file, or none is given.
-        ValueError: if it is not a file of such weights; for other layers or channels.
+        ValueError: if it is not a file of such weights; for another layer.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self,
-        weights: Weights = None,
-        *,
-        layer: str = "conv5_4",
-        activation: bool = False,
-        channels: int = 1,
-        width: int = 64,
+        self, weights: Weights = None, *, layer: str = "conv5_4", activation: bool = False, width: int = 64
     ) -> None:
         super().__init__()
         if layer not in LAYERS:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")
-        if channels not in (1, 3):
-            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), got {channels}")
         self.layer = layer
-        self.channels = channels
         self.features = _convolutions(layer, activation, width)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
@@ -70,7 +60,7 @@ class Vgg19(nn.Module):
         """Feature maps of an image.
 
         Args:
-            image: float, ``(batch, channels, height, width)``, in [0, 1].
+            image: float, ``(batch, 1, height, width)``, in [0, 1].
 
         Returns:
             ``(batch, maps, height / 2**n, width / 2**n)``, rounded down; ``n = 4`` poolings before ``conv5``.
@@ -92,19 +82,16 @@ class Vgg19(nn.Module):
 
     def _normalised(self, image: Tensor) -> Tensor:
         smallest = 2 ** (int(self.layer[4]) - 1)
-        if image.dim() != 4 or image.shape[1] != self.channels or min(image.shape[2:]) < smallest:
+        if image.dim() != 4 or image.shape[1] != 1 or min(image.shape[2:]) < smallest:
             raise ValueError(
-                f"expected images (batch, {self.channels}, height, width) of at least {smallest} x {smallest} pixels "
+                f"expected images (batch, 1, height, width) of at least {smallest} x {smallest} pixels "
                 f"for the features of {self.layer}, got shape {list(image.shape)}"
             )
         return (image - self.mean) / self.std
 
     def _draw(self) -> None:
         for name, value in self.features.named_parameters():
-            if name.endswith("weight"):
-                nn.init.kaiming_normal_(value, mode="fan_out", nonlinearity="relu")
-            else:
-                nn.init.zeros_(value)
+            nn.init.zeros_(value) if name.endswith("bias") else nn.init.kaiming_normal_(value, mode="fan_out")
 
     def _load(self, weights: Weights) -> None:
         """Take ``features.*`` from a file; deeper layers and ``classifier.*`` are in such files, and not needed."""
@@ -128,15 +115,9 @@ class Vgg19Features(Vgg19):
     """
 
     def __init__(
-        self,
-        weights: Weights = None,
-        *,
-        layer: str = "conv5_4",
-        activation: bool = False,
-        channels: int = 1,
-        width: int = 64,
+        self, weights: Weights = None, *, layer: str = "conv5_4", activation: bool = False, width: int = 64
     ) -> None:
-        super().__init__(weights, layer=layer, activation=activation, channels=channels, width=width)
+        super().__init__(weights, layer=layer, activation=activation, width=width)
         self.requires_grad_(False)
         self.eval()
 
@@ -153,7 +134,7 @@ class Vgg19Classifier(Vgg19):
 
     Args:
         n_classes: classes.
-        weights, layer, channels, width: arguments of :class:`Vgg19`; a file of weights gives the convolutions alone.
+        weights, layer, width: arguments of :class:`Vgg19`; a file of weights gives the convolutions alone.
         dropout: rate before the linear layer.
     """
 
@@ -163,17 +144,16 @@ class Vgg19Classifier(Vgg19):
         weights: Weights = RANDOM,
         *,
         layer: str = "conv5_4",
-        channels: int = 1,
         width: int = 64,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(weights, layer=layer, activation=True, channels=channels, width=width)
+        super().__init__(weights, layer=layer, activation=True, width=width)
         block = int(layer[4])
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(width * min(2 ** (block - 1), 8), n_classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image ``(batch, channels, height, width)`` in [0, 1] to logits ``(batch, n_classes)``."""
+        """Image ``(batch, 1, height, width)`` in [0, 1] to logits ``(batch, n_classes)``."""
         return self.classifier(self.dropout(super().forward(image).mean(dim=(2, 3))))
 
 

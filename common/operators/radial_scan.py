@@ -7,9 +7,8 @@ from functools import lru_cache
 
 import torch
 from common.operators.coils import simulated_sensitivity_maps
-from common.operators.fourier import channels_to_complex
 from common.operators.radial import SPOKE_ORDERS, radial_trajectory, series_angles
-from common.operators.radial_series import RadialGridding
+from common.operators.radial_series import RadialGridding, unpack_radial
 from common.operators.series import frames_to_batch
 from torch import Tensor
 
@@ -59,27 +58,34 @@ class RadialScan:
             the measurement, see :class:`~common.operators.radial_series.RadialGridding`, and the series in the phase
             of the estimated maps, complex, shaped as the series.
         """
-        _, _, height, width, n_frames = series.shape
-        gridding, maps = self.drawn_gridding(n_frames, (height, width), generator)
-        frames = frames_to_batch(series).to(torch.complex64)
-        kspace = gridding.sample(maps * frames)
-        real, imaginary = torch.randn(2, *kspace.shape, generator=generator, device=kspace.device)
-        measurement = gridding.pack(kspace + self.noise_std * torch.complex(real, imaginary))
-        estimated = measurement[:, 8:, ..., 0].unflatten(1, (2, self.n_coils)).transpose(1, 2).flatten(0, 1)
-        turn = (channels_to_complex(estimated)[:, 0][None].conj() * maps).sum(dim=1, keepdim=True).angle()
+        kspace, gridding, maps = self.sample(series, generator)
+        measurement = gridding.pack(kspace)
+        _, _, _, estimated = unpack_radial(measurement[..., :1])
+        turn = (estimated.conj() * maps).sum(dim=1, keepdim=True).angle()
         return measurement, series * torch.polar(torch.ones_like(turn), turn)[..., None]
 
-    def drawn_gridding(
-        self, n_frames: int, shape: tuple[int, int], generator: torch.Generator
-    ) -> tuple[RadialGridding, Tensor]:
-        """Draw a first angle and the coils: the gridding, and the maps ``(1, n_coils, height, width)``."""
+    def sample(self, series: Tensor, generator: torch.Generator) -> tuple[Tensor, RadialGridding, Tensor]:
+        """Return the samples of one series with the gridding of their trajectory and the maps of the coils.
+
+        Args:
+            series: complex, ``(1, 1, height, width, frames)``.
+            generator: draws first angle, coils and noise.
+
+        Returns:
+            complex64 ``(frames, n_coils, spokes, samples)``; the gridding; the true maps, complex64
+            ``(1, n_coils, height, width)``.
+        """
+        _, _, height, width, n_frames = series.shape
         device = generator.device
-        draws = torch.rand(3, generator=generator, device=device).tolist()
-        number = int(draws[0] * N_FIRST_ANGLES)
+        first, distance, turn = torch.rand(3, generator=generator, device=device).tolist()
         maps = simulated_sensitivity_maps(
-            self.n_coils, *shape, radius=1.5 + 0.5 * draws[1], angle_deg=360 * draws[2]
+            self.n_coils, height, width, radius=1.5 + 0.5 * distance, angle_deg=360 * turn
         ).to(device)
-        return _gridding(self.order, n_frames, self.n_spokes, number, shape, device), maps
+        number = int(first * N_FIRST_ANGLES)
+        gridding = _gridding(self.order, n_frames, self.n_spokes, number, (height, width), device)
+        kspace = gridding.sample(maps * frames_to_batch(series).to(torch.complex64))
+        real, imaginary = torch.randn(2, *kspace.shape, generator=generator, device=device)
+        return kspace + self.noise_std * torch.complex(real, imaginary), gridding, maps
 
     def drawn(self, seed: int | str) -> tuple[str, float | None]:
         """Return the order of the spokes, and None: spokes sample no fraction of a grid."""

@@ -28,10 +28,10 @@ class RadialGridding:
     """
 
     def __init__(self, trajectory: Tensor, shape: tuple[int, int]) -> None:
+        self.trajectory = trajectory
         self.transform = NonuniformFourier(trajectory, shape)
         self.weights = density_compensation(trajectory, shape)
         self.kernel = toeplitz_kernel(trajectory, self.weights, shape)
-        self.n_frames, self.n_spokes = trajectory.shape[0], trajectory.shape[1]
 
     def sample(self, coil_images: Tensor) -> Tensor:
         """Coil images ``(frames, n_coils, height, width)`` to ``(frames, n_coils, spokes, samples)``, complex."""
@@ -53,9 +53,9 @@ class RadialGridding:
         """
         coil_images = self.transform.coil_images(self.weights[:, None] * kspace)
         if sensitivity_maps is None:
-            sensitivity_maps = maps_of_mean(coil_images.mean(dim=0, keepdim=True), self.n_frames * self.n_spokes)
+            sensitivity_maps = maps_of_mean(coil_images.mean(dim=0, keepdim=True), len(kspace) * kspace.shape[2])
         gridded = (sensitivity_maps.conj() * coil_images).sum(dim=1, keepdim=True)
-        shared = view_shared_gridding(gridded, self.n_spokes)
+        shared = view_shared_gridding(gridded, kspace.shape[2])
         maps = torch.cat((sensitivity_maps.real, sensitivity_maps.imag), dim=1).expand(len(gridded), -1, -1, -1)
         kernel = torch.nn.functional.pixel_unshuffle(self.kernel[:, None], 2)
         parts = complex_to_channels(gridded), complex_to_channels(shared), kernel, maps

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+from common.errors import require_at_least
 from common.phantoms.canvas import Canvas, Field, ellipse, over, path_distance, resolve, soft_cover
 from numpy.typing import NDArray
 
@@ -47,14 +48,12 @@ def brain_phantom(seed: int, size: int = 256, *, phase: bool = True) -> NDArray[
     Raises:
         ValueError: `size` is below 32 or `seed` is negative.
     """
-    if size < 32:
-        raise ValueError(f"size must be 32 or more, got {size}: a smaller head has no anatomy left")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    require_at_least(32, size=size)  # a smaller one has no anatomy left
+    require_at_least(0, seed=seed)
     factor = max(1, math.ceil(MIN_RENDER_SIZE / size))
     rng = np.random.default_rng(seed)
     canvas = Canvas(rng, size * factor, FIELD_OF_VIEW)
-    signal = _draw_head(_random_head(rng), canvas)
+    signal = _draw_head(_Head(rng), canvas)
     signal *= 1 + rng.uniform(0.03, 0.09) * canvas.noise(0.5, 2.1)
 
     signal = resolve(signal, factor, blur=rng.uniform(0.45, 0.65))
@@ -64,63 +63,42 @@ def brain_phantom(seed: int, size: int = 256, *, phase: bool = True) -> NDArray[
     signal = np.clip(signal / (rng.uniform(1.06, 1.28) * np.quantile(signal, 0.9995)), 0, 1)
     image = signal.astype(np.complex64)
     if phase:
-        image *= np.exp(1j * resolve(_smooth_phase(rng, canvas), factor)).astype(np.complex64)
+        slow = canvas.quadratic(rng.uniform(-1, 1, 6), 0.8, 0.9) + 0.25 * canvas.noise(1, 3)
+        image *= np.exp(1j * resolve(slow, factor)).astype(np.complex64)
     return image
 
 
-@dataclass
 class _Head:
     """Random properties of a head; lengths in phantom units."""
 
-    level: float  # 0: basal ganglia and third ventricle, 1: centrum semiovale
-    half_width: float
-    half_length: float
-    squareness: float
-    rotation: float
-    shift: tuple[float, float]
-    outline: list[tuple[int, float, float]]  # harmonics of the outline: order, amplitude, phase
-    scalp: float
-    skull: float
-    csf_gap: float
-    sinus: float  # height of the air-filled frontal sinus, 0: none
-    ventricles: float  # width relative to a young adult's
-    cortex: float
-    sulcus: float  # half the width of a sulcus
-    folds: int
-    signal: dict[str, float]
-    lesions: list[tuple[float, float, float]] = field(default_factory=list)  # x, y, radius
-
-
-def _random_head(rng: np.random.Generator) -> _Head:
-    level = rng.uniform(0, 1) ** 1.3  # rather low than high: that is where most of the anatomy is
-    half_length = rng.uniform(82, 98) * (1 - 0.12 * max(0.0, level - 0.5))
-    half_width = half_length / rng.uniform(1.20, 1.42)
-    atrophy = rng.beta(1.3, 3.0)
-    contrast = CONTRASTS[str(rng.choice(["pd", "t1", "t2"], p=[0.5, 0.25, 0.25]))]
-    head = _Head(
-        level=level,
-        half_width=half_width,
-        half_length=half_length,
-        squareness=rng.uniform(2.0, 2.2),
-        rotation=math.radians(rng.normal(0, 3.5)),
-        shift=(rng.normal(0, 3), rng.normal(0, 4)),
-        outline=[(order, rng.normal(0, 0.009 / order), rng.uniform(0, 2 * math.pi)) for order in range(1, 6)],
-        scalp=rng.uniform(3.5, 6.5),
-        skull=rng.uniform(3.8, 5.5),
-        csf_gap=0.5 + 2.2 * atrophy,
-        sinus=rng.uniform(6, 13) if level < 0.4 and rng.random() < 0.55 else 0.0,
-        ventricles=0.7 + 1.4 * atrophy + rng.uniform(-0.1, 0.1),
-        cortex=rng.uniform(3.8, 4.9),
-        sulcus=0.05 + 0.8 * atrophy,
-        folds=int(rng.integers(9, 13)),
-        signal={tissue: value * rng.uniform(0.92, 1.08) for tissue, value in contrast.items()},
-    )
-    n_small = int(rng.integers(2, 9)) if rng.random() < 0.35 else 0
-    radii = [*rng.uniform(1.5, 4.0, n_small), *(rng.uniform(7, 14, 1) if rng.random() < 0.15 else [])]
-    for radius in radii:
-        angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(0.3, 0.68)
-        head.lesions.append((reach * half_width * math.sin(angle), reach * half_length * math.cos(angle), radius))
-    return head
+    def __init__(self, rng: np.random.Generator) -> None:
+        # 0: basal ganglia and third ventricle, 1: centrum semiovale; rather low, where most of the anatomy is
+        self.level = rng.uniform(0, 1) ** 1.3
+        self.half_length = rng.uniform(82, 98) * (1 - 0.12 * max(0.0, self.level - 0.5))
+        self.half_width = self.half_length / rng.uniform(1.20, 1.42)
+        atrophy = rng.beta(1.3, 3.0)
+        contrast = CONTRASTS[str(rng.choice(["pd", "t1", "t2"], p=[0.5, 0.25, 0.25]))]
+        self.squareness = rng.uniform(2.0, 2.2)
+        self.rotation = math.radians(rng.normal(0, 3.5))
+        self.shift = (rng.normal(0, 3), rng.normal(0, 4))
+        # harmonics of the outline: order, amplitude, phase
+        self.outline = [(order, rng.normal(0, 0.009 / order), rng.uniform(0, 2 * math.pi)) for order in range(1, 6)]
+        self.scalp = rng.uniform(3.5, 6.5)
+        self.skull = rng.uniform(3.8, 5.5)
+        self.csf_gap = 0.5 + 2.2 * atrophy
+        # height of the air-filled frontal sinus, 0: none
+        self.sinus = rng.uniform(6, 13) if self.level < 0.4 and rng.random() < 0.55 else 0.0
+        self.ventricles = 0.7 + 1.4 * atrophy + rng.uniform(-0.1, 0.1)  # width relative to a young adult's
+        self.cortex = rng.uniform(3.8, 4.9)
+        self.sulcus = 0.05 + 0.8 * atrophy  # half the width of a sulcus
+        self.folds = int(rng.integers(9, 13))
+        self.signal = {tissue: value * rng.uniform(0.92, 1.08) for tissue, value in contrast.items()}
+        self.lesions: list[tuple[float, float, float]] = []  # x, y, radius
+        n_small = int(rng.integers(2, 9)) if rng.random() < 0.35 else 0
+        for radius in [*rng.uniform(1.5, 4.0, n_small), *(rng.uniform(7, 14, 1) if rng.random() < 0.15 else [])]:
+            angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(0.3, 0.68)
+            place = reach * self.half_width * math.sin(angle), reach * self.half_length * math.cos(angle)
+            self.lesions.append((*place, radius))
 
 
 def _draw_head(head: _Head, canvas: Canvas) -> Field:
@@ -296,11 +274,3 @@ def _draw_ventricles(head: _Head, canvas: Canvas, frame: _Frame, image: Field, f
 def _appear(share: float) -> float:
     """Size of a structure at this level of the head: in full, smaller, or (rather than as a speck) not at all."""
     return 0.0 if share < 0.3 else min(1.0, share)
-
-
-def _smooth_phase(rng: np.random.Generator, canvas: Canvas) -> Field:
-    """Quadratic phase in radians plus slow noise."""
-    x, y = canvas.x * (2 / FIELD_OF_VIEW), canvas.y * (2 / FIELD_OF_VIEW)
-    offset, right, back, xx, xy, yy = rng.uniform(-1, 1, 6)
-    polynomial = math.pi * offset + 0.8 * (right * x + back * y) + 0.9 * (xx * x * x + xy * x * y + yy * y * y)
-    return polynomial + 0.25 * canvas.noise(1, 3)

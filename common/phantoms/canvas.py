@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -44,10 +44,34 @@ class Canvas:
         frequency = np.hypot(rows[:, None], columns[None, :])
         draws = self.rng.standard_normal((2, *frequency.shape))
         inside = (frequency >= low) & (frequency <= high)
+        return self._from_coefficients((draws[0] + 1j * draws[1]) * inside)
+
+    def _from_coefficients(self, coefficients: NDArray[np.complexfloating[Any]]) -> Field:
+        """Noise of unit variance from its Fourier coefficients, ``(2 top + 1, top + 1)`` around frequency 0."""
+        top = coefficients.shape[1] - 1
         spectrum = np.zeros((self.size, self.size // 2 + 1), np.complex64)
-        spectrum[np.ix_(rows, columns)] = (draws[0] + 1j * draws[1]) * inside
+        spectrum[np.ix_(np.arange(-top, top + 1), np.arange(top + 1))] = coefficients
         result = np.fft.irfft2(spectrum, s=(self.size, self.size)).astype(np.float32)
         return result / result.std()
+
+    def quadratic(self, coefficients: Iterable[float], linear: float, square: float) -> Field:
+        """Polynomial of second order in x and y from -1 to 1, with a constant up to pi.
+
+        Args:
+            coefficients: those of 1, x, y, x^2, x y and y^2, each in [-1, 1].
+            linear: factor of the linear terms.
+            square: factor of the terms of second order.
+        """
+        x, y = self.x * (2 / self.extent), self.y * (2 / self.extent)
+        offset, right, down, xx, xy, yy = coefficients
+        return math.pi * offset + linear * (right * x + down * y) + square * (xx * x * x + xy * x * y + yy * y * y)
+
+    def shading(self, background: float, coils: Sequence[tuple[float, float, float]], reach: float) -> Field:
+        """Sensitivity of surface coils, given as (x, y, strength), which falls to a third within `reach`."""
+        shading = np.full((self.size, self.size), background, np.float32)
+        for x, y, strength in coils:
+            shading += strength / (1 + ((self.x - x) ** 2 + (self.y - y) ** 2) / reach**2) ** 1.5
+        return shading
 
     def cover(self, distance: Field) -> Field:
         """Part of each pixel inside a shape, from the signed distance to its edge (positive inside)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from common.errors import require_at_least
 from common.phantoms.canvas import Canvas, Field, ellipse, over, path_distance, resolve
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -46,52 +47,33 @@ def chest_ct_phantom(seed: int, size: int = 512) -> NDArray[np.float32]:
     Raises:
         ValueError: `size` is below 32 or `seed` is negative.
     """
-    if size < 32:
-        raise ValueError(f"size must be 32 or more, got {size}: a smaller chest has no anatomy left")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    require_at_least(32, size=size)  # a smaller one has no anatomy left
+    require_at_least(0, seed=seed)
     factor = max(1, math.ceil(MIN_RENDER_SIZE / size))
     rng = np.random.default_rng(seed)
     canvas = Canvas(rng, size * factor, FIELD_OF_VIEW)
-    image = _draw_chest(_random_chest(rng), canvas)
+    image = _draw_chest(_Chest(rng), canvas)
     image = resolve(image, factor, blur=rng.uniform(0.4, 0.6))
     image += rng.uniform(6, 18) * _scanner_noise(rng, size)
     low, high = WINDOW
     return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
 
 
-@dataclass(frozen=True)
 class _Chest:
     """Random properties of a chest; lengths in millimetres."""
 
-    level: float  # 0: great vessels, 1: chambers of the heart
-    half_width: float  # of the rib cage, inside
-    half_height: float
-    squareness: float
-    wall: float  # from the lung to the skin, without fat
-    fat: float
-    shift: tuple[float, float]
-    rotation: float
-    first_rib: float  # where along the cage the ribs begin
-    enhancement: float  # of blood by contrast medium, in Hounsfield units
-    emphysema: float  # lowers the density of the lung
-
-
-def _random_chest(rng: np.random.Generator) -> _Chest:
-    half_width = rng.uniform(118, 138)
-    return _Chest(
-        level=rng.uniform(0, 1),
-        half_width=half_width,
-        half_height=half_width * rng.uniform(0.64, 0.74),
-        squareness=rng.uniform(2.2, 2.6),
-        wall=rng.uniform(15, 21),
-        fat=rng.uniform(4, 20),
-        shift=(rng.normal(0, 4), rng.uniform(-14, -4)),
-        rotation=math.radians(rng.normal(0, 2)),
-        first_rib=rng.uniform(0, 1),
-        enhancement=rng.uniform(90, 300) if rng.random() < 0.5 else 0.0,
-        emphysema=rng.uniform(0, 60),
-    )
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.half_width = rng.uniform(118, 138)  # of the rib cage, inside
+        self.level = rng.uniform(0, 1)  # 0: great vessels, 1: chambers of the heart
+        self.half_height = self.half_width * rng.uniform(0.64, 0.74)
+        self.squareness = rng.uniform(2.2, 2.6)
+        self.wall = rng.uniform(15, 21)  # from the lung to the skin, without fat
+        self.fat = rng.uniform(4, 20)
+        self.shift = (rng.normal(0, 4), rng.uniform(-14, -4))
+        self.rotation = math.radians(rng.normal(0, 2))
+        self.first_rib = rng.uniform(0, 1)  # where along the cage the ribs begin
+        self.enhancement = rng.uniform(90, 300) if rng.random() < 0.5 else 0.0  # of blood, in Hounsfield units
+        self.emphysema = rng.uniform(0, 60)  # lowers the density of the lung
 
 
 @dataclass(frozen=True)

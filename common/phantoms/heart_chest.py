@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from common.phantoms.canvas import Field, ellipse, path_distance, soft_cover
@@ -17,47 +16,26 @@ SIGNAL: dict[str, float] = {
 """Signal of each tissue in a balanced steady state, as a share of the brightest of a real series."""
 
 
-@dataclass(frozen=True)
 class Chest:
-    """Random properties of a chest; lengths in millimetres from the middle of the picture."""
+    """Random properties of a chest, slim or stout; lengths in millimetres from the middle of the picture."""
 
-    centre: tuple[float, float]
-    axes: tuple[float, float]
-    fat: float
-    muscle: float
-    ribs: tuple[float, float]
-    """Number of ribs around the chest, and direction of the first."""
-    liver: tuple[float, float, float, float]
-    """Centre and half-axes of an ellipse."""
-    stomach: tuple[float, float, float, float]
-    spine: tuple[float, float]
-    aorta: tuple[float, float, float]
-    """Centre and radius."""
-    signal: dict[str, float]
-    fat_phase: float
-    """Phase of fat against water in radians: near pi, as in the balanced steady state; a mixed pixel is dark."""
-
-
-def random_chest(rng: np.random.Generator) -> Chest:
-    """Draw a random chest, from slim to stout."""
-    axes = (rng.uniform(162, 200), rng.uniform(110, 128))
-    centre = (rng.uniform(-20, 20), rng.uniform(6, 20))
-    fat = 9 + 28 * rng.beta(1.5, 2.2)
-    muscle = rng.uniform(7, 12)
-    spine = (rng.uniform(-45, -22), centre[1] + axes[1] - 0.6 * fat - rng.uniform(46, 54))
-    return Chest(
-        centre=centre,
-        axes=axes,
-        fat=fat,
-        muscle=muscle,
-        ribs=(float(rng.integers(13, 18)), rng.uniform(0, 2 * math.pi)),
-        liver=(rng.uniform(-95, -65), rng.uniform(48, 74), rng.uniform(78, 105), rng.uniform(50, 68)),
-        stomach=(rng.uniform(35, 75), rng.uniform(75, 105), rng.uniform(22, 40), rng.uniform(14, 28)),
-        spine=spine,
-        aorta=(spine[0] + rng.uniform(27, 36), spine[1] - rng.uniform(-6, 6), rng.uniform(9.5, 12.5)),
-        signal={tissue: value * rng.uniform(0.88, 1.12) for tissue, value in SIGNAL.items()},
-        fat_phase=math.pi + rng.normal(0, 0.25),
-    )
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.axes = (rng.uniform(162, 200), rng.uniform(110, 128))
+        self.centre = (rng.uniform(-20, 20), rng.uniform(6, 20))
+        self.fat = 9 + 28 * rng.beta(1.5, 2.2)
+        self.muscle = rng.uniform(7, 12)
+        down = self.centre[1] + self.axes[1] - 0.6 * self.fat
+        self.spine = (rng.uniform(-45, -22), down - rng.uniform(46, 54))
+        # number of ribs around the chest, and direction of the first
+        self.ribs = (float(rng.integers(13, 18)), rng.uniform(0, 2 * math.pi))
+        # centre and half-axes of ellipses
+        self.liver = (rng.uniform(-95, -65), rng.uniform(48, 74), rng.uniform(78, 105), rng.uniform(50, 68))
+        self.stomach = (rng.uniform(35, 75), rng.uniform(75, 105), rng.uniform(22, 40), rng.uniform(14, 28))
+        right, down = self.spine
+        self.aorta = (right + rng.uniform(27, 36), down - rng.uniform(-6, 6), rng.uniform(9.5, 12.5))  # and radius
+        self.signal = {tissue: value * rng.uniform(0.88, 1.12) for tissue, value in SIGNAL.items()}
+        # phase of fat against water in radians: near pi, as in the balanced steady state; a mixed pixel is dark
+        self.fat_phase = math.pi + rng.normal(0, 0.25)
 
 
 class _Picture:

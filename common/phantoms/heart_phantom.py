@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from common.errors import require_at_least
 from common.phantoms.canvas import Field, resolve, soft_cover
-from common.phantoms.heart_chest import Chest, draw_chest, random_chest
-from common.phantoms.heart_motion import HeartMotion, random_motion
-from common.phantoms.heart_shape import N_ANGLES, Outlines, Section, Ventricles, heart_sections, random_ventricles
+from common.phantoms.heart_chest import Chest, draw_chest
+from common.phantoms.heart_motion import random_motion
+from common.phantoms.heart_shape import N_ANGLES, Outlines, Section, heart_sections, random_ventricles
 from common.phantoms.sections import SectionCanvas
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -72,17 +73,13 @@ def heart_phantom(seed: int, size: int = 96, n_frames: int = 16, n_slices: int =
     Raises:
         ValueError: a number is out of range.
     """
-    if size < 32:
-        raise ValueError(f"size must be 32 or more, got {size}: a smaller heart has no anatomy left")
-    if n_frames < 2:
-        raise ValueError(f"n_frames must be 2 or more, got {n_frames}: one frame does not beat")
-    if n_slices < 1:
-        raise ValueError(f"n_slices must be 1 or more, got {n_slices}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    require_at_least(32, size=size)  # a smaller heart has no anatomy left
+    require_at_least(2, n_frames=n_frames)
+    require_at_least(1, n_slices=n_slices)
+    require_at_least(0, seed=seed)
     factor = max(1, math.ceil(MIN_RENDER_SIZE / size))
     rng = np.random.default_rng(seed)
-    scene = _random_scene(rng, n_frames)
+    scene = _Scene(rng, n_frames)
     texture_seed = int(rng.integers(2**63))
     sections, distance = heart_sections(scene.heart, scene.motion, n_slices)
     pixel = scene.field_of_view / size
@@ -105,62 +102,38 @@ def heart_phantom(seed: int, size: int = 96, n_frames: int = 16, n_slices: int =
     return HeartPhantom(images, areas, centers, ejection_fraction(areas), pixel, distance, scene.motion.frame_interval)
 
 
-@dataclass(frozen=True)
 class _Scene:
     """Random properties of a series; lengths in millimetres."""
 
-    field_of_view: float
-    upside_down: bool  # as in files of some scanners
-    heart: Ventricles
-    chest: Chest
-    motion: HeartMotion
-    place: NDArray[np.float64]  # of the left ventricle in the middle section
-    tilt: NDArray[np.float64]  # shift of the ventricle's middle from base to apex
-    breath_way: NDArray[np.float64]  # direction in which the diaphragm moves the heart
-    fat: float  # thickness on the heart
-    papillary: NDArray[np.float64]  # (n, 3): direction, distance from the middle and radius, as shares of the cavity's
-    twist: float  # rotation of the wall from full to empty, in radians
-    swirl: float  # how uneven flowing blood is
-    velocity: float  # phase of the fastest blood, in radians
-    coils: list[tuple[float, float, float]]  # right, down, strength
-    phase: tuple[float, ...]
-    noise: float
-    brightest: float
-    blur: float
-
-
-def _random_scene(rng: np.random.Generator, n_frames: int) -> _Scene:
-    chest, heart, motion = random_chest(rng), random_ventricles(rng), random_motion(rng, n_frames)
-    breath_angle = rng.normal(math.pi / 2, 0.5)
-    roots = [heart.septum + side + rng.normal(0, 0.2) for side in (2.2, -2.3)]
-    papillary = [(root, rng.uniform(0.6, 0.7), 0.92 * rng.uniform(0.13, 0.20)) for root in roots]
-    for _ in range(int(rng.integers(6, 18))):  # trabeculae, most of them near the papillary muscles
-        direction = rng.choice([*roots, rng.uniform(0, 2 * math.pi)]) + rng.normal(0, 0.5)
-        papillary.append((direction, rng.uniform(0.74, 0.97), 0.8 * rng.uniform(0.03, 0.09)))
-    return _Scene(
-        field_of_view=rng.uniform(255, 305),
-        upside_down=bool(rng.uniform() < 0.5),
-        heart=heart,
-        chest=chest,
-        motion=motion,
-        place=np.array([rng.normal(16, 8), rng.normal(0, 6)]),
-        tilt=np.array([rng.uniform(0, 14), rng.uniform(-4, 8)]),
-        breath_way=np.array([math.cos(breath_angle), math.sin(breath_angle)]),
-        fat=rng.uniform(1.0, 6.0),
-        papillary=np.array(papillary),
-        twist=rng.uniform(0.08, 0.25),
-        swirl=rng.uniform(0.05, 0.13),
-        velocity=rng.uniform(0.3, 1.2),
-        coils=[
+    def __init__(self, rng: np.random.Generator, n_frames: int) -> None:
+        self.chest, self.heart, self.motion = Chest(rng), random_ventricles(rng), random_motion(rng, n_frames)
+        breath_angle = rng.normal(math.pi / 2, 0.5)
+        roots = [self.heart.septum + side + rng.normal(0, 0.2) for side in (2.2, -2.3)]
+        papillary = [(root, rng.uniform(0.6, 0.7), 0.92 * rng.uniform(0.13, 0.20)) for root in roots]
+        for _ in range(int(rng.integers(6, 18))):  # trabeculae, most of them near the papillary muscles
+            direction = rng.choice([*roots, rng.uniform(0, 2 * math.pi)]) + rng.normal(0, 0.5)
+            papillary.append((direction, rng.uniform(0.74, 0.97), 0.8 * rng.uniform(0.03, 0.09)))
+        # (n, 3): direction, distance from the middle and radius, as shares of the cavity's
+        self.papillary = np.array(papillary)
+        self.field_of_view = rng.uniform(255, 305)
+        self.upside_down = bool(rng.uniform() < 0.5)  # as in files of some scanners
+        self.place = np.array([rng.normal(16, 8), rng.normal(0, 6)])  # of the left ventricle in the middle section
+        self.tilt = np.array([rng.uniform(0, 14), rng.uniform(-4, 8)])  # shift of its middle from base to apex
+        # direction in which the diaphragm moves the heart
+        self.breath_way = np.array([math.cos(breath_angle), math.sin(breath_angle)])
+        self.fat = rng.uniform(1.0, 6.0)  # thickness on the heart
+        self.twist = rng.uniform(0.08, 0.25)  # rotation of the wall from full to empty, in radians
+        self.swirl = rng.uniform(0.05, 0.13)  # how uneven flowing blood is
+        self.velocity = rng.uniform(0.3, 1.2)  # phase of the fastest blood, in radians
+        self.coils = [  # right, down, strength
             (rng.uniform(-90, -20), rng.uniform(-150, -120), rng.uniform(0.3, 1.0)),
             (rng.uniform(20, 110), rng.uniform(-150, -120), rng.uniform(0.3, 1.0)),
             (rng.uniform(-90, 60), rng.uniform(140, 170), rng.uniform(0.4, 1.0)),
-        ],
-        phase=tuple(rng.uniform(-1, 1, 6).tolist()),
-        noise=rng.uniform(0.004, 0.010),
-        brightest=rng.uniform(0.85, 1.0),
-        blur=rng.uniform(0.4, 0.6),
-    )
+        ]
+        self.phase: list[float] = rng.uniform(-1, 1, 6).tolist()
+        self.noise = rng.uniform(0.004, 0.010)
+        self.brightest = rng.uniform(0.85, 1.0)
+        self.blur = rng.uniform(0.4, 0.6)
 
 
 def _middle(scene: _Scene, section: Section) -> NDArray[np.float64]:
@@ -186,7 +159,8 @@ def _draw_frames(
     frames = _moved(scene, section, chest, canvas, box, polar)
     _draw_aorta(scene, canvas, frames)
     _Heart(scene, section, canvas, box, polar, frames[:, rows, columns], flow_seed).draw()
-    shading = _shading(scene, canvas) * np.exp(1j * _phase(scene, canvas))
+    phase = canvas.quadratic(scene.phase, 0.9, 0.6) + 0.25 * canvas.noise(1, 4, reach=60)
+    shading = canvas.shading(0.6, scene.coils, 75) * np.exp(1j * phase)
     return frames * shading.astype(np.complex64)
 
 
@@ -357,19 +331,3 @@ def _swirl(scene: _Scene, canvas: SectionCanvas, box: tuple[slice, slice], seed:
         uneven = time.noise(8, 34, reach=0.05)[box]
         swirl.append(uneven * np.float32(scene.swirl * (0.5 + 0.9 * max(-outflow, 0.5 * outflow))))
     return np.stack(swirl)
-
-
-def _shading(scene: _Scene, canvas: SectionCanvas) -> Field:
-    """Sensitivity of the surface coils."""
-    shading = np.full((canvas.size, canvas.size), 0.6, np.float32)
-    for right, down, strength in scene.coils:
-        shading += strength / (1 + ((canvas.x - right) ** 2 + (canvas.y - down) ** 2) / 75**2) ** 1.5
-    return shading
-
-
-def _phase(scene: _Scene, canvas: SectionCanvas) -> Field:
-    """Quadratic phase in radians plus slow noise."""
-    x, y = canvas.x * (2 / canvas.extent), canvas.y * (2 / canvas.extent)
-    offset, right, down, xx, xy, yy = scene.phase
-    polynomial = math.pi * offset + 0.9 * (right * x + down * y) + 0.6 * (xx * x * x + xy * x * y + yy * y * y)
-    return polynomial + 0.25 * canvas.noise(1, 4, reach=60)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from common.errors import require_at_least
 from common.phantoms import knee_anatomy as anatomy
 from common.phantoms.canvas import Field, ellipse, path_distance, resolve, soft_cover
 from common.phantoms.knee_anatomy import Outline
@@ -61,15 +61,12 @@ def knee_phantom(seed: int, size: int = 256, *, n_slices: int = 5) -> NDArray[np
     Raises:
         ValueError: `size` is below 32, `n_slices` below 1 or `seed` negative.
     """
-    if size < 32:
-        raise ValueError(f"size must be 32 or more, got {size}: a smaller knee has no anatomy left")
-    if n_slices < 1:
-        raise ValueError(f"n_slices must be 1 or more, got {n_slices}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    require_at_least(32, size=size)  # a smaller one has no anatomy left
+    require_at_least(1, n_slices=n_slices)
+    require_at_least(0, seed=seed)
     factor = max(1, math.ceil(MIN_RENDER_SIZE / size))
     rng = np.random.default_rng(seed)
-    knee = _random_knee(rng)
+    knee = _Knee(rng)
     texture_seed = int(rng.integers(2**63))
     distance = min(SLICE_DISTANCE, 2 * REACH / n_slices)
     half = distance * (n_slices - 1) / 2
@@ -82,61 +79,37 @@ def knee_phantom(seed: int, size: int = 256, *, n_slices: int = 5) -> NDArray[np
     return image / np.abs(image).max()
 
 
-@dataclass(frozen=True)
 class _Knee:
     """Random properties of a knee; lengths in millimetres."""
 
-    place: float  # position of the middle section between the condyles, -1 to 1
-    scale: float
-    rotation: float
-    shift: tuple[float, float]
-    bend_above: float  # tangents of the angles of thigh and lower leg
-    bend_below: float
-    notch: float  # half the distance over which the anatomy of the notch changes into that of a condyle
-    patella: tuple[float, float]  # shift of the patella
-    muscles: tuple[float, float, float]  # extent of gastrocnemius, hamstring and quadriceps, relative to usual
-    septa: float  # distance between septa in muscles
-    fat: float  # thickness of the fat under the skin
-    effusion: float
-    artery: float  # z where artery and vein run
-    cartilage: float
-    signal: dict[str, float]
-    coils: list[tuple[float, float, float]]  # x, y, strength
-    fat_phase: float
-    phase: tuple[float, ...]
-    mottle: float  # uneven marrow
-    blur: float
-
-
-def _random_knee(rng: np.random.Generator) -> _Knee:
-    front, back = rng.uniform(0.6, 1.5), rng.uniform(0.4, 0.9)
-    return _Knee(
-        place=rng.uniform(-0.8, 0.8),
-        scale=rng.uniform(0.93, 1.07),
-        rotation=math.radians(rng.normal(0, 2.5)),
-        shift=(rng.normal(0, 3), rng.normal(0, 4)),
-        bend_above=rng.normal(0, 0.06),
-        bend_below=rng.normal(0.02, 0.07),
-        notch=rng.uniform(12, 16),
-        patella=(rng.normal(0, 0.8), rng.normal(0, 3.5)),
-        muscles=(rng.uniform(-9, 14), rng.uniform(-26, 8), rng.uniform(-22, 10)),
-        septa=rng.uniform(9, 14),
-        fat=rng.uniform(3, 7),
-        effusion=0.6 + 2.4 * rng.beta(1.2, 3.0),
-        artery=rng.uniform(-10, 10),
-        cartilage=rng.uniform(0.75, 1.15),
-        signal={tissue: value * rng.uniform(0.88, 1.12) for tissue, value in SIGNAL.items()},
-        coils=[
+    def __init__(self, rng: np.random.Generator) -> None:
+        front, back = rng.uniform(0.6, 1.5), rng.uniform(0.4, 0.9)
+        self.place = rng.uniform(-0.8, 0.8)  # position of the middle section between the condyles, -1 to 1
+        self.scale = rng.uniform(0.93, 1.07)
+        self.rotation = math.radians(rng.normal(0, 2.5))
+        self.shift = (rng.normal(0, 3), rng.normal(0, 4))
+        self.bend_above = rng.normal(0, 0.06)  # tangents of the angles of thigh and lower leg
+        self.bend_below = rng.normal(0.02, 0.07)
+        self.notch = rng.uniform(12, 16)  # half the distance over which the notch changes into a condyle
+        self.patella = (rng.normal(0, 0.8), rng.normal(0, 3.5))  # shift of the patella
+        # extent of gastrocnemius, hamstring and quadriceps, relative to usual
+        self.muscles = (rng.uniform(-9, 14), rng.uniform(-26, 8), rng.uniform(-22, 10))
+        self.septa = rng.uniform(9, 14)  # distance between septa in muscles
+        self.fat = rng.uniform(3, 7)  # thickness of the fat under the skin
+        self.effusion = 0.6 + 2.4 * rng.beta(1.2, 3.0)
+        self.artery = rng.uniform(-10, 10)  # z where artery and vein run
+        self.cartilage = rng.uniform(0.75, 1.15)
+        self.signal = {tissue: value * rng.uniform(0.88, 1.12) for tissue, value in SIGNAL.items()}
+        self.coils = [  # x, y, strength
             (-74 + rng.normal(0, 4), 38 + rng.normal(0, 8), front),
             (-82 + rng.normal(0, 4), -38 + rng.normal(0, 8), 0.8 * front),
             (80 + rng.normal(0, 4), 62 + rng.normal(0, 10), back),
             (84 + rng.normal(0, 4), -28 + rng.normal(0, 10), 0.45 * back),
-        ],
-        fat_phase=float(rng.choice([-1, 1])) * rng.uniform(0.3, 0.9),
-        phase=tuple(rng.uniform(-1, 1, 6).tolist()),
-        mottle=0.07 + 0.25 * rng.beta(1, 4),
-        blur=rng.uniform(0.42, 0.6),
-    )
+        ]
+        self.fat_phase = float(rng.choice([-1, 1])) * rng.uniform(0.3, 0.9)
+        self.phase: list[float] = rng.uniform(-1, 1, 6).tolist()
+        self.mottle = 0.07 + 0.25 * rng.beta(1, 4)  # uneven marrow
+        self.blur = rng.uniform(0.42, 0.6)
 
 
 class _Section:
@@ -187,7 +160,11 @@ def _draw_section(knee: _Knee, canvas: SectionCanvas) -> NDArray[Any]:
     _draw_soft_tissue_of_joint(section)
     _draw_bones(section)
     _draw_tendons(section, skin)
-    return (section.image * _shading(knee, canvas) * np.exp(1j * _phase(knee, canvas))).astype(np.complex64)
+    # sensitivity falls off at the ends of the field of view along the leg
+    shading = canvas.shading(0.52, knee.coils, 38) * soft_cover(FIELD_OF_VIEW / 2 - 1.6 - np.abs(canvas.y), 0.5)
+    phase = canvas.quadratic(knee.phase, 0.9, 0.8) + 0.35 * canvas.noise(1, 4, reach=30)
+    phase = phase + 0.02 * canvas.z * knee.phase[1]
+    return (section.image * shading * np.exp(1j * phase)).astype(np.complex64)
 
 
 def _edge(section: _Section, outlines: tuple[Outline, Outline]) -> Field:
@@ -328,29 +305,9 @@ def _draw_bones(section: _Section) -> None:
 def _draw_tendons(section: _Section, skin: Field) -> None:
     """Tendons above and below the patella, where the section meets them."""
     canvas, knee = section.canvas, section.knee
-    present = _logistic((15 - abs(canvas.z)) / 1.5)
+    present = 1 / (1 + math.exp(-(15 - abs(canvas.z)) / 1.5))
     striped = 1 + 0.4 * canvas.noise(30, 100, reach=5, stretch=5, angle=-0.45)
     for path, half_width in ((anatomy.PATELLAR_TENDON, 2.0), (anatomy.QUADRICEPS_TENDON, 2.2)):
         moved = tuple((x + knee.patella[0], y + knee.patella[1] * math.exp(-(((y + 20) / 40) ** 2))) for x, y in path)
         distance = np.minimum(section.along(moved, half_width), skin - 2.0)
         section.paint(present * soft_cover(distance, 0.3), knee.signal["tendon"] * np.clip(striped, 0.3, 2))
-
-
-def _logistic(value: float) -> float:
-    return 1 / (1 + math.exp(-value))
-
-
-def _shading(knee: _Knee, canvas: SectionCanvas) -> Field:
-    """Sensitivity of the surface coils, and the fall-off at the ends of the field of view along the leg."""
-    shading = np.full((canvas.size, canvas.size), 0.52, np.float32)
-    for x, y, strength in knee.coils:
-        shading += strength / (1 + ((canvas.x - x) ** 2 + (canvas.y - y) ** 2) / 38**2) ** 1.5
-    return shading * soft_cover(FIELD_OF_VIEW / 2 - 1.6 - np.abs(canvas.y), 0.5)
-
-
-def _phase(knee: _Knee, canvas: SectionCanvas) -> Field:
-    """Quadratic phase in radians plus slow noise."""
-    x, y = canvas.x * (2 / FIELD_OF_VIEW), canvas.y * (2 / FIELD_OF_VIEW)
-    offset, right, down, xx, xy, yy = knee.phase
-    polynomial = math.pi * offset + 0.9 * (right * x + down * y) + 0.8 * (xx * x * x + xy * x * y + yy * y * y)
-    return polynomial + 0.35 * canvas.noise(1, 4, reach=30) + 0.02 * canvas.z * right

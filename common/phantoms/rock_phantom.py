@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from common.errors import require_at_least
 from common.phantoms.canvas import Field
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -60,7 +61,14 @@ def rock_phantom(
     Raises:
         ValueError: for a number out of range.
     """
-    _check(seed, size, dims, porosity, grain_size, blur, noise)
+    require_at_least(0, seed=seed, blur=blur, noise=noise)
+    require_at_least(16, size=size)  # a smaller pack has hardly a grain
+    if dims not in (2, 3):
+        raise ValueError(f"dims must be 2 (a section) or 3 (a volume), got {dims}")
+    if not 0.05 <= porosity <= 0.6:
+        raise ValueError(f"porosity must be in [0.05, 0.6], got {porosity}")
+    if not 4 <= grain_size <= size:
+        raise ValueError(f"grain_size must be in [4, {size}] voxels for {size=}, got {grain_size}")
     rng = np.random.default_rng(seed)
     shape = (size,) * dims
     pack = _random_pack(rng, size, dims, grain_size)
@@ -83,21 +91,6 @@ def rock_phantom(
     image = ndimage.gaussian_filter(image, blur) if blur else image
     image += noise * rng.standard_normal(shape, dtype=np.float32)
     return np.clip(quartz * image, 0, 1).astype(np.float32)
-
-
-def _check(seed: int, size: int, dims: int, porosity: float, grain_size: float, blur: float, noise: float) -> None:
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-    if size < 16:
-        raise ValueError(f"size must be 16 or more, got {size}: a smaller pack has hardly a grain")
-    if dims not in (2, 3):
-        raise ValueError(f"dims must be 2 (a section) or 3 (a volume), got {dims}")
-    if not 0.05 <= porosity <= 0.6:
-        raise ValueError(f"porosity must be in [0.05, 0.6], got {porosity}")
-    if not 4 <= grain_size <= size:
-        raise ValueError(f"grain_size must be in [4, {size}] voxels for {size=}, got {grain_size}")
-    if blur < 0 or noise < 0:
-        raise ValueError(f"blur and noise must be 0 or more, got {blur} and {noise}")
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,8 @@ class SectionCanvas(Canvas):
         frequency = np.hypot(stretch * (cosine * rows + sine * columns), cosine * columns - sine * rows)
         real, imaginary, speed = self.rng.standard_normal((3, *frequency.shape), dtype=np.float32)
         inside = (frequency >= low) & (frequency <= high)
-        spectrum = np.zeros((self.size, self.size // 2 + 1), np.complex64)
         turn = np.exp(1j * (self.z / reach) * speed)
-        spectrum[np.ix_(rows[:, 0], columns[0])] = (real + 1j * imaginary) * turn * inside
-        result = np.fft.irfft2(spectrum, s=(self.size, self.size)).astype(np.float32)
-        return result / result.std()
+        return self._from_coefficients((real + 1j * imaginary) * turn * inside)
 
 
 def smooth_outline(points: Sequence[tuple[float, float]] | Points, per_corner: int = 4) -> Points:

@@ -105,7 +105,7 @@ def make_set(name: str, directory: str | Path, *, seed: int = 0, workers: int = 
         "generator": kind.version,
         f"{kind.unit}s": counts,
         **kind.facts,
-        **values,
+        **{key: value for key, value in values.items() if value != ""},
         "seed": seed,
     }
     if values.get("pores"):
@@ -194,7 +194,7 @@ SETS = {
         version="common.phantoms.heart_set, version 1",
         write=write_heart,
         counts=(24, 4, 10),
-        options={"n_slices": 3, "size": 96, "n_frames": 16},
+        options={"n_slices": 3, "size": 96, "n_frames": 16, "trajectory": ""},
         least={"n_slices": 1, "size": 32, "n_frames": 2},
         tiny={"n_slices": 2, "size": 64, "n_frames": 6},
         unit="heart",

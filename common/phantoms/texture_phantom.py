@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from common.errors import require_at_least
 from common.phantoms.canvas import Field, path_distance
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
@@ -33,9 +34,8 @@ def texture_phantom(seed: int, texture: str, size: int = 128) -> NDArray[np.floa
     """
     if texture not in TEXTURES:
         raise ValueError(f"texture must be one of {', '.join(TEXTURES)}, got {texture!r}")
-    for name, value, least in (("seed", seed, 0), ("size", size, 16)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+    require_at_least(0, seed=seed)
+    require_at_least(16, size=size)
     rng = np.random.default_rng((seed, TEXTURES.index(texture)))
     pattern = _DRAWN[texture](rng, size)
     pattern = (pattern - pattern.mean()) / pattern.std()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from common.errors import require_at_least
 from common.transforms.phase_value import PhasedTrainer, PhaseValue
 from torch import Tensor
 
@@ -23,8 +24,7 @@ class RandomRows:
     """
 
     def __init__(self, height: int) -> None:
-        if height < 1:
-            raise ValueError(f"height must be at least 1, got {height}")
+        require_at_least(1, height=height)
         self.height = height
 
     def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:

@@ -93,7 +93,7 @@ class PrepareSuperResolution:
         """Make low-resolution images ``(batch, channels, h, w[, d])`` and their truth, ``upscale`` times as large."""
 
         def plain(key: str) -> Tensor:
-            """On the device, real, without MONAI's metadata, whose bookkeeping slows every later operation."""
+            """Entry on the device, real, without MONAI's metadata, whose bookkeeping slows every later operation."""
             image = batchdata[key].as_subclass(Tensor).to(device, non_blocking=non_blocking, **kwargs)
             return image.abs() if image.is_complex() else image
 

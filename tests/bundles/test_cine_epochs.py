@@ -86,7 +86,6 @@ def test_training_ends_when_the_metric_has_not_gained_enough(tmp_path, caplog, v
         ({"patience": 2, "min_delta": 0.2}, 3),
         ({"patience": 0}, 9),
         ({"patience": None}, 9),
-        ({"lower_is_better": True}, 3),
     ],
 )
 def test_patience_and_gain_decide_the_last_epoch(tmp_path, options, last):
@@ -181,28 +180,12 @@ def test_each_validation_leaves_its_weights_with_epoch_and_metric(tmp_path):
     assert not torch.equal(first["body.0.weight"], last["body.0.weight"])
 
 
-def test_the_best_are_kept_over_a_resume(evaluator, tmp_path):
-    EpochWeights(toy_generator(), tmp_path, keep=2).attach(evaluator)
-    for epoch, ssim in enumerate((0.5, 0.8, math.nan, 0.7), start=1):
+def test_an_epoch_that_is_trained_again_replaces_its_file(evaluator, tmp_path):
+    EpochWeights(toy_generator(), tmp_path, half=True).attach(evaluator)
+    for epoch, ssim in ((1, 0.5), (2, math.nan), (2, 0.69)):
         validate(evaluator, epoch, ssim=ssim)
-    assert names(tmp_path) == ["epoch_002_ssim_0.8000.pt", "epoch_004_ssim_0.7000.pt"]
-    resumed = Engine(lambda engine, batch: None)
-    resumed.state.rank = 0
-    handler = EpochWeights(toy_generator(), tmp_path, keep=2)
-    handler.attach(resumed)
-    validate(resumed, 4, ssim=0.69)  # trained again
-    validate(resumed, 5, ssim=0.8)
-    validate(resumed, 6, ssim=0.8)
-    assert names(tmp_path) == ["epoch_002_ssim_0.8000.pt", "epoch_005_ssim_0.8000.pt"]
-    assert [path.name for path in handler.ranked()] == names(tmp_path)
-
-
-def test_of_an_error_the_lowest_are_the_best(evaluator, tmp_path):
-    EpochWeights(toy_generator(), tmp_path, "mse", keep=1, half=True, lower_is_better=True).attach(evaluator)
-    for epoch, mse in enumerate((0.003, 0.00157, 1.23456e-5, 0.2), start=1):
-        validate(evaluator, epoch, mse=mse, ssim=0.5)
-    assert names(tmp_path) == ["epoch_003_mse_1.235e-05.pt"]
-    (state,) = (torch.load(path, weights_only=True) for path in tmp_path.iterdir())
+    assert names(tmp_path) == ["epoch_001_ssim_0.5000.pt", "epoch_002_ssim_0.6900.pt"]
+    state = torch.load(tmp_path / "epoch_002_ssim_0.6900.pt", weights_only=True)
     assert {value.dtype for value in state.values()} == {torch.float16}
 
 
@@ -214,8 +197,6 @@ def test_only_the_first_process_writes_weights(evaluator, tmp_path):
 
 
 def test_unusable_options_of_epoch_weights_are_refused(evaluator, tmp_path):
-    with pytest.raises(ValueError, match="keep must be 1 or more, or None for all epochs, got 0"):
-        EpochWeights(toy_generator(), tmp_path, keep=0)
     EpochWeights(toy_generator(), tmp_path, "psnr").attach(evaluator)
     with pytest.raises(ValueError, match=r"expected a metric of the validation \(ssim\), got 'psnr'"):
         validate(evaluator, 1, ssim=0.5)

@@ -138,8 +138,8 @@ def test_table_has_a_row_per_series_and_one_per_frame(tmp_path, caplog):
         series[one["path"], one["slice"], "reconstruction"] = plain(0.9 * one["image"]), truth
     check_tables(tmp_path, series)
     means = [np.mean([float(row["mse"]) for row in read(tmp_path / "metrics.csv")[i::2]]) for i in (0, 1)]
-    told = [f"{mean:.4f}" for mean in means]
-    for words in ("protocol cine_series: ", "reconstruction - aliased", "n: series", *told):
+    printed = [f"{mean:.4f}" for mean in means]
+    for words in ("protocol cine_series: ", "reconstruction - aliased", "n: series", *printed):
         assert words in caplog.text
 
 
@@ -256,8 +256,8 @@ def test_panels_are_spread_over_the_series_and_of_the_best_and_the_worst(tmp_pat
     assert len(index.pictures) == 3
     assert {min(gains, key=gains.get), max(gains, key=gains.get)} <= set(index.pictures)
     assert index.protocol == "cine_series"
-    shown = [one for one in items if ("/data/b.h5", one["slice"]) in index.pictures]
-    ends = [np.quantile(np.abs(plain(0.9 * one["image"]) - plain(one["label"])), 0.99) for one in shown]
+    drawn_items = [one for one in items if ("/data/b.h5", one["slice"]) in index.pictures]
+    ends = [np.quantile(np.abs(plain(0.9 * one["image"]) - plain(one["label"])), 0.99) for one in drawn_items]
     assert index.error_scale == pytest.approx(max(ends), rel=1e-5)
     case = index.case(tmp_path, min(gains, key=gains.get))
     assert (case.series, case.baseline, case.target.shape) == (True, "aliased", (HEIGHT, WIDTH, FRAMES))
@@ -292,9 +292,9 @@ def test_tensorboard_gets_a_frame_and_a_profile_of_each_image(tmp_path):
     images = [aliased, 0.9 * aliased, truth, 5 * np.abs(0.9 * aliased - truth)]
     frame, row = distant_frames(truth)[-1], moving_row(truth)
     for column, image in enumerate(images):
-        shown = grid[:panel, column * (WIDTH + 2) :][:, :WIDTH]
+        panel_image = grid[:panel, column * (WIDTH + 2) :][:, :WIDTH]
         expected = np.vstack([image[..., frame], image[row].T.repeat(2, axis=0)]).clip(0, 1)
-        np.testing.assert_allclose(shown, expected, atol=1.01 / 255)
+        np.testing.assert_allclose(panel_image, expected, atol=1.01 / 255)
 
 
 def test_unusable_options_are_refused(tmp_path):

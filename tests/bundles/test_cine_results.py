@@ -132,10 +132,10 @@ def test_series_without_truth_give_none(tmp_path):
 
 def test_pairs_of_files_give_the_attributes_of_both(tmp_path):
     recon, truth = write_heart(tmp_path / "all.h5")
-    for name, values, said in (("input", recon, {"a": 1}), ("truth", truth, {"frame_interval_s": 0.04})):
+    for name, values, attributes in (("input", recon, {"a": 1}), ("truth", truth, {"frame_interval_s": 0.04})):
         with h5py.File(tmp_path / f"{name}_test.h5", "w") as file:
             file["imagesRecon" if name == "input" else "imagesTrue"] = values
-            file.attrs.update(said)
+            file.attrs.update(attributes)
     evaluate(find_cine(tmp_path, "test"), tmp_path / "out", ("h5", "nifti"))
     found, attributes = contents(tmp_path / "out" / "result.h5")
     assert attributes == {"a": 1, "frame_interval_s": 0.04}

@@ -19,7 +19,7 @@ from common.data.loading import training_loader
 from common.engines import GanTrainer, Phase, exponential_average
 from common.losses import R1Penalty
 from common.networks import RefineGanDiscriminator, RefineGanGenerator
-from common.networks.batch_norm import GroupBatchNorm2d, GroupBatchNorm3d, synchronise_batch_norm
+from common.networks.batch_norms import GroupBatchNorm, synchronise_batch_norm
 from common.operators import complex_to_channels, fft2c, pack_measurement
 
 N_PROCESSES = 2
@@ -128,9 +128,9 @@ def member(rank: int, directory: Path) -> None:
     result = {
         "training": train(batch_size=2),
         "penalised": penalised_gradient(share),
-        "float32 images": normalise(GroupBatchNorm2d(3, momentum=0.3), share, torch.float32),
-        "bfloat16 images": normalise(GroupBatchNorm2d(3, momentum=0.3), share, torch.bfloat16),
-        "float32 volumes": normalise(GroupBatchNorm3d(3, momentum=0.3), share, torch.float32),
+        "float32 images": normalise(GroupBatchNorm(3, momentum=0.3), share, torch.float32),
+        "bfloat16 images": normalise(GroupBatchNorm(3, momentum=0.3), share, torch.bfloat16),
+        "float32 volumes": normalise(GroupBatchNorm(3, momentum=0.3), share, torch.float32),
     }
     torch.save(result, directory / f"rank_{rank}.pt")
     dist.barrier()

@@ -241,7 +241,7 @@ def test_another_configuration_is_refused(tmp_path):
     network = toy_generator()
     with pytest.raises(ValueError, match=r"holds no ema; choose another output_dir"):
         train(tmp_path, network=network, ema=exponential_average(network))
-    with pytest.raises(ValueError, match="got every_iterations=0, keep=2"):
+    with pytest.raises(ValueError, match="every_iterations must be at least 1, got 0"):
         TrainingCheckpoint(tmp_path, every_iterations=0)
 
 

@@ -16,7 +16,7 @@ from toy_gan import WEIGHTS, ToyDiscriminator, ToyGenerator, ToyObjective, toy_d
 
 from common.engines import GanTrainer, Objective, Phase, TrainingCheckpoint, exponential_average
 from common.errors import NonFiniteLossError
-from common.losses import GradientPenalty, R1Penalty
+from common.losses import R1Penalty
 
 PIXEL = [Phase("pixel", 1, adversarial=False)]
 
@@ -121,15 +121,11 @@ def test_without_discriminator_and_stages_it_is_a_supervised_trainer():
 
 
 def test_events_come_in_monais_order_and_batches_are_decollated(caplog):
-    order, items = [], []
+    order = []
     stats = StatsHandler(name="toy_stats", output_transform=from_engine(["loss"], first=True), epoch_log=False)
     stats.logger.addHandler(caplog.handler)  # MONAI's loggers do not propagate
 
-    def postprocessing(item):
-        items.append((item["pred"].shape, item["path"]))
-        return item
-
-    trainer = toy_trainer(data=toy_data(2), decollate=True, postprocessing=postprocessing, train_handlers=[stats])
+    trainer = toy_trainer(data=toy_data(2), decollate=True, train_handlers=[stats])
     for event in (*IterationEvents, Events.ITERATION_COMPLETED):
         trainer.add_event_handler(event, lambda _, name: order.append(name), event.name)
     trainer.run()
@@ -141,7 +137,7 @@ def test_events_come_in_monais_order_and_batches_are_decollated(caplog):
         "MODEL_COMPLETED",
         "ITERATION_COMPLETED",
     ]
-    assert sorted(items) == [((1, 8, 8), "item_0.png"), ((1, 8, 8), "item_1.png")]
+    assert [item["pred"].shape for item in trainer.state.output] == [(1, 8, 8)] * 2
     loss = float(trainer.state.output[0]["loss"])
     assert f"Loss: {loss:.4f}" in caplog.text
 
@@ -154,20 +150,6 @@ def test_weights_of_the_discriminator_are_clipped_after_each_step():
     largest = lambda: max(float(p.detach().abs().max()) for p in trainer.discriminator.parameters())  # noqa: E731
     assert largest() > 0.1
     assert record(trainer, largest) == pytest.approx([0.02] * 5)
-
-
-def test_critic_steps_give_the_generator_every_third_turn():
-    trainer = toy_trainer(data=toy_data(12), critic_steps=3)
-    states = [(copy_state(trainer.network), copy_state(trainer.discriminator))]
-    states += record(trainer, lambda: (copy_state(trainer.network), copy_state(trainer.discriminator)))
-    moved = [[not same_state(*pair) for pair in zip(old, new, strict=True)] for old, new in pairwise(states)]
-    assert moved == [[False, True], [False, True], [True, True]] * 2
-
-
-def test_critic_steps_do_not_slow_a_pixel_phase():
-    trainer = toy_trainer(phases=PIXEL, critic_steps=3)
-    states = [copy_state(trainer.network), *record(trainer, lambda: copy_state(trainer.network))]
-    assert not any(same_state(*pair) for pair in pairwise(states))
 
 
 def test_two_half_batches_make_the_step_of_one_batch():
@@ -200,10 +182,9 @@ def test_gradients_are_clipped_by_their_norm():
         assert float(step.norm()) == pytest.approx(bound, rel=1e-3)
 
 
-@pytest.mark.parametrize("penalty", [R1Penalty, GradientPenalty])
-def test_a_lazy_penalty_is_logged_at_its_interval(penalty):
-    trainer = toy_trainer(penalties=[penalty(weight=2.0, interval=2)])
-    logged = record(trainer, lambda: f"loss_{penalty.name}" in trainer.state.output)
+def test_a_lazy_penalty_is_logged_at_its_interval():
+    trainer = toy_trainer(penalties=[R1Penalty(weight=2.0, interval=2)])
+    logged = record(trainer, lambda: "loss_r1" in trainer.state.output)
     assert logged == [True, False, True, False, True]
 
 
@@ -350,8 +331,6 @@ def test_arguments_that_do_not_fit_are_refused():
     for options, message in [
         ({"precision": "half"}, "precision must be one of auto, float32, bfloat16, float16, got 'half'"),
         ({"precision": "float16"}, "precision float16 needs a CUDA device, got cpu"),
-        ({"critic_steps": 0}, "critic_steps must be at least 1, got 0"),
-        ({"critic_steps": 2, "accumulation_steps": 2}, "critic_steps or accumulation_steps of 1"),
         ({"gan": False, "discriminator": ToyDiscriminator()}, "got only one of them"),
         ({"phases": [Phase("gan", 1, weights={"pixle": 0.0})]}, "phase 'gan'.* weights of pixle"),
     ]:
@@ -368,10 +347,3 @@ def test_a_term_without_weight_is_named():
     trainer = toy_trainer(weights={"pixel": 1.0, "critic": 1.0})
     with pytest.raises(ValueError, match="expected a weight for every loss term, got none for early, adversarial"):
         trainer.run()
-
-
-def test_a_compiled_generator_trains_alike():
-    plain, compiled = toy_trainer(), toy_trainer(compile=True, compile_kwargs={"backend": "eager"})
-    for trainer in (plain, compiled):
-        trainer.run()
-    assert difference(copy_state(plain.network), copy_state(compiled.network)) < 1e-6

@@ -36,11 +36,11 @@ def fill(source: Path, name: str, folder: Path, network: EdsrGenerator) -> dict[
     """One output on a disk that is too small, then with room, and elsewhere in one go."""
     folder.mkdir()
     mount(folder, f"size={int(ROOM[name] * N_BYTES)}")
-    run, said, kind = StreamingInferer(26), "", ""
+    run, message, kind = StreamingInferer(26), "", ""
     try:
         run(source, network, folder / name)
     except DataError as error:
-        said, kind = str(error), type(error).__name__
+        message, kind = str(error), type(error).__name__
     left = sorted(path.name for path in folder.iterdir())
     done = len(list((folder / f"{name}.partial").glob("*-*.npy")))
     mount(folder, f"remount,size={4 * N_BYTES}")
@@ -49,7 +49,7 @@ def fill(source: Path, name: str, folder: Path, network: EdsrGenerator) -> dict[
     run(source, network, once)
     return {
         "kind": kind,
-        "said": said,
+        "message": message,
         "left": left,
         "done": done,
         "same": octets(folder / name) == octets(once),

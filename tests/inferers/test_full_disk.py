@@ -39,9 +39,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_disk_that_is_too_small(results: dict[str, Any], name: str) -> None:
     result = results[name]
     assert result["kind"] == "DiskFullError"
-    assert "\n" not in result["said"]
-    assert f"{name}: the disk is full (No space left on device), the output needs up to" in result["said"]
-    assert "make room and run the same command again" in result["said"]
+    assert "\n" not in result["message"]
+    assert f"{name}: the disk is full (No space left on device), the output needs up to" in result["message"]
+    assert "make room and run the same command again" in result["message"]
     assert result["same"]
     assert result["at_the_end"] == [name]
 

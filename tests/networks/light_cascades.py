@@ -7,23 +7,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.networks import LightCascade, LightCineCascade, TextureCascade
-from common.networks.injection import TextureInjection
+from common.networks import LightCascade, LightCineCascade
 
 SMALL = {"n_stages": 3, "widths": (6, 8, 12), "memory": 3, "n_conditions": 4}
-TEXTURES = {**SMALL, "n_texture_stages": 2, "texture_size": 8, "encoder_width": 0.1}
 
 
 def as_trained(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Give corrections, conditions and injections weights that matter; in evaluation mode."""
+    """Give corrections and conditions weights that matter; in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in network.named_parameters():
         if "tail" in name or "second" in name or "condition" in name:
             parameter.data.add_(0.02 * torch.randn(parameter.shape, generator=generator))
-    for module in network.modules():
-        if isinstance(module, TextureInjection):
-            module.affine.weight.data.normal_(std=0.2, generator=generator)
-            module.strength.data.uniform_(0.1, 0.5, generator=generator)
     return network.eval()
 
 
@@ -31,12 +25,6 @@ def light(seed: int = 0, **options: Any) -> LightCascade:
     """A small cascade for images."""
     torch.manual_seed(seed)
     return as_trained(LightCascade(**{**SMALL, **options}), seed)
-
-
-def texture(seed: int = 0, **options: Any) -> TextureCascade:
-    """A small cascade that samples."""
-    torch.manual_seed(seed)
-    return as_trained(TextureCascade(**{**TEXTURES, **options}), seed)
 
 
 def light_cine(seed: int = 0, **options: Any) -> LightCineCascade:

@@ -13,9 +13,8 @@ from common.operators import SenseAcquisition, pack_measurement, simulated_sensi
 TEXTURES = {"width": 4, "threshold": 0.1, "texture_size": 8, "encoder_width": 0.1}
 VARIANTS = {
     "unrolled": lambda: UnrolledUNets(2, width=4, threshold=0.1),
-    "rolled": lambda: UnrolledUNets(3, rolled=True, width=4, threshold=0.1),
     "adain": lambda: TextureUNets(2, injection="adain", **TEXTURES),
-    "spatial": lambda: TextureUNets(3, rolled=True, injection="spatial", n_textures=2, attention=True, **TEXTURES),
+    "spatial": lambda: TextureUNets(3, injection="spatial", n_textures=2, attention=True, **TEXTURES),
 }
 
 

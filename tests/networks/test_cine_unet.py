@@ -1,12 +1,11 @@
 """The three U-Nets of series: sizes, what they compute, regularisation and exports."""
 
-import io
 import time
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from exports import assert_same, onnx, program, scripted
 from helpers import n_parameters
 from torch import nn
 
@@ -15,10 +14,6 @@ from common.networks.regularization import DropBlock
 from common.networks.series_convolutions import KERNELS, SeriesBlock, SeriesConvolution
 
 NETWORKS = tuple(KERNELS)
-SHAPES = [(2, 1, 40, 24, 5), (3, 1, 21, 33, 3)]
-EXAMPLE = (2, 1, 48, 32, 4)
-AUTO = torch.export.Dim.AUTO
-FREE = {0: AUTO, 2: AUTO, 3: AUTO, 4: AUTO}
 REGULARIZED = {
     "none": (),
     "l1": (0.1,),
@@ -34,6 +29,9 @@ REGULARIZED = {
 def series(*shape, seed=0):
     """Values in [0, 1]."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+GIVEN = [series(2, 1, 40, 24, 5), series(3, 1, 21, 33, 3)]
 
 
 def small(network="UNet2D2D", seed=0, **options):
@@ -206,7 +204,7 @@ def test_layout_in_memory_is_not_seen_in_the_result():
         ({"network": "UNet4D"}, "network must be one of UNet3D, UNet2D1D, UNet2D2D, got 'UNet4D'"),
         ({"residual": "positive"}, "residual must be one of signed, nonnegative, none, got 'positive'"),
         ({"in_channels": 2}, "as many out_channels as in_channels"),
-        ({"depth": 0}, "width and depth must be at least 1, got 32 and 0"),
+        ({"depth": 0}, "depth must be at least 1, got 0"),
         ({"regularization": "l3"}, "regularization must be one of none, l1, .*dropblock, got 'l3'"),
         (
             {"regularization": "l1_l2", "regularization_parameters": (1.0,)},
@@ -276,13 +274,7 @@ def test_dropping_is_the_identity_in_evaluation(name):
 @torch.no_grad()
 def test_torchscript_gives_the_same_numbers(network, name):
     built = small(network, regularization=name, regularization_parameters=REGULARIZED[name]).eval()
-    file = io.BytesIO()
-    torch.jit.save(torch.jit.script(built), file)
-    file.seek(0)
-    scripted = torch.jit.load(file)
-    for shape in SHAPES:
-        given = series(*shape)
-        torch.testing.assert_close(scripted(given), built(given), rtol=0, atol=1e-5)
+    assert_same(scripted(built), built, GIVEN)
 
 
 def test_scripted_in_training_drops_too():
@@ -296,30 +288,7 @@ def test_scripted_in_training_drops_too():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
-@torch.no_grad()
-def test_exported_program_gives_the_same_numbers(network):
-    built, file = small(network).eval(), io.BytesIO()
-    torch.export.save(torch.export.export(built, (series(*EXAMPLE),), dynamic_shapes=(FREE,)), file)
-    file.seek(0)
-    program = torch.export.load(file).module()
-    for shape in SHAPES:
-        given = series(*shape)
-        torch.testing.assert_close(program(given), built(given), rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # torch's exporter uses what torch deprecates
-@pytest.mark.parametrize("network", NETWORKS)
-@torch.no_grad()
-def test_onnx_gives_the_same_numbers(network, tmp_path):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    built, path = small(network).eval(), tmp_path / "model.onnx"
-    torch.onnx.export(built, (series(*EXAMPLE),), path, dynamo=True, dynamic_shapes=(FREE,), verbose=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (entry,) = session.get_inputs()
-    for shape in SHAPES:
-        given = series(*shape)
-        (result,) = session.run(None, {entry.name: given.numpy()})
-        np.testing.assert_allclose(result, built(given).numpy(), rtol=0, atol=1e-4)
+def test_exports_give_the_same_numbers(network, tmp_path):
+    built, example = small(network).eval(), series(2, 1, 48, 32, 4)
+    assert_same(program(built, example), built, GIVEN)
+    assert_same(onnx(built, tmp_path, example), built, GIVEN, 1e-4)

@@ -1,10 +1,9 @@
 """The data-consistent networks of series: measured samples kept, units and phases given back, frames shared."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
+from exports import assert_same, onnx, program, scripted
 from helpers import numpy_fft2c, numpy_ifft2c, random_complex
 from torch import nn
 
@@ -13,9 +12,6 @@ from common.operators.fourier import channels_to_complex, fft2c
 from common.operators.series import batch_to_frames, frames_to_batch, pack_series, view_shared, zero_filled_series
 
 SHAPES = [(2, 12, 20, 5), (3, 17, 9, 3)]
-EXAMPLE = (2, 24, 16, 4)
-AUTO = torch.export.Dim.AUTO
-FREE = {0: AUTO, 2: AUTO, 3: AUTO, 4: AUTO}
 
 
 def measured(batch, height, width, n_frames, n_coils=1, seed=0, rate=0.4):
@@ -200,43 +196,15 @@ def test_what_is_no_measurement_of_a_series_is_refused(shape):
 @pytest.mark.parametrize("options", [{}, {"view_sharing": False, "network": "UNet2D1D"}])
 @torch.no_grad()
 def test_torchscript_gives_the_same_numbers(options):
-    built, file = small(n_cascades=2, **options).eval(), io.BytesIO()
-    torch.jit.save(torch.jit.script(built), file)
-    file.seek(0)
-    scripted = torch.jit.load(file)
-    for given in [*(measurement(*shape) for shape in SHAPES), measurement(2, 9, 12, 3, n_coils=3)]:
-        torch.testing.assert_close(scripted(given), built(given), rtol=0, atol=1e-5)
+    built = small(n_cascades=2, **options).eval()
+    coils = measurement(2, 9, 12, 3, n_coils=3)
+    assert_same(scripted(built), built, [*(measurement(*shape) for shape in SHAPES), coils])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_coils", [1, 2])
-@torch.no_grad()
-def test_exported_program_gives_the_same_numbers(n_coils):
-    built, file = small(n_dc_iterations=2).eval(), io.BytesIO()
-    example = measurement(*EXAMPLE, n_coils=n_coils)
-    torch.export.save(torch.export.export(built, (example,), dynamic_shapes=(FREE,)), file)
-    file.seek(0)
-    program = torch.export.load(file).module()
-    for shape in SHAPES:
-        given = measurement(*shape, n_coils=n_coils)
-        torch.testing.assert_close(program(given), built(given), rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # torch's exporter uses what torch deprecates
-@pytest.mark.parametrize("n_coils", [1, 2])
-@torch.no_grad()
-def test_onnx_gives_the_same_numbers(n_coils, tmp_path):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    built, path = small(n_dc_iterations=2).eval(), tmp_path / "model.onnx"
-    example = measurement(*EXAMPLE, n_coils=n_coils)
-    torch.onnx.export(built, (example,), path, dynamo=True, dynamic_shapes=(FREE,), verbose=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (entry,) = session.get_inputs()
-    for shape in SHAPES:
-        given = measurement(*shape, n_coils=n_coils)
-        expected = built(given).numpy()
-        (result,) = session.run(None, {entry.name: given.numpy()})
-        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+def test_exports_give_the_same_numbers(n_coils, tmp_path):
+    built, example = small(n_dc_iterations=2).eval(), measurement(2, 24, 16, 4, n_coils=n_coils)
+    measurements = [measurement(*shape, n_coils=n_coils) for shape in SHAPES]
+    assert_same(program(built, example), built, measurements)
+    assert_same(onnx(built, tmp_path, example), built, measurements, 1e-3)

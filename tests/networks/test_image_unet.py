@@ -1,9 +1,8 @@
 """The plain U-Net: its size, its input and output, its exports."""
 
-import io
-
 import pytest
 import torch
+from exports import assert_same, program, scripted
 from helpers import n_parameters, random_complex, random_mask, random_measurement
 from torch import nn
 
@@ -96,23 +95,11 @@ def test_several_coils_are_combined(network):
     torch.testing.assert_close(image, network(pack_measurement(one_coil, whole)), rtol=1e-4, atol=1e-4)
 
 
-@torch.no_grad()
 def test_torchscript_gives_the_same_numbers(network):
-    file = io.BytesIO()
-    torch.jit.save(torch.jit.script(network), file)
-    file.seek(0)
-    scripted = torch.jit.load(file)
-    for height, width in SIZES:
-        measurement = random_measurement(height, width, seed=7, batch=3)
-        torch.testing.assert_close(scripted(measurement), network(measurement), rtol=0, atol=1e-5)
+    assert_same(scripted(network), network, [random_measurement(*size, seed=7, batch=3) for size in SIZES])
 
 
 @pytest.mark.slow
-@torch.no_grad()
 def test_exported_program_gives_the_same_numbers(network):
-    auto = torch.export.Dim.AUTO
-    example, dynamic = random_measurement(48, 32, batch=2), ({0: auto, 2: auto, 3: auto},)
-    program = torch.export.export(network, (example,), dynamic_shapes=dynamic).module()
-    for height, width in SIZES:
-        measurement = random_measurement(height, width, seed=7, batch=3)
-        torch.testing.assert_close(program(measurement), network(measurement), rtol=0, atol=1e-5)
+    exported = program(network, random_measurement(48, 32, batch=2))
+    assert_same(exported, network, [random_measurement(*size, seed=7, batch=3) for size in SIZES])

@@ -1,25 +1,23 @@
-"""Light cascades: size, measured samples, units and phases, masks as conditions, samples of textures, exports."""
+"""Light cascades: size, measured samples, units and phases, masks as conditions, exports."""
 
-import io
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from helpers import copy_state, n_parameters, random_measurement, same_state
+from exports import assert_same, onnx, program, scripted
+from helpers import n_parameters, random_measurement
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from light_cascades import SMALL, TEXTURES, light, light_cine, texture
-from small_texture_unets import coil_measurement, noise_for
+from light_cascades import light, light_cine
+from small_texture_unets import coil_measurement
 
-from common.networks import LightCascade, LightCineCascade, TextureCascade, start_from_cascade
+from common.networks import LightCascade, LightCineCascade
 from common.networks.light_unet import LightUNet, depth_to_space, space_to_depth
 from common.networks.precision import Autocast, set_memory_format
-from common.networks.texture_cascade import train_textures_alone
 from common.operators import channels_to_complex, fft2c, sense_forward, unpack_coils
 from common.operators.series import frames_to_batch, pack_series
 
-AUTO = torch.export.Dim.AUTO
 SIZES = [(48, 40), (33, 47)]
 
 
@@ -71,9 +69,7 @@ def test_blocks_of_pixels_come_back(channels, height, width, frames, factor):
     assert torch.equal(depth_to_space(space_to_depth(image[..., 0], factor), factor), image[..., 0])
 
 
-def test_series_take_no_textures():
-    with pytest.raises(ValueError, match="textures"):
-        LightUNet(series=True, texture_channels=4)
+def test_a_network_of_no_level_is_refused():
     with pytest.raises(ValueError, match="widths"):
         LightUNet(widths=())
 
@@ -149,7 +145,7 @@ def test_the_mask_is_a_condition_of_every_block():
 
 def test_density_of_a_mask_by_bands_of_the_axes():
     """Sampled rows about the centre fill the first band of ky and no band far from it."""
-    conditions = LightCascade(**SMALL).conditions
+    conditions = light().conditions
     rows = conditions._bands(33, torch.device("cpu"))
     assert torch.allclose(rows.sum(dim=1), torch.ones(4))
     mask = torch.zeros(33)
@@ -193,75 +189,6 @@ def test_wrong_options_and_inputs_are_refused():
         LightCascade(n_stages=0)
     with pytest.raises(ValueError, match="measurement"):
         light()(torch.zeros(1, 4, 16, 16))
-
-
-# ------------------------------------------------------------------------------------------------------- textures
-
-
-@pytest.mark.parametrize("options", [{}, {"n_textures": 2, "attention": True}, {"injection": "adain"}])
-@torch.no_grad()
-def test_samples_keep_what_was_measured_and_differ(options):
-    network, measurement = texture(**options), random_measurement(40, 33, batch=2)
-    noise = noise_for(measurement, n_samples=3)
-    samples = network.samples(measurement, noise)
-    assert samples.shape == (2, 3, 2, 40, 33)
-    for index in range(3):
-        one = network(measurement, noise[:, index])
-        torch.testing.assert_close(one, samples[:, index], rtol=0, atol=1e-5)
-        assert misfit(one, measurement) < 1e-6
-    assert not torch.allclose(samples[:, 0], samples[:, 1], atol=1e-3)
-    assert torch.equal(network(measurement), network(measurement))
-
-
-@torch.no_grad()
-def test_a_new_texture_cascade_is_the_cascade_it_starts_from(tmp_path):
-    base = light()
-    torch.save({name: value.half() for name, value in base.state_dict().items()}, tmp_path / "base.pt")
-    base.load_state_dict(torch.load(tmp_path / "base.pt"))
-    network = start_from_cascade(TextureCascade(**TEXTURES), tmp_path / "base.pt").eval()
-    measurement = random_measurement(40, 33, batch=2)
-    torch.testing.assert_close(network(measurement), base(measurement), rtol=0, atol=1e-6)
-    with pytest.raises(ValueError, match=r"base\.pt.*n_stages"):
-        start_from_cascade(TextureCascade(**{**TEXTURES, "n_stages": 4}), tmp_path / "base.pt")
-    with pytest.raises(ValueError, match=r"base\.pt.*widths"):
-        start_from_cascade(TextureCascade(**{**TEXTURES, "widths": (6, 8, 16)}), tmp_path / "base.pt")
-
-
-def test_textures_train_alone():
-    network = train_textures_alone(texture())
-    before = copy_state(network)
-    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
-    network.train()
-    sum(output.square().sum() for output in network.stages(random_measurement(40, 40))).backward()
-    optimizer.step()
-    after = network.state_dict()
-    shared = set(LightCascade(**SMALL).state_dict())
-    assert same_state({n: before[n] for n in shared}, {n: after[n] for n in shared})
-    changed = {name.split(".")[0] for name in after.keys() - shared if not torch.equal(before[name], after[name])}
-    assert changed == {"encoder", "mapping", "networks"}
-
-
-@torch.no_grad()
-def test_stages_of_a_texture_cascade_are_two_samples():
-    network, measurement = texture(n_textures=2), random_measurement(40, 40, batch=2)
-    torch.manual_seed(3)
-    mean, log_variance, style, second, first = network.stages(measurement)
-    assert mean.shape == log_variance.shape == (2, 2, 8)
-    assert style.shape[:2] == (2, 8)
-    torch.manual_seed(3)
-    noise = torch.randn(2, 2, 2, 40, 40)
-    torch.testing.assert_close(network.samples(measurement, noise), torch.stack((first, second), dim=1))
-
-
-def test_wrong_textures_are_refused():
-    for options in ({"n_texture_stages": 0}, {"n_texture_stages": 3}, {"n_textures": 0}, {"texture_size": 0}):
-        with pytest.raises(ValueError, match="must be at least 1"):
-            TextureCascade(**{**TEXTURES, **options})
-    network, measurement = texture(), random_measurement(24, 24)
-    with pytest.raises(ValueError, match="noise"):
-        network(measurement, torch.zeros(1, 2, 24, 25))
-    with pytest.raises(ValueError, match="pixels"):
-        texture(texture_size=600)(measurement, noise_for(measurement))
 
 
 # --------------------------------------------------------------------------------------------------------- series
@@ -314,59 +241,32 @@ def images(make, height, width):
 EXPORTED = {
     "light": (lambda: light(n_stages=2), *images(random_measurement, 36, 28)),
     "coils": (lambda: light(n_stages=1, n_dc_iterations=2), *images(coil_measurement, 36, 28)),
-    "texture": (lambda: texture(n_stages=2, n_texture_stages=1), *images(random_measurement, 80, 64)),
     "cine": (lambda: light_cine(n_stages=1), series(24, 16, 4), [series(48, 40, 5), series(33, 27, 3)]),
 }
-
-
-def free_axes(measurement):
-    return ({0: AUTO, 2: AUTO, 3: AUTO, **({4: AUTO} if measurement.dim() == 5 else {})},)
-
-
-def assert_same(results, expected, share):
-    for result, truth in zip(results, expected, strict=True):
-        np.testing.assert_allclose(result, truth, rtol=0, atol=share * np.abs(truth).max())
 
 
 @pytest.mark.parametrize("name", EXPORTED)
 @torch.no_grad()
 def test_torchscript_gives_the_same_numbers(name):
     make, _, measurements = EXPORTED[name]
-    network, file = make(), io.BytesIO()
-    torch.jit.save(torch.jit.script(network), file)
-    file.seek(0)
-    scripted = torch.jit.load(file)
-    assert_same([scripted(m).numpy() for m in measurements], [network(m).numpy() for m in measurements], 1e-6)
+    network = make()
+    exported = scripted(network)
+    assert_same(exported, network, measurements)
     if name == "light":
-        for mine, theirs in zip(network.stages(measurements[1]), scripted.stages(measurements[1]), strict=True):
+        for mine, theirs in zip(network.stages(measurements[1]), exported.stages(measurements[1]), strict=True):
             torch.testing.assert_close(theirs, mine, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", ["light", *(pytest.param(n, marks=pytest.mark.slow) for n in ("coils", "texture", "cine"))]
-)
-@torch.no_grad()
+@pytest.mark.parametrize("name", ["light", *(pytest.param(n, marks=pytest.mark.slow) for n in ("coils", "cine"))])
 def test_exported_program_gives_the_same_numbers(name):
     make, example, measurements = EXPORTED[name]
-    network, file = make(), io.BytesIO()
-    torch.export.save(torch.export.export(network, (example,), dynamic_shapes=free_axes(example)), file)
-    file.seek(0)
-    program = torch.export.load(file).module()
-    assert_same([program(m).numpy() for m in measurements], [network(m).numpy() for m in measurements], 1e-6)
+    network = make()
+    assert_same(program(network, example), network, measurements)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # torch's exporter uses what torch deprecates
 @pytest.mark.parametrize("name", EXPORTED)
-@torch.no_grad()
 def test_onnx_gives_the_same_numbers(name, tmp_path):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
     make, example, measurements = EXPORTED[name]
-    network, path = make(), tmp_path / "model.onnx"
-    torch.onnx.export(network, (example,), path, dynamo=True, dynamic_shapes=free_axes(example), verbose=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    place = session.get_inputs()[0].name
-    results = [session.run(None, {place: m.numpy()})[0] for m in measurements]
-    assert_same(results, [network(m).numpy() for m in measurements], 1e-3)
+    network = make()
+    assert_same(onnx(network, tmp_path, example), network, measurements, 1e-3)

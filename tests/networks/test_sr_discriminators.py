@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from helpers import n_parameters
 from torch import nn
 
-from common.losses import GradientPenalty, R1Penalty
+from common.losses import R1Penalty
 from common.networks import FlatteningDiscriminator, FullyConvolutionalDiscriminator, SeparableDiscriminator
 
 WIDTHS = (1, 1, 2, 2, 4, 4, 8, 8)
@@ -224,12 +224,11 @@ def test_scores_reach_every_weight_and_the_image(build, spatial_dims):
 
 
 @pytest.mark.parametrize("build", ALL)
-@pytest.mark.parametrize("penalty", [R1Penalty(), GradientPenalty()])
-def test_gradient_penalties_differentiate_twice(build, penalty):
+def test_a_gradient_penalty_differentiates_twice(build):
     torch.manual_seed(0)
     network = build(width=2, spectral_norm=True)
     real, fake = torch.rand(2, 2, 1, 61, 61)
-    penalty(network, real, fake).backward()
+    R1Penalty()(network, real, fake).backward()
     gradients = [p.grad.abs().max() for p in network.parameters() if p.grad is not None and p.dim() > 1]
     assert torch.isfinite(torch.stack(gradients)).all()
     assert max(gradients) > 0

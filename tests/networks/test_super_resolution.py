@@ -1,6 +1,5 @@
 """Super-resolution generators: their sizes, their numbers against plain layers, how far they look, their exports."""
 
-import io
 from functools import lru_cache, partial
 from itertools import product
 
@@ -8,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from exports import assert_same, onnx, program, scripted
 from helpers import n_parameters
 from torch import nn
 
 from common.networks import EdsrGenerator, RrdbGenerator, SrResNetGenerator
-from common.networks.upsampling import PixelShuffle, doubling
+from common.networks.upsampling import PixelShuffle, upsampling
 
 SMALL = {
     "rrdb": partial(RrdbGenerator, n_blocks=1, width=4, growth=2),
@@ -21,14 +21,13 @@ SMALL = {
 }
 EVERY = pytest.mark.parametrize("name", SMALL)
 AXES = pytest.mark.parametrize("spatial_dims", [2, 3])
-AUTO = torch.export.Dim.AUTO
 
 
 def with_random_weights(network):
     """As if trained: every layer and skip connection counts in the result. In evaluation mode."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             nn.init.kaiming_normal_(module.weight, generator=generator)
             module.bias.data.uniform_(-0.1, 0.1, generator=generator)
         if isinstance(module, nn.PReLU):
@@ -59,30 +58,29 @@ def conv(c_in, c_out, kernel=3, dims=2):
     return kernel**dims * c_in * c_out + c_out
 
 
-def enlarge(kind, upscale, c, dims=2, slopes=1):
-    layer = {"shuffle": conv(c, 2**dims * c, 3, dims), "resize": conv(c, c, 3, dims)}.get(kind, conv(c, c, 4, dims))
-    return int(np.log2(upscale)) * (layer + slopes)
+def enlarge(upscale, c, dims=2, slopes=1):
+    return int(np.log2(upscale)) * (conv(c, 2**dims * c, 3, dims) + slopes)
 
 
-def edsr(blocks, c=64, upscale=4, dims=2, head=1, kind="shuffle", channels=1):
+def edsr(blocks, c=64, upscale=4, dims=2, channels=1):
     block = 2 * conv(c, c, 3, dims) + 1
     trunk = blocks * block + conv(c, c, 3, dims)
-    ends = conv(channels, c, 3, dims) + conv(c, channels, head, dims)
-    return ends + trunk + enlarge(kind, upscale, c, dims)
+    ends = conv(channels, c, 3, dims) + conv(c, channels, 1, dims)
+    return ends + trunk + enlarge(upscale, c, dims)
 
 
 def sr_resnet(blocks, c=64, upscale=4, dims=2, channels=1):
     norm = 2 * c
     block = 2 * (conv(c, c, 3, dims) + norm) + 1
     trunk = blocks * block + conv(c, c, 3, dims) + norm
-    return conv(channels, c, 9, dims) + 1 + trunk + enlarge("shuffle", upscale, c, dims) + conv(c, channels, 9, dims)
+    return conv(channels, c, 9, dims) + 1 + trunk + enlarge(upscale, c, dims) + conv(c, channels, 9, dims)
 
 
 def rrdb_generator(blocks, c=64, g=64, upscale=4, dims=2, channels=1):
     dense = sum(conv(c + n * g, g, 3, dims) for n in range(4)) + conv(c + 4 * g, c, 3, dims)
     trunk = blocks * 3 * dense + conv(c, c, 3, dims)
     ends = conv(channels, c, 3, dims) + conv(c, c, 3, dims) + conv(c, channels, 3, dims)
-    return ends + trunk + enlarge("shuffle", upscale, c, dims, slopes=c)
+    return ends + trunk + enlarge(upscale, c, dims, slopes=c)
 
 
 def test_one_block_of_the_rock_generator_has_the_published_numbers_layer_by_layer():
@@ -98,9 +96,7 @@ def test_one_block_of_the_rock_generator_has_the_published_numbers_layer_by_laye
     [
         (partial(EdsrGenerator, n_blocks=1), edsr(1)),
         (EdsrGenerator, edsr(16)),
-        (partial(EdsrGenerator, 8, spatial_dims=3, head_kernel=3), edsr(16, upscale=8, dims=3, head=3)),
-        (partial(EdsrGenerator, 2, 3, upsampling_kind="resize"), edsr(16, upscale=2, kind="resize", channels=3)),
-        (partial(EdsrGenerator, upsampling_kind="transposed"), edsr(16, kind="transposed")),
+        (partial(EdsrGenerator, 8, 3, spatial_dims=3), edsr(16, upscale=8, dims=3, channels=3)),
         (SrResNetGenerator, sr_resnet(16)),
         (partial(SrResNetGenerator, 2, 3, 3, 5, 32), sr_resnet(5, 32, 2, 3, 3)),
         (RrdbGenerator, rrdb_generator(1)),
@@ -211,31 +207,10 @@ def test_shuffles_agree_with_torch_in_2d_and_start_as_nearest_neighbour_enlargem
     features = torch.randn(2, 12, 3, 4)
     assert torch.equal(PixelShuffle(2)(features), nn.PixelShuffle(2)(features))
     for dims in (2, 3):
-        enlarged = doubling("shuffle", 5, dims)(torch.randn(2, 5, 6, 4, 3)[..., : 1 if dims == 2 else 3].squeeze(-1))
+        enlarged = upsampling(2, 5, dims)[0](torch.randn(2, 5, 6, 4, 3)[..., : 1 if dims == 2 else 3].squeeze(-1))
         small = enlarged[(..., *[slice(None, None, 2)] * dims)]
         assert small.std() > 0.1
         assert torch.equal(F.interpolate(small, scale_factor=2), enlarged)
-
-
-@pytest.mark.parametrize("kind", ["resize", "transposed"])
-@AXES
-@torch.no_grad()
-def test_other_enlargements_agree_with_plain_functions(kind, spatial_dims):
-    layers = doubling(kind, 3, spatial_dims)
-    features = torch.randn(2, 3, *(5, 4, 3)[:spatial_dims])
-    weight, bias = layers.state_dict().values()
-    if kind == "resize":
-        repeated = features
-        for axis in range(spatial_dims):
-            repeated = repeated.repeat_interleave(2, dim=axis + 2)
-        expected = (F.conv2d if spatial_dims == 2 else F.conv3d)(repeated, weight, bias, padding=1)
-    else:  # the adjoint of a strided convolution
-        strided = F.conv2d if spatial_dims == 2 else F.conv3d
-        large = torch.zeros(2, 3, *[2 * n for n in features.shape[2:]], requires_grad=True)
-        with torch.enable_grad():
-            (strided(large, weight, stride=2, padding=1) * features).sum().backward()
-        expected = large.grad + bias.reshape(-1, *[1] * spatial_dims)
-    torch.testing.assert_close(layers(features), expected, rtol=1e-4, atol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------- how far they look
@@ -267,11 +242,7 @@ def reach(network):
         (partial(RrdbGenerator, 4, n_blocks=2, width=1, growth=1), 34),
         (partial(SrResNetGenerator, 8, n_blocks=2, width=2), 12),
         (partial(EdsrGenerator, 2, n_blocks=1, width=2), 5),
-        (partial(EdsrGenerator, 4, n_blocks=3, width=2, head_kernel=3), 10),
-        (partial(EdsrGenerator, 4, n_blocks=1, width=2, upsampling_kind="resize"), 5),
-        (partial(EdsrGenerator, 8, n_blocks=1, width=2, upsampling_kind="transposed", head_kernel=3), 5),
         (partial(EdsrGenerator, 4, spatial_dims=3, n_blocks=1, width=2), 6),
-        (partial(EdsrGenerator, 2, spatial_dims=3, n_blocks=1, width=2, upsampling_kind="transposed"), 5),
     ],
 )
 def test_beyond_the_halo_nothing_is_seen_and_at_its_border_something_is(build, halo):
@@ -340,73 +311,39 @@ def test_bad_options_and_images_are_refused(name):
             SMALL[name](upscale=upscale)
     with pytest.raises(ValueError, match=r"spatial_dims must be 2 \(images\) or 3 \(volumes\), got 1"):
         SMALL[name](spatial_dims=1)
-    with pytest.raises(ValueError, match="upsampling must be one of shuffle, resize, transposed, got 'bicubic'"):
-        SMALL[name](upsampling_kind="bicubic")
     with pytest.raises(ValueError, match=r"expected .*\(batch, 1, height, width\), got shape \[1, 3, 8, 8\]"):
         SMALL[name]()(torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match=r"\(batch, 2, height, width, depth\), got shape \[2, 8, 8, 8\]"):
         SMALL[name](channels=2, spatial_dims=3)(torch.zeros(2, 8, 8, 8))
 
 
-@pytest.mark.parametrize("kernel", [0, 2])
-def test_a_head_that_changes_the_size_is_refused(kernel):
-    with pytest.raises(ValueError, match=f"head_kernel must be odd, so that the image keeps its size, got {kernel}"):
-        EdsrGenerator(head_kernel=kernel)
-
-
 # ------------------------------------------------------------------------------------------------------- exports
 
-KINDS = [(name, "shuffle") for name in SMALL] + [("edsr", "resize"), ("edsr", "transposed")]
-QUICK = [("rrdb", "shuffle", 2), ("edsr", "shuffle", 2), ("edsr", "shuffle", 3)]
+QUICK = [("rrdb", 2), ("edsr", 2), ("edsr", 3)]
 SLOW = pytest.mark.slow
 SIZES = {2: [(9, 6), (5, 8)], 3: [(6, 5, 4), (3, 4, 6)]}
 
 
-@pytest.mark.parametrize(("name", "kind"), KINDS)
+@EVERY
 @AXES
-@torch.no_grad()
-def test_torchscript_gives_the_same_numbers_and_knows_its_halo(name, kind, spatial_dims):
-    network, file = trained(name, upscale=4, spatial_dims=spatial_dims, upsampling_kind=kind), io.BytesIO()
-    torch.jit.save(torch.jit.script(network), file)
-    file.seek(0)
-    scripted = torch.jit.load(file)
-    assert (scripted.upscale, scripted.halo()) == (4, network.halo())
-    for size in SIZES[spatial_dims]:
-        lr_image = image(3, 1, *size)
-        torch.testing.assert_close(scripted(lr_image), network(lr_image), rtol=0, atol=1e-6)
+def test_torchscript_gives_the_same_numbers_and_knows_its_halo(name, spatial_dims):
+    network = trained(name, upscale=4, spatial_dims=spatial_dims)
+    exported = scripted(network)
+    assert (exported.upscale, exported.halo()) == (4, network.halo())
+    assert_same(exported, network, [image(3, 1, *size) for size in SIZES[spatial_dims]])
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "spatial_dims"),
-    QUICK + [pytest.param(*kind, d, marks=SLOW) for kind in KINDS for d in (2, 3) if (*kind, d) not in QUICK],
+    ("name", "spatial_dims"),
+    QUICK + [pytest.param(name, d, marks=SLOW) for name in SMALL for d in (2, 3) if (name, d) not in QUICK],
 )
-@torch.no_grad()
-def test_exported_program_gives_the_same_numbers(name, kind, spatial_dims):
-    network, file = trained(name, upscale=2, spatial_dims=spatial_dims, upsampling_kind=kind), io.BytesIO()
-    dynamic = ({0: AUTO} | {axis + 2: AUTO for axis in range(spatial_dims)},)
-    example = image(2, 1, *(7, 6, 5)[:spatial_dims])
-    torch.export.save(torch.export.export(network, (example,), dynamic_shapes=dynamic), file)
-    file.seek(0)
-    program = torch.export.load(file).module()
-    for size in SIZES[spatial_dims]:
-        lr_image = image(3, 1, *size)
-        torch.testing.assert_close(program(lr_image), network(lr_image), rtol=0, atol=1e-6)
+def test_exported_program_gives_the_same_numbers(name, spatial_dims):
+    network = trained(name, upscale=2, spatial_dims=spatial_dims)
+    exported = program(network, image(2, 1, *(7, 6, 5)[:spatial_dims]))
+    assert_same(exported, network, [image(3, 1, *size) for size in SIZES[spatial_dims]])
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # torch's exporter uses what torch deprecates
-@pytest.mark.parametrize(
-    ("name", "kind"), [pytest.param(*kind, marks=() if kind == ("edsr", "shuffle") else SLOW) for kind in KINDS]
-)
-@torch.no_grad()
-def test_onnx_gives_the_same_numbers(name, kind, tmp_path):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    network, path = trained(name, upscale=2, upsampling_kind=kind), tmp_path / "model.onnx"
-    dynamic = ({0: AUTO, 2: AUTO, 3: AUTO},)
-    torch.onnx.export(network, (image(2, 1, 7, 6),), path, dynamo=True, dynamic_shapes=dynamic, verbose=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for size in SIZES[2]:
-        lr_image = image(3, 1, *size)
-        (result,) = session.run(None, {session.get_inputs()[0].name: lr_image.numpy()})
-        np.testing.assert_allclose(result, network(lr_image).numpy(), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "edsr" else SLOW) for name in SMALL])
+def test_onnx_gives_the_same_numbers(name, tmp_path):
+    network = trained(name, upscale=2)
+    assert_same(onnx(network, tmp_path, image(2, 1, 7, 6)), network, [image(3, 1, *size) for size in SIZES[2]], 1e-4)

@@ -176,22 +176,6 @@ def test_a_new_unet_corrects_nothing():
     assert {encoder.shrinkage.threshold.item() for encoder in network.encoders} == {1.0}  # the source's start
 
 
-def test_dropout_drops_whole_channels_in_training_alone():
-    network = with_random_weights(ShrinkageUNet(4, 2, width=4, dropout=0.5))
-    image = torch.randn(1, 4, 32, 32)
-    assert torch.equal(network(image, image, image), network(image, image, image))
-    dropped = []
-    network.decoders[0].convolutions.register_forward_hook(lambda module, inputs, result: dropped.append(inputs[0]))
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-    network(image, image, image)
-    empty = (dropped[0] == 0).all(dim=3).all(dim=2)
-    assert 10 < int(empty.sum()) < 54  # half of 64 channels, six deviations to either side
-    assert network.decoders[0].dropout.p == 0.5
-
-
 @pytest.mark.parametrize("mode", ["adain", "spatial"])
 @torch.no_grad()
 def test_textures_enter_every_block(mode):

@@ -57,16 +57,11 @@ def injections(c, size):
     return sum(n + 2 * n * size + 2 * n for n in channels)
 
 
-@pytest.mark.parametrize(
-    ("n_blocks", "width", "rolled", "known"),
-    [(3, 32, False, 31_151_253), (3, 16, False, 7_793_493), (3, 32, True, 10_383_751), (1, 32, False, 10_383_751)],
-)
-def test_number_of_parameters_of_the_baseline(n_blocks, width, rolled, known):
+@pytest.mark.parametrize(("n_blocks", "width", "known"), [(3, 32, 31_151_253), (3, 16, 7_793_493), (1, 32, 10_383_751)])
+def test_number_of_parameters_of_the_baseline(n_blocks, width, known):
     with torch.device("meta"):
-        network = UnrolledUNets(n_blocks, rolled, width)
-        default = UnrolledUNets()
-    assert n_parameters(network) == (1 if rolled else n_blocks) * update(width) == known
-    assert n_parameters(default) == 31_151_253
+        network = UnrolledUNets(n_blocks, width)
+    assert n_parameters(network) == n_blocks * update(width) == known
 
 
 @pytest.mark.parametrize(("n_textures", "size", "attention"), [(1, 320, False), (8, 32, True)])
@@ -103,17 +98,6 @@ def test_baseline_is_unit_phase_updates_and_measured_samples(networks):
     np.testing.assert_allclose(result, image, rtol=0, atol=1e-4 * np.abs(image).max())
 
 
-@torch.no_grad()
-def test_rolled_is_unrolled_with_the_same_weights_in_each_block(networks):
-    rolled, unrolled = networks["rolled"], UnrolledUNets(3, width=4).eval()
-    unrolled.load_state_dict(
-        {name: rolled.state_dict()["blocks.0." + name.split(".", 2)[2]] for name in unrolled.state_dict()}
-    )
-    measurement = random_measurement(24, 37)
-    assert torch.equal(rolled(measurement), unrolled(measurement))
-    assert not torch.allclose(rolled(measurement), networks["unrolled"](measurement), atol=1e-2)
-
-
 # --------------------------------------------------------------------------------------------- measured samples
 
 
@@ -142,27 +126,20 @@ def test_measured_samples_are_preserved_in_any_unit(networks, height, width, see
     assert misfit(networks["spatial"](measurement, noise_for(measurement, seed=seed)), measurement) < 1e-5
 
 
-@torch.no_grad()
-def test_data_consistency_can_be_left_out():
-    network = with_random_weights(UnrolledUNets(1, width=4, n_consistency=0))
-    assert misfit(network(random_measurement(32, 32)), random_measurement(32, 32)) > 1e-3
-
-
 @pytest.mark.parametrize("name", ["unrolled", "spatial"])
 @torch.no_grad()
 def test_several_coils_explain_their_measurement(name):
     """Conjugate gradients come closer with every iteration; a few samples of many coils leave nothing open."""
     measurement, misfits = coil_measurement(32, 36, n_coils=4, batch=2), []
-    for n_consistency in (0, 8, 50):
+    for n_iterations in (1, 8, 50):
         network = variant(name)
-        network.n_consistency = n_consistency
-        network.consistency.n_iterations = max(n_consistency, 1)
+        network.consistency.n_iterations = n_iterations
         image = network(measurement, noise_for(measurement))
         assert image.shape == (2, 2, 32, 36)
         misfits.append(misfit(image, measurement))
     assert misfits[0] > 0.1
     assert misfits[1] < 0.1 * misfits[0]
-    assert misfits[2] < 1e-2
+    assert misfits[2] < 2e-2
 
 
 @torch.no_grad()
@@ -314,12 +291,11 @@ def half(state):
     return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
 
 
-@pytest.mark.parametrize("rolled", [False, True])
 @pytest.mark.parametrize("attention", [False, True])
 @torch.no_grad()
-def test_a_network_that_starts_from_a_baseline_is_that_baseline(rolled, attention, tmp_path):
-    baseline = with_random_weights(UnrolledUNets(3, rolled, 4))
-    network = TextureUNets(3, rolled, n_textures=2, injection="spatial", attention=attention, **TEXTURES).eval()
+def test_a_network_that_starts_from_a_baseline_is_that_baseline(attention, tmp_path):
+    baseline = with_random_weights(UnrolledUNets(3, 4))
+    network = TextureUNets(3, n_textures=2, injection="spatial", attention=attention, **TEXTURES).eval()
     kept = {name: value for name, value in copy_state(network).items() if not name.startswith("blocks.")}
     assert start_from_baseline(network, saved(baseline, tmp_path / "model.pt")) is network
     for measurement in (random_measurement(33, 40, batch=2), coil_measurement(32, 24)):
@@ -341,22 +317,16 @@ def test_a_baseline_in_half_precision_becomes_float32(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("baseline", "network", "got"),
+    ("baseline", "got"),
     [
-        (
-            {"n_blocks": 4},
-            {},
-            r"3 blocks, got 'blocks.3.step', which it does not have; train the baseline with the same",
-        ),
-        ({"n_blocks": 2}, {}, r"3 blocks, got no 'blocks.2.step'"),
-        ({"width": 8}, {}, r"3 blocks, got 'blocks.0.network.stem.weight' of shape \[8, 4, 1, 1\]"),
-        ({"rolled": True}, {}, r"a baseline of the same width, with 3 blocks, got no 'blocks.1.step'"),
-        ({}, {"rolled": True}, r"a rolled baseline of the same width, with 3 blocks, got 'blocks.1.step', which"),
+        ({"n_blocks": 4}, r"3 blocks, got 'blocks.3.step', which it does not have"),
+        ({"n_blocks": 2}, r"3 blocks, got no 'blocks.2.step'"),
+        ({"width": 8}, r"3 blocks, got 'blocks.0.network.stem.weight' of shape \[8, 4, 1, 1\]"),
     ],
 )
-def test_weights_of_another_baseline_are_refused(baseline, network, got, tmp_path):
+def test_weights_of_another_baseline_are_refused(baseline, got, tmp_path):
     path = saved(UnrolledUNets(**{"n_blocks": 3, "width": 4, **baseline}), tmp_path / "model.pt")
-    network = TextureUNets(3, **network, **TEXTURES)
+    network = TextureUNets(3, **TEXTURES)
     before = copy_state(network)
     with pytest.raises(ValueError, match=rf"model\.pt: expected the weights of .*{got}"):
         start_from_baseline(network, path)
@@ -427,7 +397,7 @@ def test_wrong_options_are_refused():
     with pytest.raises(ValueError, match="n_blocks of at least 2, the last for the textures, got 1"):
         TextureUNets(1)
     for options in ({"n_textures": 0}, {"texture_size": 0}):
-        with pytest.raises(ValueError, match=r"n_textures and texture_size must be at least 1, .*UnrolledUNets"):
+        with pytest.raises(ValueError, match="must be at least 1, got 0"):
             TextureUNets(2, **options)
     with pytest.raises(ValueError, match="injection must be one of adain, spatial, got 'style'"):
         TextureUNets(2, width=4, injection="style")

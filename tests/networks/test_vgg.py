@@ -74,11 +74,10 @@ def test_state_dicts_have_torchvisions_keys_and_shapes():
 
 @pytest.mark.parametrize(("layer", "last"), [("conv1_1", 0), ("conv2_2", 7), ("conv3_4", 16), ("conv5_4", 34)])
 @pytest.mark.parametrize("activation", [False, True])
-@pytest.mark.parametrize("channels", [1, 3])
 @torch.no_grad()
-def test_features_from_a_file_are_those_of_plain_layers(weight_file, layer, last, activation, channels):
-    network = Vgg19Features(weight_file, layer=layer, activation=activation, channels=channels, width=2)
-    image = torch.rand(2, channels, 37, 50)
+def test_features_from_a_file_are_those_of_plain_layers(weight_file, layer, last, activation):
+    network = Vgg19Features(weight_file, layer=layer, activation=activation, width=2)
+    image = torch.rand(2, 1, 37, 50)
     expected = plain_features(image.expand(-1, 3, -1, -1), state_dict(width=2), last, activation)
     torch.testing.assert_close(network(image), expected, rtol=1e-4, atol=1e-5)
     assert bool((expected < 0).any()) is not activation
@@ -177,9 +176,9 @@ def test_width_is_read_from_the_file(weight_file):
 
 @torch.no_grad()
 def test_the_image_is_left_as_it_is():
-    image = torch.rand(1, 3, 16, 16)
+    image = torch.rand(1, 1, 16, 16)
     before = image.clone()
-    Vgg19Features("random", width=1, channels=3)(image)
+    Vgg19Features("random", width=1)(image)
     assert torch.equal(image, before)
 
 
@@ -200,8 +199,6 @@ def test_images_smaller_than_a_feature_are_refused(layer, smallest):
 def test_bad_options_and_images_are_refused():
     with pytest.raises(ValueError, match=r"layer must be one of conv1_1, .*, conv5_4, got 'relu5_4'"):
         Vgg19Features("random", layer="relu5_4")
-    with pytest.raises(ValueError, match=r"channels must be 1 \(grey\) or 3 \(RGB\), got 2"):
-        Vgg19Features("random", channels=2)
     with pytest.raises(ValueError, match=r"expected images \(batch, 1, height, width\) .*, got shape \[1, 3, 32, 32\]"):
         Vgg19Features("random", width=1)(torch.zeros(1, 3, 32, 32))
 

@@ -76,7 +76,7 @@ def test_noise_has_the_standard_deviation_that_was_asked_for():
         RadialScan(n_coils=1, n_spokes=40, noise_std=0.1),
         torch.zeros(1, 1, 32, 32, 8, dtype=torch.complex64),
     )
-    gridding, _ = scan.drawn_gridding(8, (32, 32), torch.Generator().manual_seed(0))
+    _, gridding, _ = scan.sample(nothing, torch.Generator().manual_seed(0))
     measurement, _ = scan(nothing, torch.Generator().manual_seed(0))
     # variance of F^H W n at the centre: sum of the squared weights / (height width)
     expected = 0.1 * gridding.weights.square().sum(dim=(1, 2)).mean().div(32 * 32).sqrt()

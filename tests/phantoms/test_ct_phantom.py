@@ -15,26 +15,6 @@ def chests():
     return [hounsfield(chest_ct_phantom(seed, 256)) for seed in range(6)]
 
 
-@pytest.mark.parametrize("size", [32, 65, 200])
-def test_any_size_is_float32_in_unit_range(size):
-    chest = chest_ct_phantom(2, size)
-    assert chest.shape == (size, size)
-    assert chest.dtype == np.float32
-    assert 0 <= chest.min() < 0.01
-    assert 0.6 < chest.max() <= 1
-
-
-def test_same_seed_same_chest():
-    np.testing.assert_array_equal(chest_ct_phantom(5, 64), chest_ct_phantom(5, 64))
-    assert np.abs(chest_ct_phantom(5, 64) - chest_ct_phantom(6, 64)).mean() > 0.02
-
-
-def test_same_chest_at_another_size():
-    large, small = chest_ct_phantom(8, 256), chest_ct_phantom(8, 64)
-    averaged = large.reshape(64, 4, 64, 4).mean(axis=(1, 3))
-    assert np.corrcoef(averaged.ravel(), small.ravel())[0, 1] > 0.99
-
-
 def test_each_tissue_has_its_share(chests):
     for chest in chests:
         shares = {
@@ -73,9 +53,3 @@ def test_bone_is_on_both_sides_and_behind(chests):
 def test_some_have_contrast_medium(chests):
     levels = [np.quantile(chest[115:150, 130:150], 0.9) for chest in chests]
     assert min(levels) < 90 < 110 < max(levels)
-
-
-@pytest.mark.parametrize(("seed", "size", "match"), [(0, 31, "size must be 32"), (-1, 64, "seed must be 0")])
-def test_bad_numbers_are_refused(seed, size, match):
-    with pytest.raises(ValueError, match=match):
-        chest_ct_phantom(seed, size)

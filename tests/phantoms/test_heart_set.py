@@ -5,8 +5,12 @@ import json
 import h5py
 import numpy as np
 import pytest
+import torch
 from helpers import folder_contents, numpy_fft2c, numpy_ifft2c
 
+from common.data.series_values import read_noncartesian
+from common.io import open_source
+from common.operators.gridding import average_coil_images
 from common.operators.masks.kt import KtMasks
 from common.phantoms.heart_phantom import heart_phantom
 from common.phantoms.set_folder import SetFile
@@ -70,3 +74,28 @@ def test_aliased_images_are_those_of_the_mask_that_the_files_name_draws(folder):
     frames = numpy_ifft2c(numpy_fft2c(np.moveaxis(series, -1, 1)) * np.moveaxis(mask, -1, 1))
     np.testing.assert_allclose(aliased, np.moveaxis(np.abs(frames), 1, -1), atol=1e-5)
     assert np.abs(aliased - np.abs(series)).max() > 0.05
+
+
+def test_a_radial_scan_holds_the_heart_on_its_spokes(tmp_path):
+    """The reader of ISMRMRD files finds frames, places and times; gridding of all spokes shows the heart."""
+    pytest.importorskip("ismrmrd", reason="needs the extra `raw`")
+    pytest.importorskip("torchkbnufft", reason="needs the extra `radial`")
+    options = {"n_train": 0, "n_valid": 0, "n_test": 1, "n_slices": 1, "size": 48, "n_frames": 3}
+    make_set("cardiac_cine", tmp_path / "scan", **options, trajectory="radial")
+    make_set("cardiac_cine", tmp_path / "images", **options)
+    path = tmp_path / "scan" / "test" / "00001.h5"
+    with open_source(path) as source, h5py.File(path) as scan, h5py.File(tmp_path / "images/test/00001.h5") as images:
+        for name in ("imagesTrue", "phaseTrue", "lv_area_mm2", "lv_center_px"):
+            np.testing.assert_array_equal(scan[name][()], images[name][()])
+        assert dict(scan.attrs) == dict(images.attrs)
+        assert source.spec.kind == "noncartesian"
+        assert source.spec.recon_shape == (48, 48)
+        assert source.spec.geometry.frame_interval_s == pytest.approx(scan.attrs["frame_interval_s"], rel=1e-3)
+        samples, places = read_noncartesian(source, source.companions["trajectory"], 0)
+        truth = scan["imagesTrue"][0]
+    assert samples.shape == (3, 8, 13, 96)
+    mean = average_coil_images(torch.from_numpy(samples), torch.from_numpy(places), (48, 48))
+    shown = mean.abs().square().sum(1).sqrt()[0].numpy()
+    assert np.corrcoef(shown.ravel(), truth.mean(-1).ravel())[0, 1] > 0.9
+    with pytest.raises(ValueError, match="trajectory"):
+        make_set("cardiac_cine", tmp_path / "other", **options, trajectory="spiral")

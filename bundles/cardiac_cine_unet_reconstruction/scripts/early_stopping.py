@@ -39,19 +39,13 @@ class EarlyStopping:
         metric: name of one of its metrics. NaN is no gain.
         patience: number of validations to wait for a better one; ``None`` or 0 never ends the training early.
         min_delta: gain that a validation must exceed.
-        lower_is_better: True for an error, such as ``mse``.
 
     Raises:
         ValueError: for a negative ``patience`` or ``min_delta``; at the first validation, if the metric is not one.
     """
 
     def __init__(
-        self,
-        validator: Workflow,
-        metric: str = "ssim",
-        patience: int | None = 2,
-        min_delta: float = 0.01,
-        lower_is_better: bool = False,
+        self, validator: Workflow, metric: str = "ssim", patience: int | None = 2, min_delta: float = 0.01
     ) -> None:
         if (patience is not None and patience < 0) or not min_delta >= 0:
             raise ValueError(
@@ -62,7 +56,6 @@ class EarlyStopping:
         self.metric = metric
         self.patience = patience or 0
         self.min_delta = min_delta
-        self.lower_is_better = lower_is_better
 
     def attach(self, trainer: GanTrainer) -> None:
         """Register on a trainer, before or after the handler that validates."""
@@ -76,9 +69,8 @@ class EarlyStopping:
 
     def _watch(self, trainer: GanTrainer, validator: Workflow) -> None:
         kept, value = getattr(trainer.state, _KEPT), validated(validator, self.metric)
-        score = -value if self.lower_is_better else value
-        if score - kept["best"] > self.min_delta:
-            kept.update(best=score, count=0)
+        if value - kept["best"] > self.min_delta:
+            kept.update(best=value, count=0)
             return
         kept["count"] += 1
         if kept["count"] >= self.patience:
@@ -97,5 +89,5 @@ class EarlyStopping:
         getattr(trainer.state, _KEPT)["count"] = 0
 
     def _why(self, kept: dict[str, float]) -> str:
-        best = -kept["best"] if self.lower_is_better else kept["best"]
-        return f"no {self.metric} better than {best:.4g} by more than {self.min_delta:g} in {kept['count']} validations"
+        best, count = kept["best"], kept["count"]
+        return f"no {self.metric} better than {best:.4g} by more than {self.min_delta:g} in {count} validations"
