@@ -43,7 +43,7 @@ class TemporalTotalVariation(nn.Module):
             lies between 0.03 and 0.06.
     """
 
-    def __init__(self, n_iterations: int = 60, weight: float = 0.04) -> None:
+    def __init__(self, n_iterations: int = 40, weight: float = 0.04) -> None:
         super().__init__()
         self.n_iterations = n_iterations
         self.weight = weight
