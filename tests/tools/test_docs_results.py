@@ -79,6 +79,12 @@ def test_labels_of_a_comparison_are_the_names_of_weights(bundle, tmp_path):
     assert frame["weights"].tolist() == ["none", "model.pt", "model.pt", "model_small.pt"]
 
 
+def test_a_method_without_weights_has_the_name_of_its_evaluation(bundle, tmp_path):
+    frame = rows_of_evaluation(evaluation(tmp_path / "run", PSNR), bundle, None, **KEYS)
+    assert frame["method"].tolist()[:2] == ["zero_filled", "seen"]
+    assert set(frame["weights"]) == {"none"}
+
+
 def test_ejection_fractions_are_absolute_errors_in_points(bundle, tmp_path):
     folder = evaluation(tmp_path / "run", PSNR)
     values = {"simulator": [0.0, 0.0], "aliased": [np.nan, np.nan], "reconstruction": [-0.02, 0.04]}

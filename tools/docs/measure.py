@@ -81,7 +81,8 @@ def measure_bundle(
             try:
                 if name in tasks:
                     # in the first evaluation of its weights, and wherever rows of the speed would be lost
-                    timed = name == first[tasks[name].predicts_with] or _has_speed(old, name)
+                    weights = tasks[name].predicts_with
+                    timed = weights is None or name == first[weights] or _has_speed(old, name)
                     timing = {"+run": [SPEED_STEP]} if timed else {}
                     new = _evaluated(tasks[name], {"device": device, **timing}, lock)
                 else:

@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 
 from common.io.atomic import atomic_path
+from common.metrics.case import RECONSTRUCTION
 from common.metrics.cases import metrics_of, read_cases, summarise
 
 FILE = "docs/results.csv"
@@ -40,7 +41,7 @@ COLUMNS = ("evaluation", *IDENTITY, "n", "undefined", *VALUES, "weights", "sha25
 NOT_SHIPPED, NO_WEIGHTS = "not shipped", "none"
 SPEED = "speed"
 """Protocol of the size and the speed of a network, which have no mask."""
-NETWORK_ROWS = {"reconstruction": "", "sample": "_sample"}
+NETWORK_ROWS = {RECONSTRUCTION: "", "sample": "_sample"}
 """Methods that an evaluation measures with the network: ending of their names in `results.csv`."""
 SAMPLE = ", one sample"
 """End of the label that a comparison gives to one of several samples."""
@@ -113,8 +114,8 @@ def rows_of_evaluation(folder: Path, bundle: Path, weights: Path | None, **keys:
     Args:
         folder: the folder with `metrics.csv`.
         bundle: folder of the bundle.
-        weights: file of weights that the evaluation ran with; None for a comparison, whose labels are the stems of
-            files in `models/`.
+        weights: file of weights that the evaluation ran with. None for a comparison, whose labels are the stems of
+            files in `models/`, and for a method without a network, which gets the name of the evaluation.
         keys: the columns `evaluation`, `data`, `mask` and `rate` of all rows.
     """
     if not (folder / "metrics.csv").is_file():
@@ -125,7 +126,10 @@ def rows_of_evaluation(folder: Path, bundle: Path, weights: Path | None, **keys:
         if (folder / name).is_file()
         for row in _summed_up(read_cases(folder / name, ()), bundle, weights)
     ]
-    return pd.DataFrame(rows)[list(COLUMNS)]
+    frame = pd.DataFrame(rows)[list(COLUMNS)]
+    if weights is None:
+        frame["method"] = frame["method"].replace(RECONSTRUCTION, keys["evaluation"])
+    return frame
 
 
 def _summed_up(table: pd.DataFrame, bundle: Path, weights: Path | None) -> Iterator[dict[str, Any]]:
