@@ -1,23 +1,16 @@
 """Building blocks of convolutional encoder-decoders."""
 
 import torch
+from common.networks.sr_blocks import convolution, leaky_relu
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 
 def conv_unit(in_channels: int, out_channels: int, *, stride: int = 1, transposed: bool = False) -> Convolution:
     """3x3 convolution without bias, batch norm, LeakyReLU(0.2); stride 2 halves (or, transposed, doubles) the size."""
-    return Convolution(
-        spatial_dims=2,
-        in_channels=in_channels,
-        out_channels=out_channels,
-        strides=stride,
-        kernel_size=3,
-        adn_ordering="NA",
-        norm="BATCH",
-        act=("LEAKYRELU", {"negative_slope": 0.2, "inplace": True}),
-        bias=False,
-        is_transposed=transposed,
+    act = leaky_relu(0.2)
+    return convolution(
+        2, in_channels, out_channels, stride=stride, bias=False, norm="BATCH", act=act, transposed=transposed
     )
 
 

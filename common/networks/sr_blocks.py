@@ -19,6 +19,7 @@ def convolution(
     bias: bool = True,
     norm: str | None = None,
     act: str | tuple[str, dict[str, Any]] | None = None,
+    transposed: bool = False,
 ) -> Convolution:
     """A convolution, then norm, then activation where given; keeps the size unless ``padding`` says otherwise."""
     return Convolution(
@@ -33,6 +34,7 @@ def convolution(
         adn_ordering="NA",
         norm=norm,
         act=act,
+        is_transposed=transposed,
     )
 
 

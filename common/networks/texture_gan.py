@@ -235,11 +235,8 @@ def start_from_baseline(network: TextureUNets, path: str | Path) -> TextureUNets
     attention are as they were made.
 
     Args:
-        network: receives the weights.
+        network: network that receives the weights.
         path: file of :class:`UnrolledUNets`, with the same ``n_blocks`` and ``width``.
-
-    Returns:
-        the network.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`~common.networks.weights.read_weights`; and if the file has other
@@ -274,12 +271,6 @@ def train_textures_alone(network: TextureUNets) -> TextureUNets:
 
     The rest keeps its weights, and all batch norms their statistics: with noise of zeros and no textures yet it is the
     baseline, and training can add samples around its image but not spoil it.
-
-    Args:
-        network: after :func:`start_from_baseline`.
-
-    Returns:
-        the network.
     """
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(_is_texture(name))

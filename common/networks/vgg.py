@@ -40,6 +40,7 @@ class Vgg19(nn.Module):
 
     mean: Tensor
     std: Tensor
+    frozen = False
 
     def __init__(
         self, weights: Weights = None, *, layer: str = "conv5_4", activation: bool = False, width: int = 64
@@ -55,6 +56,8 @@ class Vgg19(nn.Module):
             self._draw()
         else:
             self._load(weights)
+        if self.frozen:
+            self.requires_grad_(False).eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """Feature maps of an image.
@@ -114,12 +117,7 @@ class Vgg19Features(Vgg19):
     The default is the "no-activation" VGG of SRGAN-D and ESRGAN; SRGAN and the micro-CT method use ``activation=True``.
     """
 
-    def __init__(
-        self, weights: Weights = None, *, layer: str = "conv5_4", activation: bool = False, width: int = 64
-    ) -> None:
-        super().__init__(weights, layer=layer, activation=activation, width=width)
-        self.requires_grad_(False)
-        self.eval()
+    frozen = True
 
     def train(self, mode: bool = True) -> "Vgg19Features":
         """Stays in evaluation mode."""

@@ -37,18 +37,17 @@ def knee_phantom(seed: int, size: int = 256, *, n_slices: int = 5) -> NDArray[np
     """Draw neighbouring sagittal sections through a random knee, without noise.
 
     Every seed is another knee: size, bend, place of the sections between the two condyles, muscles, effusion, signals,
-    texture, shading by surface coils and phase. Femur, tibia and patella have dark marrow with trabeculae inside a
-    darker cortex; cartilage and fluid are bright, muscles grey with fibres and septa, fat is suppressed but not gone
-    and lies off resonance, so that the phase jumps where it borders water. All that varies from point to point varies
-    slowly from section to section. The same seed shows the same knee at every size. No pixel of it is measured data.
+    texture, shading by surface coils and phase. Fat is suppressed but not gone and lies off resonance, so that the
+    phase jumps where it borders water. All that varies from point to point varies slowly from section to section. The
+    same seed shows the same knee at every size. No pixel of it is measured data.
 
     The outlines follow a few real fat-suppressed proton density slices by eye (:mod:`common.phantoms.knee_anatomy`).
     Signals, shading and texture were set by hand until these statistics came near those of 125 such slices
-    (single-coil, 256 x 256, from mridata.org), whose values, as shares of a volume's maximum, are on average:
-    quantiles 0.5, 0.8, 0.95 and 0.99 of 0.12, 0.26, 0.41 and 0.53; the energy of a sample of k-space at radius 12,
-    40 and 88 of 10^-4.1, 10^-5.6 and 10^-6.6 of the total; in tissue, a median step of phase of 0.04 rad from pixel
-    to pixel. The real slices hold noise, which here :func:`common.phantoms.knee_set.knee_kspace` adds. Their phase was
-    folded into a quarter of the circle, so the slow course of the phase and its jumps at fat are not after them.
+    (single-coil, 256 x 256, from mridata.org), as shares of a volume's maximum: quantiles 0.5, 0.8, 0.95 and 0.99 of
+    0.12, 0.26, 0.41 and 0.53; energy of a sample of k-space at radius 12, 40 and 88 of 10^-4.1, 10^-5.6 and 10^-6.6 of
+    the total; a median step of phase of 0.04 rad from pixel to pixel in tissue. The real slices hold noise, which here
+    :func:`common.phantoms.knee_set.knee_kspace` adds; their phase was folded into a quarter of the circle, so its slow
+    course is not after them.
 
     Args:
         seed: non-negative number of the knee.

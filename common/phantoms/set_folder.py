@@ -98,15 +98,11 @@ def _holds_set(directory: Path, description: dict[str, Any], files: list[str], u
         raise FileExistsError(f"{directory} holds files that are no synthetic data set; {hint}") from None
     except ValueError:  # not JSON, or not text
         raise FileExistsError(f"{directory / DESCRIPTION_FILE} does not describe a data set; {hint}") from None
-    if not isinstance(found, dict) or found != description:
+    if found != description:
         other = found if isinstance(found, dict) else {}
-        differences = [
-            f"{key} {other.get(key)!r} instead of {value!r}"
-            for key, value in description.items()
-            if other.get(key) != value
-        ]
-        listed = ", ".join(differences) or "more entries than expected"
-        raise FileExistsError(f"{directory} holds another data set ({listed}); {hint}")
+        wrong = [key for key, value in description.items() if other.get(key) != value]
+        listed = ", ".join(f"{key} {other.get(key)!r} instead of {description[key]!r}" for key in wrong)
+        raise FileExistsError(f"{directory} holds another data set ({listed or 'more entries than expected'}); {hint}")
     missing = sorted(name for name in files if not (directory / name).is_file())
     if missing:
         raise FileExistsError(f"{directory} lacks {len(missing)} of its {unit}s, first {missing[0]}; {hint}")
