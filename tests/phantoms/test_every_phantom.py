@@ -18,6 +18,10 @@ def knee(seed, size, n_slices=2):
     return knee_phantom(seed, size, n_slices=n_slices)
 
 
+def section(seed, size):
+    return rock_phantom(seed, size, grain_size=8)
+
+
 def volume(seed, size):
     return rock_phantom(seed, size, dims=3, grain_size=8)
 
@@ -28,7 +32,7 @@ BODIES = {
     "chest": (chest_ct_phantom, (32, 65, 200), (), 0.97),
     "knee": (knee, (32, 65, 200), (2,), 0.97),
     "heart": (heart, (32, 65, 192), (1, 3), 0.95),
-    "rock": (rock_phantom, (16, 65), (), None),
+    "rock": (section, (16, 65), (), None),
     "rock volume": (volume, (16, 33), (), None),
 }
 COMPLEX = ("head", "knee", "heart")
