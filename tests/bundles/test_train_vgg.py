@@ -69,7 +69,7 @@ def trained(python: WarmPython, textures: Path, scratch: Path) -> Path:
     return scratch / "run"
 
 
-def test_training_is_told_epoch_by_epoch(trained: Path) -> None:
+def test_training_is_logged_epoch_by_epoch(trained: Path) -> None:
     rows = history(trained)
     assert [row["epoch"] for row in rows] == [1, 2]
     for row in rows:

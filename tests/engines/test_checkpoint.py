@@ -313,7 +313,7 @@ def test_wrong_files_of_weights_are_refused(tmp_path):
             load_weights(nn.Linear(1, 1), path)
 
 
-# ------------------------------------------------------------------------------------------------- told to end
+# ------------------------------------------------------------------------------------------------- asked to end
 
 
 def ended(directory, moment, epochs=3, number=signal.SIGTERM, **options):
@@ -347,7 +347,7 @@ def unhandled():
 
 @pytest.mark.usefixtures("unhandled")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_end_a_training_saves_the_iteration_it_is_at_and_goes_on_there(tmp_path, number):
+def test_asked_to_end_a_training_saves_the_iteration_it_is_at_and_goes_on_there(tmp_path, number):
     whole, _ = train(tmp_path / "whole", epochs=3)
     assert ended(tmp_path / "parts", 7, number=number) == ([1, 2, 3, 4, 5, 6, 7], [7])
     rest, iterations = train(tmp_path / "parts", epochs=3)
@@ -356,7 +356,7 @@ def test_told_to_end_a_training_saves_the_iteration_it_is_at_and_goes_on_there(t
 
 
 @pytest.mark.usefixtures("unhandled")
-def test_told_to_end_in_the_last_iteration_of_an_epoch_it_validates_before_it_saves(tmp_path):
+def test_asked_to_end_in_the_last_iteration_of_an_epoch_it_validates_before_it_saves(tmp_path):
     validations = []
     options = {"train_handlers": [ValidationHandler(1, toy_validator(toy_generator(), tmp_path / "model.pt"))]}
     options["train_handlers"][0].validator.add_event_handler(Events.COMPLETED, lambda _: validations.append(1))
@@ -365,7 +365,7 @@ def test_told_to_end_in_the_last_iteration_of_an_epoch_it_validates_before_it_sa
 
 
 @pytest.mark.usefixtures("unhandled")
-def test_told_to_end_within_an_accumulated_step_it_makes_the_step_first(tmp_path):
+def test_asked_to_end_within_an_accumulated_step_it_makes_the_step_first(tmp_path):
     assert ended(tmp_path, 1, accumulation_steps=2) == ([1, 2], [2])
 
 

@@ -59,11 +59,11 @@ def test_values_fill_the_range_without_leaving_it(textures):
     assert contrast.max() < 0.3
 
 
-def test_classes_are_told_by_structure(textures):
+def test_classes_differ_in_structure(textures):
     assert nearest_centroid_accuracy(spectral_features(textures)) > 0.6  # chance is 0.0625
 
 
-def test_classes_are_not_told_by_brightness_and_contrast(textures):
+def test_classes_do_not_differ_in_brightness_and_contrast(textures):
     simple = np.stack([textures.mean((-2, -1)), textures.std((-2, -1))], -1)
     assert nearest_centroid_accuracy(simple) < 0.2
 
