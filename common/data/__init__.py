@@ -10,26 +10,3 @@ from common.data.slices import SliceDataset, find_slices, list_slices
 from common.data.volumes import VolumeDataset, find_volumes
 from common.data.writers import output_path, write_volume
 from common.errors import DataError
-
-__all__ = [
-    "CineDataset",
-    "ClassDataset",
-    "DataError",
-    "PairDataset",
-    "SliceDataset",
-    "SliceReader",
-    "VolumeAssembler",
-    "VolumeDataset",
-    "count_classes",
-    "find_cine",
-    "find_classes",
-    "find_files",
-    "find_images",
-    "find_pairs",
-    "find_slices",
-    "find_volumes",
-    "list_slices",
-    "open_slices",
-    "output_path",
-    "write_volume",
-]

@@ -12,31 +12,3 @@ from common.io.sink import Sink
 from common.io.source import Source, files_digest
 from common.io.spec import AXES, Region, Spec
 from common.io.value_range import find_range
-
-__all__ = [
-    "AXES",
-    "FORMATS",
-    "SUFFIXES",
-    "ClippedShare",
-    "DiskFullError",
-    "Geometry",
-    "Intensity",
-    "IntensityRange",
-    "IntensityScale",
-    "Region",
-    "Sink",
-    "Source",
-    "Spec",
-    "disk_errors",
-    "enlargement_matrix",
-    "files_digest",
-    "find_range",
-    "format_of",
-    "given_range",
-    "natural_key",
-    "open_sink",
-    "open_source",
-    "output_suffix",
-    "split_suffix",
-    "to_dtype",
-]

@@ -15,26 +15,3 @@ from common.metrics.protocol_metric import (
 )
 from common.metrics.protocols import PROTOCOLS, Protocol, get_protocol
 from common.metrics.super_resolution import super_resolution_protocol
-
-__all__ = [
-    "PROTOCOLS",
-    "Case",
-    "CaseCollector",
-    "PerceptualDistance",
-    "Protocol",
-    "ProtocolMetric",
-    "Summary",
-    "aliased_and_label",
-    "aliased_series",
-    "bicubic_and_label",
-    "case_table",
-    "get_protocol",
-    "paired_difference",
-    "piqe",
-    "read_cases",
-    "series_without_network",
-    "summarise",
-    "super_resolution_protocol",
-    "write_cases",
-    "zero_filled_and_label",
-]

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from scripts.porous import pore_diameters, porosity, segment_pores, two_point_correlation
 
-from common.metrics.porous import pore_diameters, porosity, segment_pores, two_point_correlation
 from common.phantoms.rock_phantom import rock_phantom
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from scripts.porous import segment_pores
 
 from common.errors import DataError
-from common.metrics.porous import segment_pores
 from common.phantoms.rock_phantom import rock_phantom
 from common.phantoms.scanned_rock import cut_rock, scanned_rock
 from common.phantoms.sets import make_set

@@ -13,10 +13,10 @@ from common.errors import DataError, file_errors
 from common.handlers.cases import cases_of, measured_case
 from common.handlers.volume_report import VolumeReport
 from common.metrics.case import Case
-from common.metrics.ejection_fraction import ejection_fraction, pool_areas_mm2, segment_blood_pool
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from numpy.typing import NDArray
+from scripts.ejection_fraction import ejection_fraction, pool_areas_mm2, segment_blood_pool
 
 FloatArray = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class EjectionFractionReport(VolumeReport):
     fraction (none where it cannot be measured), its error, that is its difference from the simulator's, and the part of
     frames without a plausible pool, ``frames_missed``. All methods take the slices that were evaluated. The centre of
     the pool is the simulator's for all, so that finding the heart is no part of the task. See
-    :mod:`common.metrics.ejection_fraction`.
+    :mod:`scripts.ejection_fraction`.
 
     For an evaluator that decollates: per item, ``engine.state.output`` has "image" (aliased magnitudes
     ``(1, height, width, frames)``, or the measurement, see :func:`~common.metrics.series_without_network`), "pred" and

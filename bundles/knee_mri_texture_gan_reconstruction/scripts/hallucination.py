@@ -10,10 +10,10 @@ import numpy as np
 from common.handlers.save_reconstructions import magnitude_array
 from common.handlers.volume_parts import VolumeParts
 from common.handlers.volume_report import VolumeReport
-from common.metrics.calibration import rank_correlation, tissue_mask
 from common.metrics.protocol_metric import image_from_channels
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
+from scripts.calibration import rank_correlation, tissue_mask
 from torch import Tensor
 
 
@@ -25,7 +25,7 @@ class HallucinationReport(VolumeReport):
     ``||mean| - |target||``, which is what a picture shows, ``spearman_magnitude``; the mean deviation and the mean
     error (complex) in image units: a deviation much below the error claims too much certainty; and the fraction of
     pixels that count as tissue. Where a volume's target has no phase, ``spearman`` too is that of the magnitudes. See
-    :mod:`common.metrics.calibration`.
+    :mod:`scripts.calibration`.
 
     For an evaluator that decollates: per item, ``engine.state.output`` has "pred" and "label" (real, imaginary) and
     "std" ``(1, height, width)``, see :class:`~common.transforms.SplitSamplesd`; ``engine.state.batch`` has "path",

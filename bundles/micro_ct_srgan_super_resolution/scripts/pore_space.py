@@ -10,8 +10,8 @@ from common.handlers import CaseTableHandler
 from common.handlers.cases import EnlargedCase
 from common.handlers.super_resolution import KERNELS
 from common.metrics import Protocol
-from common.metrics.porous import compare_pore_space
 from common.metrics.protocols import Measure
+from scripts.porous import compare_pore_space
 from torch import Tensor
 
 METRICS = ("porosity_sr", "porosity_hr", "porosity_error", "correlation_error", "pore_size_error")
@@ -34,7 +34,7 @@ class PoreSpaceTable(CaseTableHandler):
 
 
 def pore_space_protocol() -> Protocol:
-    """Porosities, and the errors of the pore space, see :func:`common.metrics.porous.compare_pore_space`.
+    """Porosities, and the errors of the pore space, see :func:`scripts.porous.compare_pore_space`.
 
     Undefined (NaN) where the target has one grey value.
     """

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from scripts.calibration import rank_correlation, tissue_mask
 
-from common.metrics.calibration import rank_correlation, tissue_mask
 from common.metrics.kspace_residual import kspace_residual
 from common.operators import (
     fft2c,

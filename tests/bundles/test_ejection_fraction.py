@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from scripts.ejection_fraction import ejection_fraction, pool_areas_mm2, segment_blood_pool
 
-from common.metrics.ejection_fraction import ejection_fraction, pool_areas_mm2, segment_blood_pool
 from common.phantoms.heart_phantom import heart_phantom
 
 MUSCLE, BLOOD = 0.3, 0.9

@@ -4,16 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from scripts.porous import compare_pore_space, pore_diameters, porosity, segment_pores, two_point_correlation
 from skimage.filters import threshold_otsu
 
-from common.metrics.porous import (
-    compare_pore_space,
-    otsu_threshold,
-    pore_diameters,
-    porosity,
-    segment_pores,
-    two_point_correlation,
-)
+from common.metrics.otsu import otsu_threshold
 
 
 def checkerboard(size):
