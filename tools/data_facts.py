@@ -149,18 +149,17 @@ def _logged() -> Iterator[list[str]]:
     """Collect the warnings that are logged inside the block, and keep them off the console."""
     lines: list[str] = []
 
-    class Kept(logging.Filter):
-        def filter(self, record: logging.LogRecord) -> bool:
-            if record.levelno >= logging.WARNING:
-                lines.append(record.getMessage())
-            return False
+    def keep(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            lines.append(record.getMessage())
+        return False
 
-    kept, logger = Kept(), logging.getLogger("recon")
-    logger.addFilter(kept)
+    logger = logging.getLogger("recon")
+    logger.addFilter(keep)
     try:
         yield lines
     finally:
-        logger.removeFilter(kept)
+        logger.removeFilter(keep)
 
 
 class _Tally:

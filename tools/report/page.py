@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str | tuple[str, ...]]]
     note: str = ""
-    kind: str = field(default="table", init=False)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,6 @@ class Chart:
 
     caption: str
     svg: str
-    kind: str = field(default="chart", init=False)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,6 @@ class Viewer:
     left: str
     right: str
     note: str = ""
-    kind: str = field(default="viewer", init=False)
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,6 @@ class Strip:
     caption: str
     pictures: Sequence[Picture]
     note: str = ""
-    kind: str = field(default="strip", init=False)
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,6 @@ class Command:
 
     purpose: str
     line: str
-    kind: str = field(default="command", init=False)
 
 
 Part = str | Table | Chart | Viewer | Strip | Command
