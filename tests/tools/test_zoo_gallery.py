@@ -218,7 +218,7 @@ Text before.
 ### On brains
 
 Measured
-so:
+[so](METRICS.md):
 
 <!-- table: brains -->
 | a \\| b | `c` |
@@ -233,6 +233,6 @@ after
 """
     table = {"header": ["a | b", "`c`"], "rows": [["1", "2"], ["4", ""]]}
     assert results_table(readme) == {"intro": "Measured so:", **table}
-    assert results_table(readme.replace("Measured\nso:", "")) == {"intro": "", **table}
+    assert results_table(readme.replace("Measured\n[so](METRICS.md):", "")) == {"intro": "", **table}
     for without in ("", "## Performance", "| a |\n|---|\n", "## Performance\ntext | text\n## Next\n| a |\n|---|\n"):
         assert results_table(without) is None

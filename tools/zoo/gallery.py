@@ -58,7 +58,7 @@ def write_gallery(folder: Path, releases: Mapping[str, Sequence[Release]], url: 
 
 def results_table(readme: str) -> dict[str, Any] | None:
     """Return intro, header and rows of the first table under the heading Performance; None if there is none."""
-    text = _NOT_SHOWN.sub("", readme)
+    text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", _NOT_SHOWN.sub("", readme))  # a link becomes its text
     heading = _PERFORMANCE.search(text)
     if heading is None:
         return None
