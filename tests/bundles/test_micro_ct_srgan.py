@@ -638,7 +638,7 @@ def tiny_copy(repository: Path) -> None:
     smoke = load("smoke.json")
     for path in (bundle / "configs").glob("*.json"):
         config = load(path.name)
-        changed = {key: value for key, value in smoke.items() if key.partition("#")[0] in config}
+        changed = {key: value for key, value in smoke.items() if key in config or key.partition("#")[0] in config}
         path.write_text(json.dumps({**config, **changed}), encoding="utf-8")
     paper = {
         **load("paper.json"),
