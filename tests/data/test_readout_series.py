@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -64,6 +65,21 @@ def test_results_have_the_place_of_the_image(tmp_path: Path) -> None:
     assert spec.dtype == np.float32
     assert spec.shape == (N_FRAMES, 1, SIZE, SIZE)
     assert spec.geometry.spacing_mm == pytest.approx((5, 2, 2))
+
+
+def test_the_truth_of_a_simulated_scan_lies_beside_it(tmp_path: Path) -> None:
+    samples, _ = measured(tmp_path / "scan.h5", 2)
+    truth = (still(2).abs() / BRIGHT)[:, 0, ..., None].expand(-1, -1, -1, N_FRAMES).numpy()
+    with h5py.File(tmp_path / "scan.h5", "a") as file:
+        file["imagesTrue"], file["phaseTrue"] = truth, np.ones_like(truth)
+    item = open_cine(tmp_path / "scan.h5").read(1)
+    torch.testing.assert_close(item["samples"], samples[1], atol=1e-6, rtol=1e-6)
+    np.testing.assert_allclose(item["truth"][0], truth[1] * np.exp(1j), atol=1e-6)
+    with h5py.File(tmp_path / "scan.h5", "a") as file:
+        del file["imagesTrue"]
+        file["imagesTrue"] = truth[:1]
+    with pytest.raises(DataError, match=r"scan\.h5.*expected the size"):
+        open_cine(tmp_path / "scan.h5")
 
 
 def test_what_takes_slices_refuses_them(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from common.io.hdf5_file import (
 from common.io.intensity import Intensity
 from common.io.kspace import KspaceSource
 from common.io.layout import Layout
-from common.io.source import Source
+from common.io.source import Companion, Source
 from common.io.spec import Kind
 
 RECON, TRUTH, PHASE, KSPACE, MASK = "imagesRecon", "imagesTrue", "phaseTrue", "kspace", "mask"
@@ -90,6 +90,15 @@ def open_source(path: Path, *, dataset: str | None = None, axes: str | None = No
                 f"{path}: no data set {MASK} beside {KSPACE}; add one, 1 where sampled, [series, height, width, frames]"
             )
         return KspaceSource(main, dc, companions={**companions, "mask": mask})
+
+
+def truth_of(path: Path, file: h5py.File) -> dict[Companion, Source]:
+    """Return ``imagesTrue`` and ``phaseTrue`` of a file as the companions "target" and "phase" of its raw data."""
+    attributes = attributes_of(file)
+    found: dict[Companion, Source | None] = {"target": _series(path, file, TRUTH, attributes)}
+    if found["target"] is not None:
+        found["phase"] = _series(path, file, PHASE, attributes)
+    return {name: source for name, source in found.items() if source is not None}
 
 
 def _series(path: Path, file: h5py.File, key: str, attributes: Mapping[str, Any]) -> Source | None:

@@ -17,6 +17,7 @@ import numpy as np
 from common.errors import DataError
 from common.io.bounded import n_bytes_of
 from common.io.choice import chosen
+from common.io.formats.cine_hdf5 import truth_of
 from common.io.formats.ismrmrd_grid import (
     ONE_SIZE,
     REFERENCE,
@@ -92,7 +93,8 @@ def open_source(
 
     Radial and other non-Cartesian scans are of the kind "noncartesian", see
     :func:`~common.io.formats.ismrmrd_readouts.open_readouts`; ``spokes``, ``size``, ``angle`` and ``trajectory_unit``
-    are for them, see :class:`~common.io.formats.ismrmrd_readouts.ReadoutOptions`.
+    are for them, see :class:`~common.io.formats.ismrmrd_readouts.ReadoutOptions`. The truth of a simulated scan may lie
+    beside it, as :mod:`~common.io.formats.cine_hdf5` names it: companions "target" and "phase".
 
     Raises:
         DataError: for echo-planar or 3-D scans, several images without a choice, lines of several sizes, or none.
@@ -113,6 +115,7 @@ def open_source(
             if dc is not None:
                 raise ValueError(f"{name}: dc is for Cartesian k-space; leave it out")
             scan = open_readouts(path, data, group, encoding, counters, readouts)
+            scan.companions.update(truth_of(path, file))
             scan.keep(open_lines(path, group, file))
             return scan
         if readouts != ReadoutOptions():
