@@ -85,14 +85,12 @@ class FileInferer(Inferer):
         engine.add_event_handler(Events.STARTED, self._errors.clear)
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
-    def __call__(self, inputs: Path | str, network: nn.Module, *args: Any, **kwargs: Any) -> Path | None:  # type: ignore[override]
+    def __call__(self, inputs: Path | str, network: nn.Module) -> Path | None:  # type: ignore[override]
         """Enlarge one file.
 
         Args:
             inputs: its path, or that of a folder that is one volume.
             network: network that enlarges.
-            args: none are known.
-            kwargs: none are known.
 
         Returns:
             the path of the output; ``None`` for a file that cannot be enlarged, of a run that goes on.
@@ -102,8 +100,6 @@ class FileInferer(Inferer):
             ValueError: for an ``output_dir`` whose outputs would be inputs of the next run, or options that do not
                 fit.
         """
-        if args or kwargs:
-            raise ValueError(f"expected no further arguments of the network, got {len(args) + len(kwargs)}")
         path = Path(inputs)
         try:
             return self._one(path, network)

@@ -42,9 +42,6 @@ class StreamingInferer:
         tile_size: longest side of a tile in input pixels, halo included; one number, or one for each spatial axis of
             the network; ``None``: see :meth:`~common.inferers.TileNetwork.default_tile_size`.
         intensity_range: values that become 0 and 1, as :func:`~common.io.find_range` takes them.
-        halo: number of input pixels on which an output pixel depends; ``None`` asks the network (``network.halo()``).
-        upscale: enlargement; ``None`` asks the network (``network.upscale``).
-        spatial_dims: 2 or 3; ``None`` asks the network (``network.spatial_dims``).
         record: True to keep in ``<output>.json`` of what a whole output was made. The same run again then leaves the
             output as it is; after any change it makes a file anew, and refuses to replace a folder.
         shared: True if the processes of a group (``torch.distributed``), all of which call this with the same file,
@@ -56,17 +53,11 @@ class StreamingInferer:
         self,
         tile_size: int | Sequence[int] | None = None,
         intensity_range: IntensityRange = "auto",
-        halo: int | None = None,
-        upscale: int | None = None,
-        spatial_dims: int | None = None,
         record: bool = False,
         shared: bool = False,
     ) -> None:
         self.tile_size = tile_size
         self.intensity_range = intensity_range
-        self.halo = halo
-        self.upscale = upscale
-        self.spatial_dims = spatial_dims
         self.record = record
         self.shared = shared
 
@@ -75,8 +66,8 @@ class StreamingInferer:
 
         Args:
             source: a path, or an open source, which stays open.
-            network: maps ``(batch, 1, *spatial)`` in [0, 1] to images ``upscale`` times as large; run where its
-                weights are, in evaluation mode.
+            network: network of grey images in [0, 1], see :class:`~common.inferers.TileNetwork`, with an attribute
+                ``spatial_dims``; run where its weights are, in evaluation mode.
             output: the file or folder to be; its suffix chooses the format. A file of that name is replaced at the end.
             options: options of :func:`~common.io.open_source`.
 
@@ -99,7 +90,7 @@ class StreamingInferer:
         if output.exists() and output.samefile(source.path):
             raise ValueError(f"{output}: the output would replace its input; choose another one")
         source = one_image(source)
-        on_tile = TileNetwork(network, self.upscale, self.halo)
+        on_tile = TileNetwork(network)
         dims = self._spatial_dims(source, network)
         plan = self._plan(source.spec.shape, dims, on_tile)
         low, high = find_range(source, self.intensity_range)
@@ -130,9 +121,9 @@ class StreamingInferer:
         return output
 
     def _spatial_dims(self, source: Source, network: nn.Module) -> int:
-        dims = self.spatial_dims or getattr(network, "spatial_dims", None)
+        dims = getattr(network, "spatial_dims", None)
         if dims not in (2, 3):
-            raise ValueError(f"{type(network).__name__} does not say its spatial_dims, 2 or 3; pass spatial_dims=...")
+            raise ValueError(f"expected a network with spatial_dims 2 or 3, got {type(network).__name__} of {dims}")
         if len(source.spec.shape) < dims:
             raise DataError(
                 f"{source.name}: expected a volume for a network of 3 spatial dimensions, got one image of "

@@ -30,40 +30,34 @@ class TileNetwork:
     most 128 x 128 or 24 x 24 x 24 input pixels with a halo of their own. Other networks are run on the whole tile.
 
     Args:
-        network: maps ``(batch, channels, *spatial)`` to images ``upscale`` times as large along each spatial axis.
-        upscale: ``None`` asks the network for its attribute ``upscale``.
-        halo: input pixels on which an output pixel depends, to each side of the one it lies in; ``None`` asks the
-            network, ``network.halo()``. With less than that tiles have seams.
+        network: network that maps ``(batch, channels, *spatial)`` to images ``network.upscale`` times as large along
+            each spatial axis. ``network.halo()`` is the number of input pixels on which an output pixel depends, to
+            each side of the one it lies in; with less than that tiles have seams.
 
     Raises:
-        ValueError: if a number is neither given nor an attribute of the network.
+        ValueError: if the network lacks one of the two.
     """
 
-    def __init__(self, network: Callable[..., Tensor], upscale: int | None = None, halo: int | None = None) -> None:
+    def __init__(self, network: Callable[..., Tensor]) -> None:
         inner: Any = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
-        if upscale is None:
-            upscale = getattr(inner, "upscale", None)
-        if halo is None and callable(getattr(inner, "halo", None)):
-            halo = inner.halo()
+        upscale, halo = getattr(inner, "upscale", None), getattr(inner, "halo", None)
         if upscale is None or halo is None:
-            missing = "upscale" if upscale is None else "halo"
-            raise ValueError(f"{type(inner).__name__} does not say its {missing}; pass {missing}=...")
+            missing = "an attribute upscale" if upscale is None else "a method halo()"
+            raise ValueError(f"expected a network with {missing}, got {type(inner).__name__}; give it one")
         self.network = network
         self.upscale = int(upscale)
-        self.halo = int(halo)
+        self.halo = int(halo())
         self._generator = inner if isinstance(inner, SrGenerator) else None
         if self._generator is not None:
             late = nn.Sequential(self._generator.upsampling, self._generator.tail, self._generator.output)
             self._late_halo = receptive_halo(late)
 
-    def __call__(self, window: Tensor, kept: Region, *args: Any, **kwargs: Any) -> Tensor:
-        """A region of the network's result for a tile.
+    def __call__(self, window: Tensor, kept: Region) -> Tensor:
+        """Return a region of the network's result for a tile.
 
         Args:
             window: the tile, ``(batch, channels, *spatial)``.
             kept: one slice for each spatial axis, in pixels of the result.
-            args: further arguments of the network.
-            kwargs: further arguments of the network.
 
         Returns:
             ``(batch, output channels, *kept)``.
@@ -71,14 +65,14 @@ class TileNetwork:
         Raises:
             ValueError: if the network does not enlarge as it should.
         """
-        if self._generator is not None and not args and not kwargs:
+        if self._generator is not None:
             return self._in_two_steps(self._generator, window, kept)
-        result = self.network(window, *args, **kwargs)
+        result = self.network(window)
         expected = [n * self.upscale for n in window.shape[2:]]
         if list(result.shape[2:]) != expected:
             raise ValueError(
                 f"expected a network that enlarges {list(window.shape[2:])} to {expected}, got "
-                f"{list(result.shape[2:])}; pass the upscale it has"
+                f"{list(result.shape[2:])}; correct its upscale"
             )
         return result[all_channels(kept)]
 

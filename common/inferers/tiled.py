@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from common.inferers.tile_network import TileNetwork
@@ -33,25 +32,17 @@ class TiledInferer(Inferer):
     Args:
         tile_size: longest side of a tile in input pixels, halo included; one number, or one for each spatial axis;
             ``None``: see :meth:`~common.inferers.TileNetwork.default_tile_size`.
-        halo: input pixels on which an output pixel depends; ``None`` asks the network (``network.halo()``).
-        upscale: enlargement; ``None`` asks the network (``network.upscale``).
     """
 
-    def __init__(
-        self, tile_size: int | Sequence[int] | None = None, halo: int | None = None, upscale: int | None = None
-    ) -> None:
+    def __init__(self, tile_size: int | Sequence[int] | None = None) -> None:
         self.tile_size = tile_size
-        self.halo = halo
-        self.upscale = upscale
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor]) -> Tensor:  # type: ignore[override]
         """Enlarge.
 
         Args:
             inputs: ``(batch, channels, *spatial)``.
-            network: maps such images to images ``upscale`` times as large along each spatial axis.
-            args: further arguments of the network.
-            kwargs: further arguments of the network.
+            network: network that enlarges, see :class:`~common.inferers.TileNetwork`.
 
         Returns:
             ``(batch, output channels, *enlarged)``; a ``MetaTensor``, with its affine matrix scaled, if one came.
@@ -59,13 +50,13 @@ class TiledInferer(Inferer):
         Raises:
             ValueError: if the tiles are too small for the halo, or the network enlarges by another factor.
         """
-        on_tile = TileNetwork(network, self.upscale, self.halo)
+        on_tile = TileNetwork(network)
         tile_size = on_tile.default_tile_size(inputs.ndim - 2) if self.tile_size is None else self.tile_size
         plan = TilePlan(inputs.shape[2:], tile_size, on_tile.halo, on_tile.upscale)
         image = inputs.as_subclass(Tensor)
         output: Tensor | None = None
         for tile in plan:
-            part = on_tile(image[all_channels(tile.read)], tile.kept, *args, **kwargs)
+            part = on_tile(image[all_channels(tile.read)], tile.kept)
             if output is None:
                 output = part.new_empty((*part.shape[:2], *plan.output_size))
             output[all_channels(tile.written)] = part

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -250,9 +249,6 @@ def test_two_inputs_of_one_output(tmp_path: Path) -> None:
 def test_batches_of_several_files_are_refused() -> None:
     with pytest.raises(ValueError, match="expected a batch of one file, got 2; set batch_size to 1"):
         prepare_file({"path": ["a", "b"]}, torch.device("cpu"))
-    inferer: Any = FileInferer("out")
-    with pytest.raises(ValueError, match="expected no further arguments of the network, got 1"):
-        inferer("a.npy", Nearest(2), torch.zeros(1))
 
 
 @pytest.mark.parametrize("dataset_dir", [None, "", "missing", "empty"])

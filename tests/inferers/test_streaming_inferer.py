@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from nearest_network import Nearest
 from torch import Tensor, nn
 
 from common.data import DataError
@@ -326,12 +327,12 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "in.npy", network(3), tmp_path / "out.npy")
     with pytest.raises(ValueError, match="tile_size must be more than twice the halo"):
         StreamingInferer(10)(tmp_path / "in.npy", network(), tmp_path / "out.npy")
-    with pytest.raises(ValueError, match="Upsample does not say its spatial_dims, 2 or 3; pass spatial_dims="):
-        StreamingInferer(PIECE, halo=0, upscale=2)(tmp_path / "in.npy", nn.Upsample(scale_factor=2), tmp_path / "a.npy")
+    flat = Nearest(1, spatial_dims=4)
+    with pytest.raises(ValueError, match="expected a network with spatial_dims 2 or 3, got Nearest of 4"):
+        run(tmp_path / "in.npy", flat, tmp_path / "a.npy")
+    flat.spatial_dims, flat.forward = 2, lambda image: image.expand(-1, 2, -1, -1)
     with pytest.raises(ValueError, match="expected a network of grey images, one channel, got 2"):
-        StreamingInferer(PIECE, halo=0, upscale=1, spatial_dims=2)(
-            tmp_path / "in.npy", nn.Conv2d(1, 2, 1), tmp_path / "a.npy"
-        )
+        run(tmp_path / "in.npy", flat, tmp_path / "a.npy")
     np.save(tmp_path / "float.npy", np.linspace(-700, 1500, 81, dtype=np.float32).reshape(9, 9))
     with pytest.raises(DataError, match=r"float.npy: has values down to -700; .*=\[low, high\]"):
         run(tmp_path / "float.npy", network(), tmp_path / "out.npy")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
+from nearest_network import Nearest
 from torch import Tensor, nn
 
 from common.inferers import TiledInferer, TileNetwork
@@ -86,7 +87,8 @@ def test_a_smaller_halo_has_seams_and_the_networks_own_none(scripted: bool) -> N
     with torch.inference_mode():
         whole = network(image)
         tiled = TiledInferer(tile_size=20)(image, runner)
-        seams = TiledInferer(tile_size=20, halo=network.halo() - 2)(image, runner)
+        network._halo -= 2
+        seams = TiledInferer(tile_size=20)(image, network)
     assert (tiled - whole).abs().max() <= 1e-5 * spread(whole)
     assert (seams - whole).abs().max() > 1e-3 * spread(whole)
 
@@ -112,7 +114,7 @@ def test_the_affine_matrix_of_a_metatensor_is_scaled(batched: bool) -> None:
     image = MetaTensor(torch.rand(1, 1, 6, 5), affine=affine, meta={"filename_or_obj": "a.nii"})
     if batched:
         image.affine = affine[None]
-    result = TiledInferer(tile_size=3, halo=0, upscale=4)(image, nn.Upsample(scale_factor=4))
+    result = TiledInferer(tile_size=3)(image, Nearest(4))
     got = result.affine[0] if batched else result.affine
     assert result.meta["filename_or_obj"] == "a.nii"
     for corner in ((-0.5, -0.5), (5.5, 4.5)):  # outer edges, in pixels of the input
@@ -122,24 +124,15 @@ def test_the_affine_matrix_of_a_metatensor_is_scaled(batched: bool) -> None:
     torch.testing.assert_close(image.affine, affine[None] if batched else affine)
 
 
-def test_output_where_it_is_asked_for_and_arguments_passed_on() -> None:
-    image = torch.rand(1, 2, 9, 8)
+def test_what_does_not_fit_is_refused() -> None:
+    class Wrong(Nearest):
+        def forward(self, image: Tensor) -> Tensor:
+            return nn.functional.interpolate(image, scale_factor=2)
 
-    def network(window: Tensor, factor: float, shift: float = 0.0) -> Tensor:
-        return nn.functional.interpolate(window, scale_factor=2)[:, :1] * factor + shift
-
-    result = TiledInferer(tile_size=4, halo=0, upscale=2)(image, network, 3.0, shift=1.0)
-    torch.testing.assert_close(result, nn.functional.interpolate(image, scale_factor=2)[:, :1] * 3 + 1)
-
-
-def test_what_a_network_does_not_say_must_be_given() -> None:
-    enlarge = nn.Upsample(scale_factor=2)
-    with pytest.raises(ValueError, match="Upsample does not say its upscale; pass upscale="):
-        TileNetwork(enlarge)
-    with pytest.raises(ValueError, match="Upsample does not say its halo; pass halo="):
-        TileNetwork(enlarge, upscale=2)
-    with pytest.raises(ValueError, match=r"enlarges \[4, 4\] to \[12, 12\], got \[8, 8\]; pass the upscale it has"):
-        TiledInferer(tile_size=4, upscale=3, halo=0)(torch.rand(1, 1, 8, 8), enlarge)
+    with pytest.raises(ValueError, match="expected a network with an attribute upscale, got Upsample"):
+        TileNetwork(nn.Upsample(scale_factor=2))
+    with pytest.raises(ValueError, match=r"enlarges \[4, 4\] to \[12, 12\], got \[8, 8\]; correct its upscale"):
+        TiledInferer(tile_size=4)(torch.rand(1, 1, 8, 8), Wrong(3))
     with pytest.raises(ValueError, match=r"expected a batch of images \(batch, 1, height, width\)"):
         TiledInferer(tile_size=20)(torch.rand(1, 3, 30, 30), EdsrGenerator(upscale=2, n_blocks=1, width=2))
 
