@@ -37,7 +37,7 @@ class TiledInferer(Inferer):
     def __init__(self, tile_size: int | Sequence[int] | None = None) -> None:
         self.tile_size = tile_size
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor]) -> Tensor:  # type: ignore[override]
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor]) -> Tensor:
         """Enlarge.
 
         Args:
