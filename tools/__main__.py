@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.command import run_commands
 
-PLACES = {
+PLACES: dict[str, str | dict[str, str]] = {
     "benchmark": "tools.benchmark:benchmark",
     "compare": "tools.compare:compare",
     "data": "tools.data:COMMANDS",
@@ -20,7 +20,7 @@ PLACES = {
     "new": "tools.new:new",
     "report": "tools.report.command:report",
     "run": "tools.run.command:run",
-    "zoo": "tools.zoo.commands:COMMANDS",
+    "zoo": {word: f"tools.zoo.{word}:{word}" for word in ("package", "verify", "export", "index", "serve", "push")},
 }
 """Module and name of each command, or of its mapping of further words; imported when the command is called."""
 
@@ -39,13 +39,23 @@ def main(words: list[str]) -> int:
 
 
 def commands(words: list[str]) -> dict[str, Any]:
-    """Import the command of the first word."""
-    module, _, name = PLACES[words[0]].partition(":")
-    return {words[0]: getattr(import_module(module), name)}
+    """Import the command of the first word, or of the first two; all further words if the second is none."""
+    place = PLACES[words[0]]
+    if isinstance(place, str):
+        return {words[0]: _imported(place)}
+    chosen = words[1:2] if words[1:] and words[1] in place else list(place)
+    return {words[0]: {word: _imported(place[word]) for word in chosen}}
 
 
-def summary(place: str) -> str:
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def summary(place: str | dict[str, str]) -> str:
     """Return the first line of the docstring of a command, or of its module, which is not imported."""
+    if isinstance(place, dict):
+        return f"{', '.join(place)} bundles."
     module, _, name = place.partition(":")
     # not by the import system, which would import the package of the module
     path = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")

@@ -63,6 +63,7 @@ def test_misspelt_option_is_refused_before_anything_runs(tmp_path, capsys):
         (["data", "check", "--help"], ["DIRECTORY", "--json", "Exit status"]),
         (["new", "--help"], ["NAME", "KIND", "super_resolution"]),
         (["report", "--help"], ["RESULTS_DIR", "--out"]),
+        (["zoo", "package", "--help"], ["NAME", "--zoo_test"]),
     ],
 )
 def test_help_lists_what_may_follow(words, expected, capsys):

@@ -19,7 +19,6 @@ from urllib.parse import quote, urlsplit
 import yaml
 
 from common.io.atomic import atomic_path
-from common.phantoms.sets import SETS
 from tools.command import command
 from tools.zoo.archive import scratch_folder, sha256_of
 from tools.zoo.layout import ROOT, checked_version, find_bundle, read_json, read_metadata
@@ -172,6 +171,8 @@ def write_unit_test(bundle: Path, out: Path) -> Path:
     Raises:
         ValueError: configs/smoke.json names no synthetic set that the test can make.
     """
+    from common.phantoms.sets import SETS  # takes seconds
+
     path = bundle / "configs" / "smoke.json"
     data = read_json(path).get("synthetic_data")
     if data not in SETS:
