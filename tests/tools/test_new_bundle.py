@@ -25,7 +25,7 @@ from PIL import Image
 
 from common.operators import channels_to_complex, fft2c, ifft2c, pack_measurement
 from common.operators.masks import sampling_mask
-from common.phantoms.sets import SETS, make_tiny_set
+from common.phantoms.sets import make_tiny_set
 from tools.command import run_commands
 from tools.new import KINDS, PLACEHOLDER, SHARED, TEMPLATES, new, write_skeleton
 from tools.run.reader import read_task_list
@@ -86,24 +86,6 @@ def test_metadata_are_valid_and_say_what_is_to_be_filled_in(skeleton):
         assert "fill in" in metadata[key]
     image = metadata["network_data_format"]["inputs"]["image"]
     assert (image["format"], image["num_channels"]) == (("kspace", 3) if kind == "reconstruction" else ("magnitude", 1))
-
-
-def test_configs_agree_and_reach_common_by_components(skeleton):
-    kind, bundle = skeleton
-    train, inference, smoke = (load(bundle, config) for config in ("train", "inference", "smoke"))
-    assert train["network_def"] == inference["network_def"]
-    shared = [
-        "network_options",
-        *(["upscale"] if kind == "super_resolution" else ["mask", "mask_family", "sampling_rate"]),
-    ]
-    assert [train[key] for key in shared] == [inference[key] for key in shared]
-    assert ("upscale" in train) == (kind == "super_resolution")
-    assert smoke["synthetic_data"] in SETS
-    assert {key.partition("#")[0] for key in smoke} - {"synthetic_data", "_comment"} <= train.keys()
-    for config in (train, inference):
-        assert not [line for line in config["imports"] if "common" in line or "scripts" in line]
-        assert config["initialize"][0] == "$sys.path.insert(1, @bundle_root)"
-        assert config["initialize"][1]["_target_"] == "common.start.start_run"
 
 
 def test_scripts_keep_the_style_of_the_house(skeleton):
