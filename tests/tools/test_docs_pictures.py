@@ -84,7 +84,7 @@ def test_a_picture_is_the_panel_of_the_run_and_comes_out_again(bundle):
     [
         ({"overrides": {"fail": True}}, "toy: no such weights; train first"),
         ({"panel": "00001_0.png"}, "00001_0.png: no such panel"),
-        ({"file": "test/00003.png"}, "test/00003.png: the set rock has no such file"),
+        ({"file": "test/00003.png"}, "00003.png: expected a file of rock"),
         ({"make": "rocks"}, "README.md: example.png: make: expected one of "),
         ({"panels": "a.png"}, "README.md: example.png: unknown key 'panels'"),
     ],
@@ -129,6 +129,7 @@ def test_pictures_are_small_and_nearly_the_same(tmp_path):
     np.testing.assert_array_equal(after[-40:], 255)
 
 
+@pytest.mark.slow  # a run of a bundle in a new interpreter
 def test_a_slice_is_reconstructed_by_the_shipped_weights(tmp_path):
     bundle = BUNDLES / "brain_mri_refinegan_reconstruction"
     x, y = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64))

@@ -13,6 +13,7 @@ of a data set, which needs --data. In a document that is no bundle's, `bundle` n
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from common.figures import PanelIndex
 from common.io.atomic import atomic_path
 from common.phantoms.sets import SETS, make_set
 from tools.compare import compare_entries
@@ -107,31 +109,34 @@ def _draw(spec: Mapping[str, Any], bundle: Path, data: Path | None, scratch: Pat
         runs = {label: [bundle / "docs" / name for name in names] for label, names in spec["curves"].items()}
         draw_histories(runs, spec["values"], scratch / "curves.png")
         return scratch / "curves.png"
-    if "slice" in spec:
-        assert data is not None  # else the picture is left out
-        return draw_banner(bundle, data / spec["slice"], spec.get("overrides", {}), scratch)
-    file = _make_file(spec, scratch)
+    folder = _data_folder(spec, data, scratch)
     overrides = {"split": "", "device": "cpu", **spec.get("overrides", {})}
     if "entries" in spec:
         entries = [entry.replace("=models/", f"={bundle}:{bundle}/models/") for entry in spec["entries"]]
-        compare_entries(file, entries, scratch / "compare", **overrides)
+        compare_entries(folder, entries, scratch / "compare", **overrides)
         return _panel(scratch / "compare" / "panels", spec["panel"])
     configs = [find_config(name, bundle, bundle.name) for name in spec.get("config", ["inference.json"])]
-    places = {"dataset_dir": str(file), "output_dir": str(scratch / "out")}
+    places = {"dataset_dir": str(folder), "output_dir": str(scratch / "out")}
     end = run_bundle(bundle, configs, {**overrides, **places}, scratch, "picture")
     if end.error:
         raise ValueError(f"{bundle.name}: {end.error}")
-    return _panel(scratch / "out" / "panels", spec["panel"])
+    panels = scratch / "out" / "panels"
+    if "slice" in spec:
+        index = PanelIndex.read(panels)
+        return draw_banner(index.case(panels, next(iter(index.pictures))), scratch / "banner.png")
+    return _panel(panels, spec["panel"])
 
 
-def _make_file(spec: Mapping[str, Any], scratch: Path) -> Path:
-    """A folder with one file of a synthetic set, so that the scale of errors is this file's own."""
-    make_set(spec["make"], scratch / "set", **spec.get("options", {}))
-    file, folder = scratch / "set" / spec["file"], scratch / "data"
+def _data_folder(spec: Mapping[str, Any], data: Path | None, scratch: Path) -> Path:
+    """Return a folder with the one file of the picture, so that the scale of errors is this file's own."""
+    if "make" in spec:
+        make_set(spec["make"], scratch / "set", **spec.get("options", {}))
+    file = scratch / "set" / spec["file"] if "make" in spec else (data or Path()) / spec["slice"]
     if not file.is_file():
-        raise ValueError(f"{spec['file']}: the set {spec['make']} has no such file; correct `file`")
-    folder.mkdir()
-    return file.rename(folder / file.name).parent
+        raise ValueError(f"{file.name}: expected a file of {spec.get('make', data)}, got none; correct the picture")
+    (scratch / "data").mkdir()
+    shutil.copy(file, scratch / "data")
+    return scratch / "data"
 
 
 def _panel(folder: Path, name: str) -> Path:
