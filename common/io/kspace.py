@@ -14,6 +14,7 @@ from common.io.spec import Region, Spec
 _SMALLEST = 8  # rows and columns from which on the centre is looked for
 _MOST = 0.4  # share of the energy that a window around DC holds at least
 _RATIO = 4.0
+_EVEN, _PEAKED = 0.7, 0.3  # effective number of lines and of samples of each, over their number
 
 
 class KspaceSource(DerivedSource):
@@ -92,7 +93,7 @@ def check_centre(values: np.ndarray, name: str) -> bool:
         True unless there was nothing to check, as in a blank slice.
 
     Raises:
-        DataError: if a corner, or the middle of an edge, holds most of the energy.
+        DataError: if a corner, or the middle of an edge, holds most of the energy, or lines are spokes.
     """
     finite = np.where(np.isfinite(values), values, 0)  # others are refused, or replaced, after this check
     energy = np.square(np.abs(finite)).sum(axis=tuple(range(values.ndim - 2)), dtype=np.float64)
@@ -122,7 +123,26 @@ def check_centre(values: np.ndarray, name: str) -> bool:
             f"{name}: expected k-space with its centre at [{height // 2}, {width // 2}], got {shares[place]:.0%} of "
             f"the energy around {found}; {way} (if it is right as it is: 'dc': 'centre')"
         )
+    _check_grid(energy, name)
     return True
+
+
+def _check_grid(energy: np.ndarray, name: str) -> None:
+    """Check that lines of k-space are not spokes: each passes through the centre, so that all have much energy alike.
+
+    Args:
+        energy: energy of a slice of k-space, ``[height, width]``.
+        name: name for errors.
+    """
+    for axis, title in ((1, "rows"), (0, "columns")):
+        lines, along = energy.sum(axis), energy.sum(1 - axis)
+        shares = [float(one.sum() ** 2 / np.square(one).sum()) / len(one) for one in (lines, along)]
+        if shares[0] > _EVEN and shares[1] < _PEAKED:
+            raise DataError(
+                f"{name}: expected k-space on a grid, got {title} that all have their energy at one place, as spokes "
+                "have; lay their trajectory beside it, see docs/DATA.md (if it is right as it is: "
+                f"{source_option('dc', 'centre')})"
+            )
 
 
 def _window(n: int, place: str) -> np.ndarray:

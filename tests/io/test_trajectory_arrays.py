@@ -122,3 +122,12 @@ def test_options_of_a_trajectory_need_one(tmp_path: Path) -> None:
     np.save(tmp_path / "scan.npy", np.ones((8, 8), np.complex64))
     with pytest.raises(ValueError, match=r"scan_traj\.npy"):
         open_source(tmp_path / "scan.npy", size=[8, 8])
+
+
+@pytest.mark.parametrize("axes", ["coil,t,y,x", "coil,t,x,y"])
+def test_spokes_without_a_trajectory_are_refused(tmp_path: Path, axes: str) -> None:
+    spokes = np.exp(-((RADIUS * 20) ** 2)) * np.random.default_rng(0).uniform(0.8, 1.2, (N_COILS, N_FRAMES, 9, 1))
+    np.save(tmp_path / "scan.npy", spokes.astype(np.complex64))
+    with pytest.raises(DataError, match=r"scan\.npy.*spokes.*trajectory.*'dc': 'centre'"):
+        open_source(tmp_path / "scan.npy", axes=axes).read()
+    open_source(tmp_path / "scan.npy", axes=axes, dc="centre").read()
