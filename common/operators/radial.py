@@ -10,7 +10,13 @@ from torch import Tensor
 
 SPOKE_ORDERS = ("golden", "tiny_golden", "uniform")
 
-TINY_GOLDEN_ANGLE = math.pi / ((1 + math.sqrt(5)) / 2 + 6)  # the seventh, 23.628 degrees
+
+def tiny_golden_angle(number: int) -> float:
+    """Return ``pi / (golden ratio + number - 1)`` (Wundrak et al. 2015, doi 10.1109/TMI.2014.2382572).
+
+    The first is the golden angle, 111.246 degrees, the seventh 23.628 degrees.
+    """
+    return math.pi / ((1 + math.sqrt(5)) / 2 + number - 1)
 
 
 def series_angles(order: str, n_frames: int, n_spokes: int, first: float = 0.0) -> Tensor:
@@ -18,9 +24,8 @@ def series_angles(order: str, n_frames: int, n_spokes: int, first: float = 0.0) 
 
     - ``golden``: each spoke is turned from the one before by 111.246 degrees, also from frame to frame
       (Winkelmann et al. 2007, doi 10.1109/TMI.2006.885337).
-    - ``tiny_golden``: by the seventh tiny golden angle, 23.628 degrees (Wundrak et al. 2015,
-      doi 10.1109/TMI.2014.2382572), whose small steps cause less eddy currents. It covers k-space as evenly from seven
-      spokes a frame on.
+    - ``tiny_golden``: by the seventh :func:`tiny_golden_angle`, 23.628 degrees, whose small steps cause less eddy
+      currents. It covers k-space as evenly from seven spokes a frame on.
     - ``uniform``: evenly over 180 degrees, all frames alike.
 
     Args:
@@ -37,7 +42,7 @@ def series_angles(order: str, n_frames: int, n_spokes: int, first: float = 0.0) 
     """
     if order not in SPOKE_ORDERS:
         raise ValueError(f"order of spokes must be one of {', '.join(SPOKE_ORDERS)}, got {order!r}")
-    steps = {"golden": GOLDEN_ANGLE, "tiny_golden": TINY_GOLDEN_ANGLE, "uniform": math.pi / n_spokes}
+    steps = {"golden": GOLDEN_ANGLE, "tiny_golden": tiny_golden_angle(7), "uniform": math.pi / n_spokes}
     spokes = torch.arange(n_frames * n_spokes, dtype=torch.float64).reshape(n_frames, n_spokes)
     return first + steps[order] * (spokes[:1].expand_as(spokes) if order == "uniform" else spokes)
 

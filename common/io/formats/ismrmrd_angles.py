@@ -9,10 +9,9 @@ import re
 import numpy as np
 from common.errors import DataError, source_option
 from common.io.ismrmrd_header import Encoding
+from common.operators.radial import tiny_golden_angle
 
 logger = logging.getLogger("recon")
-
-_GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 
 
 def spoke_angles(
@@ -20,9 +19,9 @@ def spoke_angles(
 ) -> np.ndarray:
     """Return the angles of spokes from the direction of the readout, in radians.
 
-    - Golden angles, 180 degrees over the golden ratio (Winkelmann et al. 2007, doi 10.1109/TMI.2006.885337), and tiny
-      ones, ``pi / (golden ratio + n - 1)`` (Wundrak et al. 2015, doi 10.1109/TMI.2014.2382572), add up from spoke to
-      spoke of a slice, in the order of the file.
+    - Golden angles (Winkelmann et al. 2007, doi 10.1109/TMI.2006.885337) and tiny ones, see
+      :func:`~common.operators.radial.tiny_golden_angle`, add up from spoke to spoke of a slice, in the order of the
+      file.
     - Uniform ones spread the lines within the header's limits over 180 degrees.
 
     Args:
@@ -47,7 +46,7 @@ def spoke_angles(
         low, high, _ = encoding.line_limits or (0, numbers.shape[2] - 1, 0)
         return math.pi / (high - low + 1) * (steps[numbers].astype(float) - low)
     if tiny := re.fullmatch(r"(?:tiny_)?golden(?:_(\d+))?", str(found)):
-        return math.pi / (_GOLDEN_RATIO + int(tiny.group(1) or 1) - 1) * count
+        return tiny_golden_angle(int(tiny.group(1) or 1)) * count
     if not isinstance(found, (int, float)):
         raise ValueError(f"{name}: angle must be 'golden', 'tiny_golden_7', 'uniform' or degrees, got {found!r}")
     return math.radians(found) * count
