@@ -7,7 +7,7 @@ torchvision's keys (``features.0.0.weight`` ...), so that its weight files load;
 from pathlib import Path
 
 import torch
-from common.networks.weights import read_weights
+from common.networks.weights import load_part, read_weights
 from torch import Tensor, nn
 
 # expansion, channels, blocks, stride of the first: table 2 of the paper
@@ -54,24 +54,11 @@ class MobileNetV2Features(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
         if weights is not None:
-            self._load(Path(weights))
+            load_part(self, read_weights(weights), weights, "torchvision's state dict of MobileNetV2 of the same width")
 
     def forward(self, image: Tensor) -> Tensor:
         """``(batch, 1, height, width)``, about [0, 1], to ``(batch, 1280, height / 32, width / 32)``, rounded up."""
         return self.features((image - self.mean) / self.std)
-
-    def _load(self, path: Path) -> None:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such weights of MobileNetV2; give torchvision's file, or none")
-        state, own = read_weights(path), self.state_dict()
-        for name, value in own.items():
-            found = list(state[name].shape) if name in state else "nothing of that name"
-            if found != list(value.shape):
-                raise ValueError(
-                    f"expected in {path} MobileNetV2's {name!r} of shape {list(value.shape)}, got {found}; give "
-                    "torchvision's state dict of the same width"
-                )
-        self.load_state_dict({name: state[name] for name in own})
 
 
 class InvertedResidual(nn.Module):

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from common.networks.weights import read_weights
+from common.networks.weights import load_part, read_weights
 from torch import Tensor, nn
 
 RANDOM = "random"
@@ -55,7 +55,9 @@ class Vgg19(nn.Module):
         if weights == RANDOM:
             self._draw()
         else:
-            self._load(weights)
+            # deeper layers and the classifier are in such files, and not needed
+            wanted = "a state dict of VGG19 without batch norm: torchvision's vgg19, or a Vgg19Classifier of this width"
+            load_part(self, _read_state(weights), str(weights), wanted)
         if self.frozen:
             self.requires_grad_(False).eval()
 
@@ -95,20 +97,6 @@ class Vgg19(nn.Module):
     def _draw(self) -> None:
         for name, value in self.features.named_parameters():
             nn.init.zeros_(value) if name.endswith("bias") else nn.init.kaiming_normal_(value, mode="fan_out")
-
-    def _load(self, weights: Weights) -> None:
-        """Take ``features.*`` from a file; deeper layers and ``classifier.*`` are in such files, and not needed."""
-        state, own = _read_state(weights), self.state_dict()
-        unknown = [name for name in state if not str(name).startswith(("features.", "classifier."))]
-        for name, value in own.items():
-            found = list(state[name].shape) if name in state else "nothing of that name"
-            if unknown or found != list(value.shape):
-                got = repr(unknown[0]) if unknown else found
-                raise ValueError(
-                    f"expected in {weights} VGG19's {name!r} of shape {list(value.shape)}, got {got}; it must be a "
-                    "state dict of VGG19 without batch norm: torchvision's vgg19, or a Vgg19Classifier of this width"
-                )
-        self.load_state_dict({name: state[name] for name in own})
 
 
 class Vgg19Features(Vgg19):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.errors import DataError
 from common.io.torch_file import load_torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -25,3 +25,23 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             "network.state_dict()"
         )
     return dict(state)
+
+
+def load_part(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, wanted: str) -> None:
+    """Load the entries that a network has, in place, of a state that may hold more.
+
+    Args:
+        network: network that receives the weights.
+        state: state dict of a file.
+        path: the file, for errors.
+        wanted: files that fit, in words.
+
+    Raises:
+        ValueError: an entry is missing or has another shape.
+    """
+    own = network.state_dict()
+    for name, value in own.items():
+        found = list(state[name].shape) if name in state else "nothing of that name"
+        if found != list(value.shape):
+            raise ValueError(f"{path}: expected {name!r} of shape {list(value.shape)}, got {found}; give {wanted}")
+    network.load_state_dict({name: state[name] for name in own})

@@ -14,7 +14,7 @@ import torch
 from nearest_network import Nearest, enlarge_files
 from PIL import Image
 
-from common.data import DataError, find_images
+from common.data import DataError
 from common.inferers import FileInferer, prepare_file
 
 
@@ -249,20 +249,3 @@ def test_two_inputs_of_one_output(tmp_path: Path) -> None:
 def test_batches_of_several_files_are_refused() -> None:
     with pytest.raises(ValueError, match="expected a batch of one file, got 2; set batch_size to 1"):
         prepare_file({"path": ["a", "b"]}, torch.device("cpu"))
-
-
-@pytest.mark.parametrize("dataset_dir", [None, "", "missing", "empty"])
-def test_a_folder_without_images_says_the_way_out(tmp_path: Path, dataset_dir: str | None) -> None:
-    (tmp_path / "empty").mkdir()
-    folder = tmp_path / dataset_dir if dataset_dir else dataset_dir
-    with pytest.raises(FileNotFoundError, match=r"dataset_dir.*; make some"):
-        find_images(folder, hint="make some")
-
-
-def test_one_file_in_place_of_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "test").mkdir()
-    np.save(tmp_path / "test" / "a.npy", values(4, 4))
-    np.save(tmp_path / "test" / "a_mask.npy", values(4, 4))
-    one = [{"path": str(tmp_path / "test" / "a.npy")}]
-    assert find_images(tmp_path / "test" / "a.npy") == one
-    assert find_images(tmp_path, "test") == one

@@ -114,9 +114,7 @@ def test_a_file_of_torchvision_is_taken_without_its_classifier(tmp_path):
 
 def test_other_files_are_refused_by_name(tmp_path):
     path = tmp_path / "weights.pth"
-    with pytest.raises(
-        FileNotFoundError, match=r"weights\.pth: no such weights of MobileNetV2; give torchvision's file"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"weights\.pth: no such weights"):
         MobileNetV2Features(path)
     state = MobileNetV2Features(width=0.35).state_dict()
     torch.save(state, path)
@@ -124,7 +122,4 @@ def test_other_files_are_refused_by_name(tmp_path):
         MobileNetV2Features(path)
     torch.save({name: value for name, value in state.items() if name != "features.18.0.weight"}, path)
     with pytest.raises(ValueError, match=r"'features.18.0.weight' .*, got nothing of that name"):
-        MobileNetV2Features(path, width=0.35)
-    path.write_bytes(b"PK\x03\x04 not a model")
-    with pytest.raises(ValueError, match=r"weights\.pth: .*damaged"):
         MobileNetV2Features(path, width=0.35)

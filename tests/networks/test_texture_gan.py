@@ -333,21 +333,10 @@ def test_weights_of_another_baseline_are_refused(baseline, got, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_files_that_are_no_weights_are_refused(tmp_path):
-    network, path = TextureUNets(2, **TEXTURES), tmp_path / "model.pt"
-    with pytest.raises(FileNotFoundError, match=r"model\.pt: no such weights; train first"):
-        start_from_baseline(network, path)
-    path.write_bytes(b"PK\x03\x04 not a model")
-    with pytest.raises(ValueError, match=r"model\.pt: .*damaged"):
-        start_from_baseline(network, path)
-    for state, got in (
-        ({"network": {}}, "expected a file of weights alone, got a dict"),
-        ([torch.zeros(2)], "expected a file of weights alone, got a list"),
-        ({}, "expected the weights of a baseline .*got no 'blocks.0.step'"),
-    ):
-        torch.save(state, path)
-        with pytest.raises(ValueError, match=rf"model\.pt: {got}"):
-            start_from_baseline(network, path)
+def test_a_file_without_weights_is_refused(tmp_path):
+    torch.save({}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt: expected the weights of a baseline .*got no 'blocks.0.step'"):
+        start_from_baseline(TextureUNets(2, **TEXTURES), tmp_path / "model.pt")
 
 
 # ------------------------------------------------------------------------------------------------------ the rest

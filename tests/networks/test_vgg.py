@@ -110,33 +110,20 @@ def batch_norm(state):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: {"model": state}, "expected a file of weights alone, got a dict"),
-        (lambda state: {"module." + name: value for name, value in state.items()}, "got 'module.features.0.weight'"),
-        (lambda state: {"classifier.weight": torch.ones(1)}, r"'features.0.weight' .*, got nothing of that name"),
+        (
+            lambda state: {"module." + name: value for name, value in state.items()},
+            "'features.0.weight' .* got nothing of that name",
+        ),
+        (lambda state: {"classifier.weight": torch.ones(1)}, "'features.0.weight' .* got nothing of that name"),
         (lambda state: state_dict(width=3), r"'features.0.weight' of shape \[2, 3, 3, 3\], got \[3, 3, 3, 3\]"),
         (lambda state: state_dict(width=2, last=32), "'features.34.weight' .* got nothing of that name"),
         (batch_norm, "'features.0.bias' .* got nothing of that name; .* VGG19 without batch norm"),
-        (lambda state: [1, 2], "expected a file of weights alone, got a list"),
     ],
 )
 def test_files_of_something_else_are_refused(change, message, tmp_path):
     torch.save(change(state_dict(width=2)), tmp_path / "weights.pth")
     with pytest.raises(ValueError, match=message):
         Vgg19Features(tmp_path / "weights.pth", width=2)
-
-
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut short"])
-def test_files_that_cannot_be_read_are_refused_in_one_line(content, tmp_path):
-    (tmp_path / "vgg19.pth").write_bytes(content)
-    with pytest.raises(ValueError, match=r"vgg19\.pth: .*damaged") as caught:
-        Vgg19Features(tmp_path / "vgg19.pth")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_file_with_code_is_not_run(tmp_path):
-    torch.save(nn.Linear(1, 1), tmp_path / "module.pth")
-    with pytest.raises(ValueError, match="expected a file of tensors alone"):
-        Vgg19Features(tmp_path / "module.pth")
 
 
 # ---------------------------------------------------------------------------------------- features and classifier
