@@ -193,11 +193,9 @@ def _report_bundles(report: Report, source_options: Mapping[str, Any]) -> None:
             report.notes.append(f"{error}; ask `python -m tools zoo verify {name}`")
             continue
         for data in sets:
-            misfit = needs.misfit(data.all_files)
-            caution, commands = (
-                ("", {}) if misfit else (needs.caution(data.all_files), needs.commands(data, Path.cwd()))
-            )
-            fit = {"misfit": misfit, "caution": caution, "commands": commands}
+            fit: dict[str, Any] = {"misfit": needs.misfit(data.all_files), "caution": "", "commands": {}}
+            if not fit["misfit"]:
+                fit |= {"caution": needs.caution(data.all_files), "commands": needs.commands(data, Path.cwd())}
             report.bundles.append({"bundle": name, "task": needs.task, "folder": str(data.folder), **fit})
     report.bundles.sort(key=lambda bundle: (bool(bundle["misfit"]), bool(bundle["caution"])))
 

@@ -123,14 +123,8 @@ def write_comparison(
     summary = "\n".join([_description(table, notes), "", *rows, ""])
     (folder / "summary.md").write_text(summary, encoding="utf-8", errors="replace")
     leading = leading_method(table, reference)
-    _draw(
-        folder,
-        runs,
-        n_shown,
-        {one for part in extremes(gains(table, leading, reference)) for one in part},
-        chosen,
-        leading,
-    )
+    extreme = {case for cases in extremes(gains(table, leading, reference)) for case in cases}
+    _draw(folder, runs, n_shown, extreme, chosen, leading)
     return summary, table
 
 

@@ -35,13 +35,8 @@ from tools.report.result_file import RESULT_FILE, ResultFile, open_result
 from tools.tables import summary_rows
 from tools.zoo.layout import BUNDLES, read_json
 
-METRICS, FRAMES, HEARTS, HISTORY, RUN = (
-    "metrics.csv",
-    "metrics_per_frame.csv",
-    "ejection_fraction.csv",
-    "history.csv",
-    "run.json",
-)
+METRICS, FRAMES, HEARTS = "metrics.csv", "metrics_per_frame.csv", "ejection_fraction.csv"
+HISTORY, RUN = "history.csv", "run.json"
 SERIES = "cine_series"
 
 
@@ -154,15 +149,13 @@ class RunReport:
             files = sorted(self.table["file"].unique())
             n_slices = n_cases(self.table[self.table["slice"].notna()])
             kind = "series" if SERIES in self.protocols else "slice" if n_slices == 1 else "slices"
-            counts = (
-                f"{len(files)} {'file' if len(files) == 1 else 'files'}{f', {n_slices} {kind}' if n_slices else ''}"
-            )
-            intro.append(
-                f"Low-resolution images were enlarged and compared with their high-resolution targets: {counts}."
+            counts = [f"{len(files)} {'file' if len(files) == 1 else 'files'}", *[f"{n_slices} {kind}"][: n_slices > 0]]
+            what = (
+                "Low-resolution images were enlarged and compared with their high-resolution targets"
                 if self._enlarged
-                else "Images were reconstructed from undersampled k-space and compared with their fully sampled "
-                f"targets: {counts}."
+                else "Images were reconstructed from undersampled k-space and compared with their fully sampled targets"
             )
+            intro.append(f"{what}: {', '.join(counts)}.")
             if "zero_filled" in methods_of(self.table):
                 intro.append("The zero-filled baseline is the plain inverse Fourier transform of the measured samples.")
         elif self.result is not None or self.index is not None:
