@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def metadata_values(folder: Path) -> str:
 
 def packages(folder: Path) -> str:
     """Check that the metadata name the packages that modules of the bundle import at their top."""
-    metadata, modules = read_metadata(folder), packages_distributions()
+    metadata, modules = read_metadata(folder), _modules()
     named = {"torch", "numpy", "monai", *(name for key in PACKAGES for name in metadata.get(key, {}))}
     known = {*sys.stdlib_module_names, "common", "scripts"}
     known |= {module for module, owners in modules.items() if named & {owner.lower() for owner in owners}}
@@ -103,6 +103,12 @@ def packages(folder: Path) -> str:
     if faults:
         raise ValueError(f"{faults[0]}, of no package in configs/metadata.json, {', '.join(PACKAGES)}; add it there")
     return ""
+
+
+@cache
+def _modules() -> Mapping[str, list[str]]:
+    """Return the installed packages by the modules that they have."""
+    return packages_distributions()
 
 
 def config_keys(folder: Path) -> str:
