@@ -144,16 +144,24 @@ def _similarity(prediction: Tensor, target: Tensor, sums: _Sums, constants: _Con
         constants: factor of the variances, n (what weights of the window sum up to), and ``n^2 c1``, ``n^2 c2``.
     """
     scale, n, c1, c2 = constants
-    moments = torch.empty((len(target), 4, *target.shape[1:]), dtype=torch.float64, device=target.device)
-    p, t, squares, product = moments.unbind(1)
-    p.copy_(prediction)
-    t.copy_(target)
-    torch.mul(p, p, out=squares).addcmul_(t, t)
-    torch.mul(p, t, out=product)
+    if prediction.requires_grad:  # a loss: nothing is changed in place
+        p, t = prediction.double(), target.double()
+        moments = torch.stack((p, t, p * p + t * t, p * t), dim=1)
+    else:
+        moments = torch.empty((len(target), 4, *target.shape[1:]), dtype=torch.float64, device=target.device)
+        p, t, squares, product = moments.unbind(1)
+        p.copy_(prediction)
+        t.copy_(target)
+        torch.mul(p, p, out=squares).addcmul_(t, t)
+        torch.mul(p, t, out=product)
     for axis in (0, *range(2, moments.dim())):
         moments = sums(moments, axis=axis)
     p, t, squares, product = moments.unbind(1)
     both = p * t
+    if prediction.requires_grad:
+        powers = p * p + t * t
+        contrast = (2 * scale * (n * product - both) + c2) / (scale * (n * squares - powers) + c2)
+        return contrast * (2 * both + c1) / (powers + c1)
     powers = p.square_().addcmul_(t, t)
     product.mul_(2 * scale * n).sub_(both, alpha=2 * scale).add_(c2).mul_(both.mul_(2).add_(c1))
     squares.mul_(scale * n).sub_(powers, alpha=scale).add_(c2).mul_(powers.add_(c1))
