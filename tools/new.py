@@ -9,9 +9,9 @@ import re
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from uuid import uuid4
 
 from tools.command import command
+from tools.zoo.archive import scratch_folder
 from tools.zoo.layout import BUNDLES, ROOT, bundle_names, read_json
 from tools.zoo.package import with_packages
 
@@ -57,16 +57,13 @@ def write_skeleton(name: str, kind: str, out: Path) -> Path:
     folder = out / name
     if folder.exists() or folder.is_symlink():
         raise FileExistsError(f"{folder} exists; choose another name, or remove it")
-    temporary = out / f".{name}.{uuid4().hex}"
-    try:
+    with scratch_folder(out) as scratch:
         for source in (SHARED, TEMPLATES / kind):
-            _copy_template(source, temporary, name)
-        shutil.copy(ROOT / "LICENSE", temporary)
-        (temporary / "models").mkdir()
-        _write_versions(temporary)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            _copy_template(source, scratch / name, name)
+        shutil.copy(ROOT / "LICENSE", scratch / name)
+        (scratch / name / "models").mkdir()
+        _write_versions(scratch / name)
+        (scratch / name).replace(folder)
     return folder
 
 
