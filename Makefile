@@ -33,7 +33,7 @@ test: install
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-all: install
-	$(PY) -m pytest
+	$(PY) -m pytest --hypothesis-profile thorough
 
 lint: install
 	$(PY) -m ruff check .

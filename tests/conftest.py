@@ -23,8 +23,10 @@ sys.path += [str(bundle) for bundle in sorted(ROOT.glob("bundles/*"))]  # one na
 torch.set_num_threads(1)
 # A shell's background job ignores SIGINT, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-settings.register_profile("repository", deadline=None)  # a loaded machine is not a failure
-settings.load_profile("repository")
+# A loaded machine is not a failure. `make test-all` takes the profile "thorough".
+settings.register_profile("thorough", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=10)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import json
 import os
 import runpy
@@ -13,7 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PRELOADED = ("monai.bundle", "monai.engines", "common.data", "common.engines", "common.handlers", "common.networks")
+PRELOADED = (
+    "fire",
+    "monai.bundle",
+    "monai.engines",
+    *(f"common.{name}" for name in ("data", "engines", "handlers", "inferers", "losses", "networks", "start")),
+)
 TIMEOUT_S = 300
 
 
@@ -95,6 +102,9 @@ def _serve() -> None:
     """Fork a process for each request on stdin. An error of the forked one leaves this function, and ends it."""
     for module in PRELOADED:
         __import__(module)
+    gc.collect()
+    gc.freeze()  # a collection in a forked process would copy the memory of all that
+    inspect.stack()  # Fire asks for it too: it looks at the file of each module, once in a process and its forks
     for line in sys.stdin:
         request = json.loads(line)
         if child := os.fork():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
@@ -101,7 +101,6 @@ def test_an_edge_answers_as_the_docstring_says(textures):
 
 
 @given(value=st.floats(0, 1), height=st.integers(1, 70), width=st.integers(1, 40))
-@settings(max_examples=20)
 def test_an_image_of_one_value_has_the_floor(textures, value, height, width):
     result = textures(torch.full((2, 1, height, width), value))
     assert result.shape == (2, 32, -(-height // 32), -(-width // 32))

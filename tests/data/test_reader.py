@@ -97,7 +97,7 @@ def test_the_pass_for_the_range_is_made_once(tmp_path: Path, monkeypatch: pytest
     assert len(reads) == 1 + 3  # the whole of a small file for the range, then a slice each
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     dtype=st.sampled_from(["uint8", "uint16", "int16", "float32", "float64", "bool"]),
     peak=st.integers(0, 200),

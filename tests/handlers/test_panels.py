@@ -166,7 +166,7 @@ def test_the_part_with_the_most_detail_is_shown_of_all_images():
         case_figure(one, zoom=0)
 
 
-@pytest.mark.parametrize(("size", "zoom"), [((16, 16), 1), ((40, 16), 4), ((16, 400), 4), ((900, 700), 1)])
+@pytest.mark.parametrize(("size", "zoom"), [((16, 16), 1), ((40, 16), 4), ((16, 400), 4), ((700, 80), 1)])
 def test_no_text_covers_an_image_nor_leaves_the_page(size, zoom):
     long_name = {"brain_mri_some_method_reconstruction:a_checkpoint": torch.rand(size)}
     one = case(size, path="/data/" + "brain_0001.slice" * 20, methods=long_name, std=torch.rand(size))
@@ -177,7 +177,7 @@ def test_no_text_covers_an_image_nor_leaves_the_page(size, zoom):
     for panel in panels(figure):
         drawn = panel.pixels()
         windows = np.lib.stride_tricks.sliding_window_view(page, drawn.shape)
-        rows, columns = np.nonzero(windows[..., 0, 0] == drawn[0, 0])
+        rows, columns = np.nonzero((windows[..., 0, ::7] == drawn[0, ::7]).all(-1))
         assert any((windows[place] == drawn).all() for place in zip(rows, columns, strict=True))
 
 

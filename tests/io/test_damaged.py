@@ -52,7 +52,7 @@ def path_of(label: str, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("label", [*CASES, *SAMPLES])
 def test_few_mutations(label: str, tmp_path: Path) -> None:
-    assert fuzz(lambda path: make(label, path), path_of(label, tmp_path), 25, 20) == []
+    assert fuzz(lambda path: make(label, path), path_of(label, tmp_path), 10, 20) == []
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_every_written_format_is_listed() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_what_is_written_is_read(case: FormatCase, data: st.DataObject) -> None:
     spec, values, block, seed = data.draw(images(case))

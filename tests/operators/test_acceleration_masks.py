@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 
@@ -51,7 +51,6 @@ def test_a_mask_is_the_one_of_its_acceleration_alone(masks):
         assert torch.equal(mask[None], alone)
 
 
-@settings(max_examples=30)
 @given(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=6))
 def test_a_file_keeps_its_mask_in_any_batch(masks, names):
     drawn = masks((2, 160), seed=names)
@@ -60,7 +59,6 @@ def test_a_file_keeps_its_mask_in_any_batch(masks, names):
         assert torch.equal(mask[None], masks((2, 160), seed=[name]))
 
 
-@settings(max_examples=20)
 @given(seed=st.integers(), batch=st.integers(1, 6))
 def test_a_mask_of_a_training_batch_does_not_depend_on_the_others(masks, seed, batch):
     assert torch.equal(masks((2, 96), seed, batch=8)[:batch], masks((2, 96), seed, batch=batch))

@@ -2,7 +2,7 @@
 
 import torch
 from helpers import assert_adjoint, random_complex, random_mask
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.operators import SingleCoilAcquisition, fft2c
@@ -10,7 +10,6 @@ from common.operators import SingleCoilAcquisition, fft2c
 sizes = {"height": st.integers(1, 13), "width": st.integers(1, 13), "seed": st.integers(0, 2**16)}
 
 
-@settings(max_examples=50)
 @given(batch=st.integers(1, 3), shared=st.booleans(), boolean=st.booleans(), **sizes)
 def test_single_coil_is_adjoint_for_any_size(batch, shared, boolean, height, width, seed):
     mask = random_mask(height, width, seed, 1 if shared else batch)
@@ -19,7 +18,6 @@ def test_single_coil_is_adjoint_for_any_size(batch, shared, boolean, height, wid
     assert_adjoint(SingleCoilAcquisition(mask.bool() if boolean else mask), x, y)
 
 
-@settings(max_examples=25)
 @given(**sizes)
 def test_single_coil_there_and_back_is_the_mask(height, width, seed):
     mask = random_mask(height, width, seed)

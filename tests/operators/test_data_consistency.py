@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import numpy_fft2c, numpy_ifft2c, random_complex, random_mask
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.operators import HardDataConsistency, SoftDataConsistency, fft2c
@@ -19,7 +19,6 @@ def material(height, width, seed, dtype=torch.complex128):
     return image, mask * fft2c(truth), mask, truth
 
 
-@settings(max_examples=50)
 @given(**sizes)
 def test_hard_leaves_measured_samples_as_measured(height, width, seed):
     image, kspace, mask, _ = material(height, width, seed, torch.complex64)
@@ -29,7 +28,6 @@ def test_hard_leaves_measured_samples_as_measured(height, width, seed):
     assert ((1 - mask) * (result - fft2c(image))).abs().amax() <= 2e-6 * fft2c(image).abs().amax()
 
 
-@settings(max_examples=50)
 @given(**sizes)
 def test_consistent_images_stay_as_they_are(height, width, seed):
     _, kspace, mask, truth = material(height, width, seed)
@@ -37,7 +35,6 @@ def test_consistent_images_stay_as_they_are(height, width, seed):
     torch.testing.assert_close(SoftDataConsistency(3.0)(truth, kspace, mask), truth, rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=25)
 @given(weight=st.floats(0, 100), **sizes)
 def test_soft_is_the_weighted_mean_on_measured_samples(weight, height, width, seed):
     image, kspace, mask, _ = material(height, width, seed)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import assert_adjoint, numpy_fft2c, numpy_ifft2c, random_complex
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.operators import channels_to_complex, complex_to_channels, fft2c, ifft2c
@@ -14,7 +14,6 @@ from common.operators import channels_to_complex, complex_to_channels, fft2c, if
 sizes = {"height": st.integers(1, 17), "width": st.integers(1, 17), "seed": st.integers(0, 2**16)}
 
 
-@settings(max_examples=50)
 @given(batch=st.integers(1, 3), coils=st.integers(1, 3), **sizes)
 def test_transforms_are_adjoint_to_each_other(batch, coils, height, width, seed):
     x = random_complex(batch, coils, height, width, seed=seed)
@@ -22,7 +21,6 @@ def test_transforms_are_adjoint_to_each_other(batch, coils, height, width, seed)
     assert_adjoint(SimpleNamespace(forward=fft2c, adjoint=ifft2c), x, y)
 
 
-@settings(max_examples=50)
 @given(**sizes)
 def test_transforms_are_unitary(height, width, seed):
     x = random_complex(1, 2, height, width, seed=seed)
@@ -31,7 +29,6 @@ def test_transforms_are_unitary(height, width, seed):
     torch.testing.assert_close(fft2c(x).norm(), x.norm(), rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=50)
 @given(**sizes)
 def test_transforms_give_numpys_numbers(height, width, seed):
     x = random_complex(2, 1, height, width, seed=seed)

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 from PIL import Image
@@ -60,7 +60,6 @@ def test_half_a_percent_of_the_samples_at_the_papers_size(family):
         assert abs(float(mask.mean()) - rate) < 0.005
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     family=st.sampled_from(MASK_FAMILIES),
     height=st.integers(1, 40),
@@ -221,7 +220,6 @@ def test_poisson_keeps_its_distance(variation):
         assert float((distance / torch.minimum(radii[first], radii[second])).min()) > 0.84 * packed
 
 
-@settings(max_examples=25, deadline=None)
 @given(height=st.integers(1, 14), width=st.integers(1, 14), largest=st.floats(0.5, 6), seed=st.integers(0, 2**16))
 def test_darts_thrown_together_land_as_one_by_one(height, width, largest, seed):
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.operators.masks import FixedMask, MaskSampler, MixedMasks, mask_source, sampling_mask
@@ -48,7 +48,6 @@ def test_a_family_given_twice_is_drawn_twice_as_often():
     assert abs(columns - 600) < 4 * (900 * 2 / 9) ** 0.5
 
 
-@settings(max_examples=20)
 @given(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=5))
 def test_a_file_keeps_its_mask_in_any_batch(masks, names):
     for name, mask in zip(names, masks(SHAPE, seed=names), strict=True):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import assert_adjoint, numpy_fft2c, random_complex, random_mask
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.operators import SenseAcquisition, SingleCoilAcquisition, sense_adjoint, sense_forward
@@ -11,7 +11,6 @@ from common.operators import SenseAcquisition, SingleCoilAcquisition, sense_adjo
 sizes = {"height": st.integers(1, 13), "width": st.integers(1, 13), "seed": st.integers(0, 2**16)}
 
 
-@settings(max_examples=50)
 @given(n_coils=st.integers(1, 5), batch=st.integers(1, 3), shared=st.booleans(), boolean=st.booleans(), **sizes)
 def test_sense_is_adjoint_for_any_size(n_coils, batch, shared, boolean, height, width, seed):
     mask = random_mask(height, width, seed, 1 if shared else batch)
@@ -21,7 +20,6 @@ def test_sense_is_adjoint_for_any_size(n_coils, batch, shared, boolean, height, 
     assert_adjoint(SenseAcquisition(maps, mask.bool() if boolean else mask), x, y)
 
 
-@settings(max_examples=25)
 @given(**sizes)
 def test_a_map_of_ones_is_the_single_coil(height, width, seed):
     mask = random_mask(height, width, seed, batch=2)

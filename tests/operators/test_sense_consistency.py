@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import numpy_fft2c, random_complex, random_mask
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -51,7 +51,6 @@ def coil_measurement(n_coils, batch, height, width, seed=0):
     return pack_measurement(SenseAcquisition(maps, mask)(image), mask, maps)
 
 
-@settings(max_examples=50)
 @given(n_iterations=st.integers(1, 3), **sizes)
 def test_one_coil_is_hard_replacement(n_iterations, height, width, seed):
     image, truth = (random_complex(2, 1, height, width, seed=seed + i, dtype=torch.complex64) for i in range(2))

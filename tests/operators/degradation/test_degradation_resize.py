@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -24,7 +24,6 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     new_size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
