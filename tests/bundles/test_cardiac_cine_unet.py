@@ -23,7 +23,7 @@ from skimage.metrics import structural_similarity
 
 from common.engines import load_weights
 from common.handlers import save_weights
-from common.networks import CineUNet, ConsistentCineUNet, LightCineCascade
+from common.networks import CineUNet, ConsistentCineUNet, LightCineCascade, RadialCineCascade
 from common.operators import NonuniformFourier, radial_trajectory, series_angles, simulated_sensitivity_maps
 from common.operators.masks.kt import KtMasks
 from tests.io.mrd import header, write_mrd
@@ -187,6 +187,27 @@ def test_the_light_cascade_trains_and_reconstructs(hearts: Path, tmp_path: Path,
     done = infer(python, tmp_path, hearts, tmp_path / "out", *options, config=config)
     assert done.status == 0, done.stderr
     assert (tmp_path / "out" / "metrics.csv").is_file()
+
+
+def test_the_radial_cascade_trains_and_reconstructs_a_raw_file(
+    hearts: Path, tmp_path: Path, python: WarmPython
+) -> None:
+    """From weights of the Cartesian cascade; the raw file is measured, not simulated."""
+    radial_scan(tmp_path / "in" / "scan.h5")
+    small = overrides(network_options__n_stages=1, network_options__widths=[4, 6], n_spokes=9)
+    start = tmp_path / "grid.pt"
+    save_weights(LightCineCascade(1, [4, 6]), start, half=True)
+    config = ",'configs/radial.json','configs/cascade_train.json','configs/radial_train.json'"
+    more = overrides(epochs=1, val_interval=1, train__prepare_batch__n_frames=3, grid_weights=start)
+    done = train(python, hearts, tmp_path, *small, *more, config=config)
+    assert done.status == 0, done.stderr
+    load_weights(RadialCineCascade(1, [4, 6]), tmp_path / "model_radial.pt")
+    options = [*small, *overrides(ckpt_dir=tmp_path, source_options="{'spokes': 9}")]
+    done = infer(python, tmp_path, tmp_path / "in", tmp_path / "out", *options, config=",'configs/radial.json'")
+    assert done.status == 0, done.stderr
+    with h5py.File(tmp_path / "out" / "result.h5") as file:
+        assert file["result"].shape == (2, *SIZE, N_FRAMES)
+        assert np.isfinite(file["result"][()]).all()
 
 
 def test_training_stops_early(hearts: Path, tmp_path: Path, python: WarmPython) -> None:
