@@ -91,13 +91,14 @@ class IntensityScale:
         Raises:
             DataError: for values that float32 cannot hold after scaling.
         """
-        values = np.array(stored, _working_type(stored.dtype), order="C")
-        parts = values.view(values.real.dtype)  # a complex product with a number takes three times as long
-        parts *= self.factor
+        wide = stored.astype(_working_type(stored.dtype), order="C", copy=False)
+        parts = wide.view(wide.real.dtype)  # a complex product with a number takes three times as long
+        values = (parts * parts.dtype.type(self.factor)).view(wide.dtype)
         if self.shift:
             values += self.shift
-        if values.dtype.itemsize > (8 if values.dtype.kind == "c" else 4):
-            largest = float(np.abs(values).max(initial=0.0))
+        if parts.dtype.itemsize > 4:
+            ends = values if values.dtype.kind == "f" else np.abs(values)
+            largest = float(max(ends.max(initial=0.0), -ends.min(initial=0.0)))
             if not largest < _LARGEST_FLOAT32:
                 raise DataError(
                     f"expected values below {_LARGEST_FLOAT32:.3g} (float32), got {largest:.3g}; pass a wider "
