@@ -37,6 +37,7 @@ from skimage.metrics import structural_similarity
 from common.engines import load_weights
 from common.handlers import save_weights
 from common.networks import LightCascade, RefineGanGenerator
+from common.operators import simulated_sensitivity_maps
 from common.operators.masks import sampling_mask
 
 NAME = "brain_mri_refinegan_reconstruction"
@@ -247,6 +248,28 @@ def test_the_papers_generator_trains_and_reconstructs(scratch: Path, brains: Pat
     done = python("monai.bundle", "run", "--config_file", config, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert (folder / "reconstructions" / "7_recon.png").is_file()
+
+
+def test_several_coils_train_on_simulated_ones_and_reconstruct_measured_ones(
+    scratch: Path, brains: Path, tmp_path: Path, python: WarmPython
+) -> None:
+    where = overrides(dataset_dir=brains, output_dir=tmp_path / "train", ckpt_dir=tmp_path / "models")
+    config = "['configs/train.json','configs/multicoil_train.json','configs/smoke.json']"
+    more = [*where, *TINY, *overrides(mask_family="poisson", sampling_rate=0.4, n_coils=3)]
+    done = python("monai.bundle", "run", "--config_file", config, *more, cwd=BUNDLE)
+    assert done.status == 0, done.stderr
+    maps = simulated_sensitivity_maps(4, 40, 36)[0].numpy()
+    mask = sampling_mask("poisson", (40, 36), 0.4, seed=1)[0, 0].numpy()
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "scan.npy", (mask * centred_fft(maps * smooth_image(3, 40, 36))).astype(np.complex64))
+    np.save(tmp_path / "in" / "scan_mask.npy", mask)
+    where = overrides(dataset_dir=tmp_path / "in", output_dir=tmp_path / "out", ckpt_dir=tmp_path / "models", **OPTIONS)
+    config = "['configs/inference.json','configs/inference_multicoil.json']"
+    more = [*where, *overrides(source_options="{'axes': 'coil,y,x'}")]
+    done = python("monai.bundle", "run", "--config_file", config, *more, cwd=BUNDLE)
+    assert done.status == 0, done.stderr
+    result = np.load(tmp_path / "out" / "reconstructions" / "scan_recon.npy").reshape(40, 36)
+    assert np.corrcoef(np.abs(result).ravel(), smooth_image(3, 40, 36).ravel())[0, 1] > 0.9
 
 
 def test_the_papers_generator_refuses_phase(scratch: Path, tmp_path: Path, python: WarmPython) -> None:

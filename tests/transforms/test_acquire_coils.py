@@ -127,6 +127,21 @@ def test_all_coils_are_augmented_alike():
     assert seen == {True, False}
 
 
+def test_images_are_seen_by_simulated_coils():
+    heads = torch.stack([torch.from_numpy(brain_phantom(seed, 64)) for seed in range(2)])[:, None].abs().float()
+    prepare = PrepareCoilAcquisition(LINES, by_file=True, n_coils=6)
+    measurement, truth = prepare(from_files("a.png", "b.png", image=heads), CPU)
+    kspace, mask, maps = unpack_coils(measurement)
+    assert kspace.shape == (2, 6, 64, 64)
+    image = channels_to_complex(truth)
+    torch.testing.assert_close(image.abs(), heads, atol=0.05, rtol=0)
+    explained = sense_forward(image, maps, mask) - kspace
+    assert explained.norm() < 0.1 * kspace.norm()
+    again, _ = prepare({**from_files("x/b.png", image=heads[1:]), "slice": torch.tensor([1])}, CPU)
+    torch.testing.assert_close(again, measurement[1:])
+    assert not torch.allclose(maps[0], maps[1], atol=0.1)
+
+
 def test_espirit_can_be_chosen():
     pytest.importorskip("sigpy")
     torch.manual_seed(0)

@@ -12,8 +12,8 @@ from common.operators import (
     channels_to_complex,
     complex_to_channels,
     fft2c,
-    ifft2c,
-    unpack_measurement,
+    sense_adjoint,
+    unpack_coils,
 )
 from torch import Tensor, nn
 
@@ -60,8 +60,9 @@ class RefineGanObjective:
         """Return the loss terms of the generator.
 
         Args:
-            batch: ``image`` the measurement ``(batch, 3, height, width)``, ``label`` the truth
-                ``(batch, 2, height, width)`` in image units.
+            batch: ``image`` the measurement ``(batch, 3 or 4 n_coils + 1, height, width)``, ``label`` the truth
+                ``(batch, 2, height, width)`` in image units. Of several coils ``y`` in ``frequency`` is the k-space of
+                the truth.
             outputs: the generator's stages, each like the truth.
             discriminator: the critic; ``None`` leaves the adversarial term out.
 
@@ -70,10 +71,11 @@ class RefineGanObjective:
         """
         mask, zero_filled, truth, raw, consistent = self._network_units(batch, outputs)
         rarity = mask.numel() / mask.sum()
+        measured = zero_filled if batch["image"].shape[1] == 3 else truth
         terms = {
             "image": IMAGES * rarity * _sum([_l1(image, truth) for image in consistent]),
             "error": IMAGES * rarity * _sum([_l1(image, truth) for image in raw]),
-            "frequency": IMAGES * rarity**2 * _sum([masked_kspace_l1(image, zero_filled, mask) for image in raw]),
+            "frequency": IMAGES * rarity**2 * _sum([masked_kspace_l1(image, measured, mask) for image in raw]),
             "total_variation": IMAGES * _sum([total_variation(image) for image in consistent]),
             "difference": _l1(outputs[3], batch["label"]),
         }
@@ -100,8 +102,8 @@ class RefineGanObjective:
         self, batch: Mapping[str, Tensor], outputs: Stages
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
         """Return mask, zero-filled image, truth, images before and images after data consistency."""
-        masked_kspace, mask = unpack_measurement(batch["image"])
-        zero_filled = complex_to_channels(ifft2c(masked_kspace))
+        masked_kspace, mask, sensitivity_maps = unpack_coils(batch["image"])
+        zero_filled = complex_to_channels(sense_adjoint(masked_kspace, sensitivity_maps, mask))
         factor = self.scaling.factor(zero_filled)
         raw1, consistent1, raw2, consistent2 = (self.scaling.normalise(stage, factor) for stage in outputs)
         return (
