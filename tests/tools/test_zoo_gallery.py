@@ -126,24 +126,6 @@ def test_page_is_accessible_and_needs_nothing_else(tmp_path: Path) -> None:
     assert (tmp_path / "dist" / f"{names[0]}.png").read_bytes() == png(40, 30)
 
 
-def luminance(colour: str) -> float:
-    """Relative luminance as WCAG defines it."""
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def test_contrast_is_enough_in_light_and_dark(tmp_path: Path) -> None:
-    style = page_of(tmp_path, write_small_bundle(tmp_path)).style
-    light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", style.partition("@media")[0]))
-    dark = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", style.partition("prefers-color-scheme: dark")[2]))
-    assert light.keys() == dark.keys()
-    for scheme in (light, dark):
-        for text, ground in [(t, g) for t in ("ink", "soft", "mark") for g in ("paper", "tint")] + [("ink", "warn")]:
-            low, high = sorted((luminance(scheme[text]), luminance(scheme[ground])))
-            assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)
-
-
 def test_card_says_what_the_bundle_is_and_how_to_use_it(tmp_path: Path) -> None:
     build_package(write_small_bundle(tmp_path, version="0.9.0"), tmp_path / "dist")
     changes = {"0.10.0": "more layers", "0.9.0": "the first, told anew"}
