@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common.errors import DataError, source_option
+from common.errors import DataError, given_options, source_option
 from common.io.geometry import Geometry
 from common.io.source import DecodedSource, DerivedSource, Source
 from common.io.spec import AXES, Region, Spec
@@ -28,6 +28,7 @@ _REACH = (0.1, 0.5 * (1 + 1e-3))
 TRAJECTORY = "trajectory"
 """Data set of an HDF5 file with the places of its k-space."""
 
+_SMALLEST = 8  # rows of an image
 _ENDING = re.compile(r"traj(ectory)?$", re.IGNORECASE)
 
 
@@ -210,11 +211,14 @@ def _wrong_unit(name: str, largest: float, unit: str, samples: Spec) -> str:
     height, width = samples.recon_shape or (0, 0)
     fits = [other for other in UNITS if _REACH[0] <= largest * float(_cycles(other, samples).min()) <= _REACH[1]]
     ends = 0.5 / float(_cycles(unit, samples).min())
-    hint = f"give the size of the image: {source_option('size', [256, 256])}"
+    matrix = 2 * round(largest)
     if fits:
         hint = f"its unit looks like {fits[0]}: {source_option('trajectory_unit', fits[0])}"
-    elif unit == "1/fov" and largest > 1:
-        hint = f"give the size of the image: {source_option('size', [2 * round(largest)] * 2)}"
+    elif matrix < _SMALLEST:
+        hint = "scale them to this unit"
+    else:
+        with given_options({"trajectory_unit": "1/fov"}):
+            hint = f"of an image of {matrix} x {matrix} they fit 1/fov: {source_option('size', [matrix, matrix])}"
     return (
         f"{name}: expected coordinates up to about {ends:g} ({unit}) for an image of {height} x {width}, got "
         f"{largest:g}; {hint}"

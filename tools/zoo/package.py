@@ -36,7 +36,7 @@ PACKAGES = {
         *("fire", "h5py", "imagecodecs", "matplotlib", "nibabel", "pandas", "pillow", "pytorch-ignite", "scipy"),
         *("tensorboard", "tifffile", "tqdm"),
     ),
-    "optional_packages_version": ("itk-io", "pydicom", "sigpy", "zarr"),
+    "optional_packages_version": ("ismrmrd", "itk-io", "pydicom", "sigpy", "torchkbnufft", "zarr"),
 }
 """What `common` and `python -m monai.bundle` import besides torch, numpy and monai, which have keys of their own, by
 the key of metadata.json: always, or for a file format that not every user has."""
