@@ -1,5 +1,7 @@
 """`python -m tools demo`: one page of the shipped weights of all bundles."""
 
+import logging
+
 import pytest
 from html_page import check_page
 
@@ -14,6 +16,14 @@ SMALL = {"brain_mri": {"size": 64}, "cardiac_cine": {"n_slices": 1, "size": 64, 
 def run(out):
     words = ["demo", "--out", str(out)]
     return run_commands(commands(words), "tools", words)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """The bundle's logging writes to what pytest has captured; later tests must not."""
+    handlers = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = handlers
 
 
 def psnr_of(folder, method):
