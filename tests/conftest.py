@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
@@ -60,3 +61,13 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return folders[name]
 
     return stage
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Commands of bundles as real processes, see `WarmPython`; one server for all tests of a process."""
+    from tests.bundles.bundle_commands import WarmPython
+
+    warm = WarmPython(tmp_path_factory.mktemp("commands"))
+    yield warm
+    warm.close()

@@ -6,7 +6,7 @@ import json
 import math
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,6 @@ Evaluated = tuple[NDArray[np.complex128], NDArray[np.complex128] | None, NDArray
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("refinegan")
-
-
-@pytest.fixture(scope="module")
-def python(scratch: Path) -> Iterator[WarmPython]:
-    warm = WarmPython(scratch)
-    yield warm
-    warm.close()
 
 
 def smooth_image(seed: int, *shape: int) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 import tifffile
 import torch
 from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
-from bundle_commands import ROOT, WarmPython, cold_python, network_options, overrides
+from bundle_commands import ROOT, WarmPython, network_options, overrides
 from monai.bundle import verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
 from PIL import Image
@@ -61,13 +61,6 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def python(scratch: Path) -> Iterator[WarmPython]:
-    warm = WarmPython(scratch)
-    yield warm
-    warm.close()
-
-
-@pytest.fixture(scope="module")
 def images(scratch: Path) -> Path:
     """A data set to train on."""
     folder = scratch / "images"
@@ -105,10 +98,10 @@ def training(scratch: Path, images: Path, folder: Path, **more: object) -> list[
 
 
 @pytest.fixture(scope="module")
-def trained(scratch: Path, images: Path) -> Path:
-    """The output of a training that was started in the bundle's folder, by a Python of its own."""
+def trained(scratch: Path, images: Path, python: WarmPython) -> Path:
+    """The output of a training that was started in the bundle's folder."""
     folder = scratch / "training"
-    done = cold_python("monai.bundle", "run", "--config_file", SMOKE, *training(scratch, images, folder), cwd=BUNDLE)
+    done = python("monai.bundle", "run", "--config_file", SMOKE, *training(scratch, images, folder), cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert "epoch 4/4 [gan_large]" in done.stdout
     return folder

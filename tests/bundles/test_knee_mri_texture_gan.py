@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from bundle_checks import (
     run_readme,
     save_random_weights,
 )
-from bundle_commands import ROOT, Result, WarmPython, cold_python, network_options, overrides
+from bundle_commands import ROOT, Result, WarmPython, network_options, overrides
 from helpers import SMALL_CASCADE
 from monai.bundle import verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
@@ -59,13 +59,6 @@ HEADER = (
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("knee")
-
-
-@pytest.fixture(scope="module")
-def python(scratch: Path) -> Iterator[WarmPython]:
-    warm = WarmPython(scratch)
-    yield warm
-    warm.close()
 
 
 def smooth_image(seed: int, *shape: int) -> NDArray[np.complex128]:
@@ -151,8 +144,8 @@ TINY = overrides(**OPTIONS, rows__height=32, batch_size=2)
 
 
 @pytest.fixture(scope="module")
-def trained(scratch: Path, knees: Path) -> Path:
-    """Baseline, and the generative network from it, by Pythons of their own."""
+def trained(scratch: Path, knees: Path, python: WarmPython) -> Path:
+    """Baseline, and the generative network from it."""
     folder = scratch / "training"
     more = {
         "baseline": "['configs/train.json','configs/smoke.json','configs/baseline.json']",
@@ -163,7 +156,7 @@ def trained(scratch: Path, knees: Path) -> Path:
         if name == "generative":
             where += overrides(initial_weights=folder / "model_baseline.pt")
         epochs = ["--epochs", f"{{'pixel': 1, 'gan': {int(name == 'generative')}}}"]
-        done = cold_python("monai.bundle", "run", "--config_file", config, *where, *TINY, *epochs, cwd=BUNDLE)
+        done = python("monai.bundle", "run", "--config_file", config, *where, *TINY, *epochs, cwd=BUNDLE)
         assert done.status == 0, done.stderr
     return folder
 

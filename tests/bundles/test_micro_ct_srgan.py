@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -27,7 +27,7 @@ from bundle_checks import (
     run_readme,
     save_random_weights,
 )
-from bundle_commands import ROOT, Result, WarmPython, cold_python, network_options, overrides
+from bundle_commands import ROOT, Result, WarmPython, network_options, overrides
 from helpers import n_parameters
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
@@ -59,13 +59,6 @@ def load(name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("micro_ct")
-
-
-@pytest.fixture(scope="module")
-def python(scratch: Path) -> Iterator[WarmPython]:
-    warm = WarmPython(scratch)
-    yield warm
-    warm.close()
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +98,11 @@ def train(python: WarmPython, data: Path, folder: Path, *more: str, config: str 
 
 
 @pytest.fixture(scope="module")
-def trained(scratch: Path, rock: Path) -> Path:
-    """The output of a training in a Python of its own."""
+def trained(scratch: Path, rock: Path, python: WarmPython) -> Path:
+    """The output of a training."""
     folder = scratch / "training"
     where = overrides(dataset_dir=rock, output_dir=folder, ckpt_dir=folder)
-    done = cold_python("monai.bundle", "run", "--config_file", SMOKE, *where, cwd=BUNDLE)
+    done = python("monai.bundle", "run", "--config_file", SMOKE, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert "epoch 2/2 [gan]" in done.stdout
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,6 @@ OPTIONS = network_options(SMALL)
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("micro_ct_3d")
-
-
-@pytest.fixture(scope="module")
-def python(scratch: Path) -> Iterator[WarmPython]:
-    warm = WarmPython(scratch)
-    yield warm
-    warm.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import pytest
 import torch
 import torch.distributed as dist
-from torch import multiprocessing as mp
 
 from common.metrics import Case, CaseCollector, get_protocol
 from common.metrics.cases import summaries
@@ -116,11 +115,11 @@ def run_rank(rank, folder):
         dist.destroy_process_group()
 
 
-def test_two_processes_write_the_same_files_as_one(tmp_path):
+def test_two_processes_write_the_same_files_as_one(tmp_path, processes):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     write_tables(tmp_path / "one", ALL)
-    other = mp.get_context("spawn").Process(target=run_rank, args=(1, tmp_path))
+    other = processes.Process(target=run_rank, args=(1, tmp_path))
     other.start()
     run_rank(0, tmp_path)
     other.join()
