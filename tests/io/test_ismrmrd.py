@@ -18,6 +18,7 @@ ismrmrd = pytest.importorskip("ismrmrd")
 
 SQUARE = header((64, 64, 1), (160, 160, 3), (64, 64, 1), (160, 160, 3), (0, 63, 32))
 FULL = centred(body(64, 64)[None])
+SMALL = header((16, 16, 1), (160, 160, 3), (16, 16, 1), (160, 160, 3), (0, 15, 8))
 
 
 def magnitude(source: Source) -> np.ndarray:
@@ -116,14 +117,14 @@ def test_several_images_are_chosen(tmp_path: Path, counter: str) -> None:
 
 
 def test_phases_are_frames(tmp_path: Path) -> None:
-    frames = [body(64, 64, t) for t in range(3)]
+    frames = [body(16, 16, t) for t in range(3)]
     lines = [line for t in (2, 0, 1) for line in lines_of(centred(frames[t][None]), phase=t)]
-    with open_source(write_mrd(tmp_path / "a.h5", SQUARE, lines)) as source:
+    with open_source(write_mrd(tmp_path / "a.h5", SMALL, lines)) as source:
         assert source.spec.axes == ("t", "z", "y", "x")
         np.testing.assert_allclose(np.abs(image_of(source.read()))[:, 0], frames, atol=1e-6)
-    lines += [line for t in (0, 1) for line in lines_of(FULL, phase=t, slice=1)]
+    lines += [line for t in (0, 1) for line in lines_of(centred(frames[t][None]), phase=t, slice=1)]
     with pytest.raises(DataError, match="slice 1 has no lines of phase 2"):
-        open_source(write_mrd(tmp_path / "b.h5", SQUARE, lines))
+        open_source(write_mrd(tmp_path / "b.h5", SMALL, lines))
 
 
 def test_integrated_reference_lines(tmp_path: Path) -> None:
@@ -161,17 +162,17 @@ def test_separate_reference_lines(tmp_path: Path, how: str) -> None:
 
 
 def test_slices_by_position(tmp_path: Path) -> None:
-    kspace = [centred(body(64, 64, n)[None]) for n in range(3)]
+    kspace = [centred(body(16, 16, n)[None]) for n in range(3)]
     lines = [line for n in (0, 2, 1) for line in lines_of(kspace[n], slice=n, position=7.5 * n)]
-    with open_source(write_mrd(tmp_path / "a.h5", SQUARE, lines)) as source:
-        assert source.spec.geometry.spacing_mm == pytest.approx((7.5, 2.5, 2.5))
+    with open_source(write_mrd(tmp_path / "a.h5", SMALL, lines)) as source:
+        assert source.spec.geometry.spacing_mm == pytest.approx((7.5, 10, 10))
         np.testing.assert_array_equal(source.read(), np.concatenate(kspace).astype(np.complex64))
     falling = [line for n in range(3) for line in lines_of(kspace[n], slice=n, position=-6.0 * n)]
-    with open_source(write_mrd(tmp_path / "b.h5", SQUARE, falling)) as source:
+    with open_source(write_mrd(tmp_path / "b.h5", SMALL, falling)) as source:
         np.testing.assert_array_equal(source.read(), np.concatenate(kspace[::-1]).astype(np.complex64))
     uneven = [line for n in range(3) for line in lines_of(kspace[n], slice=n, position=float(n**2))]
-    spec = open_source(write_mrd(tmp_path / "c.h5", SQUARE, uneven)).spec
-    assert spec.geometry.spacing_mm == (None, pytest.approx(2.5), pytest.approx(2.5))
+    spec = open_source(write_mrd(tmp_path / "c.h5", SMALL, uneven)).spec
+    assert spec.geometry.spacing_mm == (None, pytest.approx(10), pytest.approx(10))
 
 
 def test_several_measurements(tmp_path: Path) -> None:
