@@ -84,9 +84,14 @@ class PhaseSchedule:
 
     Args:
         phases: phases in order, at least one with epochs.
+
+    Attributes:
+        phases: the phases with epochs.
+        names: names of all phases, those without epochs too.
     """
 
     def __init__(self, phases: Sequence[Phase]) -> None:
+        self.names = tuple(phase.name for phase in phases)
         self.phases = tuple(phase for phase in phases if phase.epochs > 0)
         if not self.phases:
             raise ValueError("expected at least one phase of one epoch, got none; give Phase(name='train', epochs=...)")

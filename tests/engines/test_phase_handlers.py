@@ -18,8 +18,8 @@ def schedule(**epochs):
     return PhaseSchedule([Phase(name, epochs.get(name, n), adversarial=name != "pixel") for name, n in PHASES])
 
 
-def trainer(handlers, **options):
-    phases = schedule()
+def trainer(handlers, phases=None, **options):
+    phases = phases or schedule()
     return toy_trainer(phases=phases, max_epochs=phases.epochs, train_handlers=handlers, **options)
 
 
@@ -45,6 +45,12 @@ def test_a_resumed_training_has_the_dropout_of_its_epoch():
     training.state.iteration = 5 * len(training.data_loader)
     training.run()
     assert rates(judge) == pytest.approx([0.0, 0.0])
+
+
+def test_factors_of_phases_without_epochs_are_accepted():
+    judge = SeparableDiscriminator(width=2, dropout=(0.4, 0.2))
+    trainer([DropoutSchedule(judge, {"gan": 0.5, "gan_large": [1.0, 0.0]})], schedule(gan=0, gan_large=0)).run()
+    assert rates(judge) == pytest.approx([0.4, 0.2])
 
 
 def test_factors_that_do_not_fit_are_refused():

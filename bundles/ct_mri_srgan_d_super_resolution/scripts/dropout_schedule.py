@@ -42,7 +42,7 @@ class DropoutSchedule:
         trainer.add_event_handler(Events.EPOCH_STARTED, self._set)
 
     def _check(self, trainer: GanTrainer) -> None:
-        phases = [phase.name for phase in trainer.phases.phases]
+        phases = trainer.phases.names
         if unknown := [name for name in self.factors if name not in phases]:
             raise ValueError(f"dropout: expected names of phases ({', '.join(phases)}), got {unknown[0]!r}; correct it")
 
