@@ -122,6 +122,7 @@ class Needs:
             return " ".join(map(_quoted, [*words, _short(folder, working_dir), *further, *options]))
 
         more = ["multicoil"] if coils.endswith(".json") else []
+        spokes = ["radial"] if all(facts.readouts for facts in data.all_files) and self.has_weights("radial") else []
         if data.trainable:
             runs = f"runs/{self.folder.name}"  # the bundle's own weights stay as they are
             configs = ["train", *(f"{name}_train" for name in more)]
@@ -133,7 +134,7 @@ class Needs:
             folder, split = data.folder / place, list[str]()
             if not folder.is_dir():  # the names of files give their split
                 folder, split = data.folder, ["--split", place]
-            lines["infer"] = command(["inference", *more], folder, *split)
+            lines["infer"] = command(["inference", *more, *spokes], folder, *split)
             if self.volumes and all(facts.is_volume for facts in (data.files or data.splits[place])):
                 lines["infer 3-D"] = command(["inference", self.volumes], folder, *split)
         return lines

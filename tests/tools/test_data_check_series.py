@@ -209,3 +209,20 @@ def test_series_fit_the_bundle_of_series_alone(tmp_path):
     assert record(report)["caution"] == ""
     assert after("--dataset_dir", words(report, "infer")) == str(tmp_path / "my hearts" / "test")
     assert after("--ckpt_dir", words(report, "train")) == f"runs/{CINE}"
+
+
+def test_spokes_are_counted_and_taken_by_the_network_of_spokes(tmp_path):
+    pytest.importorskip("torchkbnufft", reason="needs the extra `radial`")
+    angles, radius = np.arange(15).reshape(3, 5, 1) * 1.94, (np.arange(24) - 12) / 24
+    places = np.stack((np.sin(angles) * radius, np.cos(angles) * radius), axis=-1)
+    kspace = np.exp(-((radius * 9) ** 2)) * np.ones((2, 3, 5, 1)) * np.array([1, 1j])[:, None, None, None]
+    path = write_h5(tmp_path / "scan.h5", {"image_size": [12, 12]}, kspace=kspace.astype("c8"), trajectory=places)
+    with h5py.File(path, "a") as file:
+        file["kspace"].attrs["axes"] = np.bytes_("coil,t,y,x")
+    report = check_folder(tmp_path)
+    assert not report.problems
+    (facts,) = report.files[""]
+    assert (facts.readouts, facts.n_coils, facts.n_frames) == ((5, 24), 2, 3)
+    assert (facts.height, facts.width) == (12, 12)
+    assert "5 readouts of 24 samples a frame, 2 coils" in as_text(report)
+    assert "radial.json" in record(report)["commands"]["infer"]
