@@ -34,7 +34,7 @@ _ENDING = re.compile(r"traj(ectory)?$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ArrayOptions:
-    """What the user says about an array of non-Cartesian samples.
+    """Options of an array of non-Cartesian samples.
 
     Attributes:
         size: rows and columns of the image; ``None``: what the file says.
@@ -75,8 +75,8 @@ def array_source(
         source: samples, of the kind "kspace".
         load: returns real coordinates ``[readouts, samples, 2 or 3]``, the same for all frames, or ``[frames, readouts,
             samples, 2 or 3]``, those along y first; can be pickled.
-        options: what the user, or the file, says.
-        usual: unit where it does not.
+        options: those of the user, or of the file.
+        usual: unit if the options have none.
         beside: file of the trajectory, if that is another one.
 
     Raises:

@@ -49,7 +49,7 @@ _SAME_STEP = 0.01  # relative: pixels of radial scans are squares
 
 @dataclass(frozen=True)
 class ReadoutOptions:
-    """What the user says about a non-Cartesian scan.
+    """Options of a non-Cartesian scan that the user gives.
 
     Attributes:
         spokes: readouts of a frame, which are consecutive; ``None``: frames are those of the counters.
