@@ -480,7 +480,8 @@ def tiny_command(command: str, data: Path) -> str:
     if "tools data make textures" in command:
         command += " --n_train 32 --n_valid 16 --size 32"
     if "train_vgg.json" in command:
-        command += f" --width {VGG_WIDTH} --epochs 1 --patch_size 16 --batch_size 4"
+        small = "--epochs \"{'small': 1, 'large': 1}\" --patch_size \"{'small': 16, 'large': 16}\" --image_size 32"
+        command += f" --width {VGG_WIDTH} {small} --batch_size 4"
     return command
 
 
