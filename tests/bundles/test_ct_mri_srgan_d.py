@@ -25,7 +25,7 @@ from skimage.metrics import structural_similarity
 
 from common.engines import load_weights
 from common.handlers import save_weights
-from common.networks import RrdbGenerator, Vgg19Features
+from common.networks import EquivariantGenerator, RrdbGenerator, Vgg19Features
 from common.operators.degradation import degradation, resize
 from common.phantoms.brain_phantom import brain_phantom
 
@@ -37,6 +37,11 @@ OPTIONS = network_options(SMALL)
 VGG_WIDTH = 4
 EVALUATE = "['configs/inference.json','configs/evaluate.json']"
 SMOKE = "['configs/train.json','configs/smoke.json']"
+
+
+def generator(options: dict[str, int]) -> EquivariantGenerator:
+    """The network of the configurations."""
+    return EquivariantGenerator(RrdbGenerator(**options, bounded=False))
 
 
 def texture_image(seed: int, height: int, width: int) -> NDArray[np.float64]:
@@ -70,15 +75,15 @@ def images(scratch: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def network(scratch: Path) -> RrdbGenerator:
+def network(scratch: Path) -> EquivariantGenerator:
     """A small generator, as stored on disk."""
     torch.manual_seed(0)
-    network = RrdbGenerator(**SMALL)
+    network = generator(SMALL)
     save_weights(network, scratch / "models" / "model.pt", half=True)
     return load_weights(network, scratch / "models" / "model.pt").eval()
 
 
-def enlarge(network: RrdbGenerator, image: NDArray) -> NDArray[np.float64]:
+def enlarge(network: EquivariantGenerator, image: NDArray) -> NDArray[np.float64]:
     with torch.no_grad():
         return network(torch.from_numpy(image.astype(np.float32))[None, None])[0, 0].double().numpy()
 
@@ -107,9 +112,9 @@ def trained(scratch: Path, images: Path, python: WarmPython) -> Path:
     return folder
 
 
-def smoke_network() -> RrdbGenerator:
+def smoke_network() -> EquivariantGenerator:
     smoke = load_config(BUNDLE, "smoke.json")
-    return RrdbGenerator(**{name: smoke[f"network_options#{name}"] for name in ("n_blocks", "width", "growth")})
+    return generator({name: smoke[f"network_options#{name}"] for name in SMALL})
 
 
 def test_one_command_runs_all_phases(trained: Path) -> None:
@@ -218,7 +223,7 @@ AFFINE = np.array([[0, -1.5, 0, 4], [0.9, 0, 0, -3], [0, 0, 5, 20], [0, 0, 0, 1.
 
 
 @pytest.fixture(scope="module")
-def enlarged(scratch: Path, network: RrdbGenerator, python: WarmPython) -> Path:
+def enlarged(scratch: Path, network: EquivariantGenerator, python: WarmPython) -> Path:
     """Inference from the repository's root on files of odd sizes."""
     inputs, folder = scratch / "mixed", scratch / "inference"
     write_png(inputs / "head.png", texture_image(0, 31, 27))
@@ -232,20 +237,23 @@ def enlarged(scratch: Path, network: RrdbGenerator, python: WarmPython) -> Path:
     return folder / "enlarged"
 
 
-def test_inference_enlarges_each_file_in_its_own_format(enlarged: Path, scratch: Path, network: RrdbGenerator) -> None:
+def test_inference_enlarges_each_file_in_its_own_format(
+    enlarged: Path, scratch: Path, network: EquivariantGenerator
+) -> None:
     names = [path.name for path in enlarged.iterdir() if path.suffix != ".json"]
     assert sorted(names) == ["head_x4.png", "slab_x4.tif", "volume_x4.nii.gz"]
     inputs = scratch / "mixed"
 
     with Image.open(inputs / "head.png") as before, Image.open(enlarged / "head_x4.png") as after:
         assert (after.mode, after.size) == ("L", (108, 124))
-        expected = 255 * enlarge(network, np.asarray(before) / 255)
+        expected = (255 * enlarge(network, np.asarray(before) / 255)).clip(0, 255)
         np.testing.assert_allclose(np.asarray(after), expected, atol=0.51)
 
     slab, result = tifffile.imread(inputs / "slab.tif"), tifffile.imread(enlarged / "slab_x4.tif")
     assert result.dtype == np.uint16
     peak = slab.max()
-    np.testing.assert_allclose(result, peak * enlarge(network, slab / peak), atol=1)
+    np.testing.assert_allclose(result, (peak * enlarge(network, slab / peak)).clip(0), atol=1)
+    assert result.max() > peak, "values above the largest of the input are kept"
 
     before, after = nibabel.load(inputs / "volume.nii.gz"), nibabel.load(enlarged / "volume_x4.nii.gz")
     volume = before.get_fdata()  # type: ignore[attr-defined]
@@ -262,7 +270,7 @@ def test_inference_enlarges_each_file_in_its_own_format(enlarged: Path, scratch:
 
 
 def test_evaluation_measures_what_an_independent_computation_finds(
-    scratch: Path, images: Path, network: RrdbGenerator, python: WarmPython
+    scratch: Path, images: Path, network: EquivariantGenerator, python: WarmPython
 ) -> None:
     folder = scratch / "evaluation"
     vgg = {"features#weights": scratch / "models" / "vgg19_textures.pt", "features#width": VGG_WIDTH}
@@ -340,7 +348,7 @@ def test_bad_input_ends_inference_with_one_line(
     message: str,
     scratch: Path,
     tmp_path: Path,
-    network: RrdbGenerator,
+    network: EquivariantGenerator,
     python: WarmPython,
 ) -> None:
     folder = tmp_path / make.__name__
@@ -400,7 +408,7 @@ def test_workflow_has_all_properties(
     vgg = {"features#weights": str(scratch / "models" / "vgg19_textures.pt"), "features#width": VGG_WIDTH}
     values = {"dataset_dir": str(images), **vgg} if kind == "train" else {"dataset_dir": str(images / "test")}
     workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, **values, **OPTIONS)
-    assert isinstance(workflow.network_def, RrdbGenerator)
+    assert isinstance(workflow.network_def, EquivariantGenerator)
 
 
 def test_train_and_inference_agree() -> None:
@@ -413,9 +421,9 @@ def test_train_and_inference_agree() -> None:
 def test_shipped_weights_fit_the_configuration_and_beat_bicubic_on_a_phantom() -> None:
     """They were trained on brains: on a synthetic head, which they never saw, the pixel phases' are above bicubic."""
     config = load_config(BUNDLE, "inference.json")
-    options = {key: config["network_options"][key] for key in ("n_blocks", "width", "growth")}
-    network = load_weights(RrdbGenerator(**options), BUNDLE / "models" / "model_pixel_large.pt").eval()
-    load_weights(RrdbGenerator(**options), BUNDLE / "models" / "model.pt")
+    options = {key: config["network_options"][key] for key in SMALL}
+    network = load_weights(generator(options), BUNDLE / "models" / "model_pixel_large.pt").eval()
+    load_weights(generator(options), BUNDLE / "models" / "model.pt")
     truth = torch.from_numpy(brain_phantom(seed=3)).abs().float()[None, None]
     lr_image = degradation("bicubic", 4)(truth, torch.Generator())
     with torch.no_grad():
@@ -435,7 +443,7 @@ def export_arguments(scratch: Path, filepath: Path) -> list[str]:
     )
 
 
-def test_torchscript_gives_the_same_numbers(scratch: Path, network: RrdbGenerator, python: WarmPython) -> None:
+def test_torchscript_gives_the_same_numbers(scratch: Path, network: EquivariantGenerator, python: WarmPython) -> None:
     done = python("monai.bundle", "ckpt_export", *export_arguments(scratch, scratch / "model.ts"), cwd=BUNDLE)
     assert done.status == 0, done.stderr
     exported = torch.jit.load(scratch / "model.ts").eval()
@@ -488,7 +496,7 @@ def tiny_command(command: str, data: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["bundle folder", "repository root"])
 def test_every_command_of_the_readme_runs(
-    start: str, tmp_path: Path, scratch: Path, network: RrdbGenerator, python: WarmPython
+    start: str, tmp_path: Path, scratch: Path, network: EquivariantGenerator, python: WarmPython
 ) -> None:
     repository, data = tmp_path / "repository", tmp_path / "data"
     tiny_copy(repository, scratch)

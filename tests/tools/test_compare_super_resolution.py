@@ -13,7 +13,7 @@ from toy_comparison import fake_run, read_rows
 from common.figures import PanelIndex
 from common.handlers import save_weights
 from common.metrics import PerceptualDistance, piqe
-from common.networks import RrdbGenerator, Vgg19Classifier
+from common.networks import EquivariantGenerator, RrdbGenerator, Vgg19Classifier
 from common.operators.degradation import resize
 from tools.command import run_commands
 from tools.compare import PERCEPTUAL_WEIGHTS, compare, compare_entries
@@ -44,7 +44,7 @@ def weights(tmp_path_factory):
     """A file of random weights."""
     path = tmp_path_factory.mktemp("weights") / "w.pt"
     torch.manual_seed(0)
-    save_weights(RrdbGenerator(**NETWORK), path)
+    save_weights(EquivariantGenerator(RrdbGenerator(**NETWORK, bounded=False)), path)
     return path
 
 
@@ -87,7 +87,7 @@ def inside(image):
 @pytest.fixture(scope="module")
 def enlarged(images, weights):
     """Label to the images of the three cases, computed here from Pillow's reduction."""
-    found, network = {}, RrdbGenerator(**NETWORK).eval()
+    found, network = {}, EquivariantGenerator(RrdbGenerator(**NETWORK, bounded=False)).eval()
     network.load_state_dict({name: value.float() for name, value in torch.load(weights, weights_only=True).items()})
     for name in NAMES:
         lr_image = pillow(target(images, name), SIZE // UPSCALE, "BICUBIC")
