@@ -484,7 +484,7 @@ def tiny_command(command: str, data: Path) -> str:
     command = re.sub(r"(--epochs#\w+) \d+", r"\1 1", command)
     command = re.sub(r"('\w+'): [1-9]\d*", r"\1: 1", command)
     if "tools data make chest_ct" in command:
-        command += " --n_train 4 --n_valid 2 --n_test 1 --size 64"
+        command += " --n_train 8 --n_valid 2 --n_test 1 --size 64"
     if "tools data make textures" in command:
         command += " --n_train 32 --n_valid 16 --size 32"
     if "train_vgg.json" in command:
