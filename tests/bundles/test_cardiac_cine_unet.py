@@ -521,7 +521,10 @@ def test_train_and_inference_agree() -> None:
     for key in shared:
         assert train_config[key] == inference[key], key
     given = {key: train_config["train"]["prepare_batch"][key] for key in ("measurement", "n_coils", "noise_std")}
-    assert {**train_config["validate"]["prepare_batch"], **given} == inference["prepare_batch"]
+    inferred = inference["prepare_batch"]
+    assert {**train_config["validate"]["prepare_batch"], **given} == {
+        key: value for key, value in inferred.items() if key not in ("gradient_delays", "n_virtual_coils")
+    }, "measured spokes alone have gradient delays and coils to compress"
 
 
 def test_torchscript_gives_the_same_numbers(

@@ -94,10 +94,10 @@ def penalised_gradient(share: slice) -> dict[str, Tensor]:
     return {name: p.grad for name, p in discriminator.named_parameters() if p.grad is not None}
 
 
-def normalise(norm: nn.BatchNorm2d | nn.BatchNorm3d, share: slice, dtype: torch.dtype) -> dict[str, Tensor]:
+def normalise(norm: nn.Module, share: slice, dtype: torch.dtype, *, volumes: bool = False) -> dict[str, Tensor]:
     """Two training passes of a batch norm on a share of a batch: output, gradients, statistics."""
     torch.manual_seed(1)
-    size = (8, 3, 5, 4) if isinstance(norm, nn.BatchNorm2d) else (8, 3, 5, 4, 6)
+    size = (8, 3, 5, 4, 6) if volumes else (8, 3, 5, 4)
     batches = (3 + 2 * torch.randn(2, *size)).to(dtype)
     weights = torch.randn(size)
     with torch.no_grad():
@@ -130,7 +130,7 @@ def member(rank: int, directory: Path) -> None:
         "penalised": penalised_gradient(share),
         "float32 images": normalise(GroupBatchNorm(3, momentum=0.3), share, torch.float32),
         "bfloat16 images": normalise(GroupBatchNorm(3, momentum=0.3), share, torch.bfloat16),
-        "float32 volumes": normalise(GroupBatchNorm(3, momentum=0.3), share, torch.float32),
+        "float32 volumes": normalise(GroupBatchNorm(3, momentum=0.3), share, torch.float32, volumes=True),
     }
     torch.save(result, directory / f"rank_{rank}.pt")
     dist.barrier()

@@ -69,7 +69,7 @@ def test_a_penalty_has_the_gradient_of_the_joined_batch(group):
     ],
 )
 def test_group_batch_norm_is_batch_norm_of_the_joined_batch(group, case, norm, dtype, tolerance):
-    expected = normalise(norm(3, momentum=0.3), slice(None), dtype)
+    expected = normalise(norm(3, momentum=0.3), slice(None), dtype, volumes=norm is nn.BatchNorm3d)
     joined = {}
     for name in ("output", "features"):
         joined[name] = torch.empty_like(expected[name])
