@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,7 +110,8 @@ def make_set(name: str, directory: str | Path, *, seed: int = 0, workers: int = 
         "seed": seed,
     }
     if values.get("pores"):
-        description["pores"] = Path(values["pores"]).name
+        # by its content: another file of the same name gives another set
+        description["pores"] = f"{Path(values['pores']).name}, SHA-256 {_digest(values['pores'])}"
         description["description"] = "Grey values of micro-CT, drawn by a program on the pores of a measured volume."
     files = [
         SetFile(split, folder, index, kind.suffix)
@@ -128,6 +130,13 @@ def make_tiny_set(name: str, directory: str | Path) -> None:
         directory: new or empty folder for the set, see :func:`make_set`.
     """
     make_set(name, directory, n_train=4, n_valid=2, n_test=2, **(SETS[name].tiny if name in SETS else {}))
+
+
+def _digest(path: str) -> str:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the segmented volume, .npz with solid_bits and shape")
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_image(draw: Callable[..., NDArray[Any]], path: Path, file: SetFile, seed: int, **options: int) -> None:

@@ -53,8 +53,20 @@ def test_no_two_splits_share_a_voxel(tmp_path):
 
 def test_a_set_says_whose_pores_it_has(stored, tmp_path):
     make_set("rock_3d", tmp_path / "set", n_train=1, n_valid=0, n_test=0, size=32, pores=str(stored))
-    assert '"pores": "rock.npz"' in (tmp_path / "set" / "dataset.json").read_text()
+    assert '"pores": "rock.npz, SHA-256 ' in (tmp_path / "set" / "dataset.json").read_text()
     assert tifffile.imread(tmp_path / "set" / "train" / "00001.tif").shape == (32, 32, 32)
+
+
+def test_other_pores_under_the_same_name_are_another_set(stored, solid, tmp_path):
+    options = {"n_train": 1, "n_valid": 0, "n_test": 0, "size": 32}
+    assert make_set("rock_3d", tmp_path / "set", **options, pores=str(stored))
+    assert not make_set("rock_3d", tmp_path / "set", **options, pores=str(stored))
+    np.savez(tmp_path / "rock.npz", solid_bits=np.packbits(~solid), shape=np.array(solid.shape))
+    with pytest.raises(FileExistsError, match="pores"):
+        make_set("rock_3d", tmp_path / "set", **options, pores=str(tmp_path / "rock.npz"))
+    with pytest.raises(FileNotFoundError, match=r"none\.npz"):
+        make_set("rock_3d", tmp_path / "other", **options, pores=str(tmp_path / "none.npz"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_cannot_be_cut_is_refused(stored, tmp_path):

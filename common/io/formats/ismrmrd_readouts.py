@@ -238,7 +238,12 @@ def _spec(
     times = None
     between = np.unique(np.diff(readouts.numbers[:, 0, 0]))
     if encoding.repetition_time_s is not None and len(between) == 1:  # frames follow each other
-        times = even_times(n_frames, encoding.repetition_time_s * int(between[0]))
+        frame_time = encoding.repetition_time_s * int(between[0])
+        logger.info(
+            f"{name}: frames of {1000 * frame_time:.1f} ms: {int(between[0])} readouts of the header's TR, "
+            f"{1000 * encoding.repetition_time_s:.2f} ms"
+        )
+        times = even_times(n_frames, frame_time)
     geometry = Geometry.of_spacing(axes, steps, "millimeter", frame_times_s=times)
     shape = tuple(sizes[axis] for axis in axes)
     return Spec(axes, shape, np.dtype(np.complex64), geometry, kind="noncartesian", recon_shape=image, dataset=group)
