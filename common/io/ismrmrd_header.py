@@ -36,6 +36,7 @@ class Encoding:
         trajectory_name: identifier of the trajectory's description, lower case; "" if the header lacks it.
         trajectory_parameters: numbers of that description, by their names in lower case.
         repetition_time_s: time from one readout to the next; ``None`` unless the header gives one.
+        vendor: vendor of the scanner, lower case; "" if the header lacks it.
     """
 
     encoded: tuple[int, int, int]
@@ -49,6 +50,7 @@ class Encoding:
     trajectory_name: str = ""
     trajectory_parameters: Mapping[str, float] = field(default_factory=dict)
     repetition_time_s: float | None = None
+    vendor: str = ""
 
     def wanted(self, axis: int, n: int) -> int:
         """Pixels of the image along x (0) or y (1), cropped at the centre from the ``n`` that the k-space gives.
@@ -137,6 +139,7 @@ def parse_encoding(text: bytes, path: Path) -> Encoding | None:
             _text(encoding, "trajectoryDescription/identifier").lower(),
             _parameters(encoding.find("{*}trajectoryDescription")),
             _repetition_time(root),
+            _text(root, "acquisitionSystemInformation/systemVendor").lower(),
         )
 
 

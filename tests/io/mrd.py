@@ -21,6 +21,7 @@ def header(
     more: str = "",
     channels: int | None = None,
     repetition_time_ms: float | None = None,
+    vendor: str = "",
 ) -> str:
     """XML of a header; ``recon=None`` leaves reconSpace out."""
 
@@ -41,12 +42,11 @@ def header(
             f"<kspace_encoding_step_1><minimum>{low}</minimum><maximum>{high}</maximum>"
             f"<center>{centre}</center></kspace_encoding_step_1>"
         )
-    system = ""
+    system = f"<systemVendor>{vendor}</systemVendor>" if vendor else ""
     if channels is not None:
-        system = (
-            f"<acquisitionSystemInformation><receiverChannels>{channels}</receiverChannels>"
-            "</acquisitionSystemInformation>"
-        )
+        system += f"<receiverChannels>{channels}</receiverChannels>"
+    if system:
+        system = f"<acquisitionSystemInformation>{system}</acquisitionSystemInformation>"
     timing = ""
     if repetition_time_ms is not None:
         timing = f"<sequenceParameters><TR>{repetition_time_ms}</TR></sequenceParameters>"
@@ -73,6 +73,7 @@ def write_mrd(path: Path, xml: str, lines: Sequence[dict[str, Any]], group: str 
         one.scan_counter = n
         one.center_sample = line.get("center", values.shape[1] // 2)
         one.discard_pre, one.discard_post = line.get("discard", (0, 0))
+        one.acquisition_time_stamp = line.get("time_stamp", 0)
         one.idx.kspace_encode_step_1 = line.get("step", 0)
         for name in ("slice", "contrast", "repetition", "average", "phase", "set"):
             setattr(one.idx, name, line.get(name, 0))

@@ -135,6 +135,37 @@ def test_frames_of_consecutive_spokes(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "5 readouts" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("vendor", "stamps", "repetition_ms", "times", "logged"),
+    [
+        ("SIEMENS", [400, 408, 416], 4.0, (0, 0.02, 0.04), "frames of 20.0 ms by the time stamps"),
+        ("SIEMENS", [400, 408, 416], 20.0, (0, 0.02, 0.04), "not used"),  # TR of a frame
+        ("SIEMENS", [400, 408, 500], None, (0, 0.02, 0.25), "frames of 125.0 ms"),  # a pause
+        ("", [0, 20, 41], 4.0, (0, 0.0205, 0.041), "ticks of 1 ms"),
+        ("GE", [7, 7, 8], 4.0, (0, 0.02, 0.04), "5 readouts of the header's TR"),  # whole seconds
+        ("", [0, 0, 0], None, None, ""),
+    ],
+)
+def test_frame_times_are_those_of_the_clock_before_those_of_the_header(
+    vendor: str,
+    stamps: list[int],
+    repetition_ms: float | None,
+    times: tuple[float, ...] | None,
+    logged: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lines = [{**line, "time_stamp": stamps[line["phase"]]} for line in scan()]
+    caplog.set_level("INFO")
+    path = write_mrd(tmp_path / "scan.h5", xml(repetition_time_ms=repetition_ms, vendor=vendor), lines)
+    with open_source(path) as source:
+        assert source.spec.geometry.frame_times_s == (times if times is None else pytest.approx(times))
+    assert logged in caplog.text
+    assert [record.levelname for record in caplog.records] == (
+        ["WARNING" if "not" in logged else "INFO"] * bool(logged)
+    )
+
+
 def test_noise_scan_makes_the_noise_white(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     mixing = np.array([[1.0, 0.0], [0.8j, 0.3]])

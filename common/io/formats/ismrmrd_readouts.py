@@ -30,7 +30,8 @@ from common.io.formats.ismrmrd_grid import (
     with_counter,
 )
 from common.io.formats.ismrmrd_lines import KIND, heads_of, open_lines
-from common.io.geometry import Geometry, even_times
+from common.io.formats.ismrmrd_times import frame_times
+from common.io.geometry import Geometry
 from common.io.ismrmrd_header import Encoding
 from common.io.layout import Layout
 from common.io.noncartesian import checked_size, trajectory_source
@@ -122,7 +123,7 @@ def open_readouts(
     numbers = _frames(heads["idx"], imaging, order, options.spokes, name)
     readouts = _readouts(heads, numbers, heads[imaging[0]])
     encoding = sampled_readout(heads[imaging[0]], encoding, name)
-    spec = _spec(readouts, encoding, distance, options.size, group, name)
+    spec = _spec(readouts, encoding, heads["acquisition_time_stamp"], distance, options.size, group, name)
     angles = None
     if options.angle is not None or not records["trajectory"][imaging].any():
         angles = spoke_angles(heads["idx"]["kspace_encode_step_1"], numbers, encoding, options.angle, name)
@@ -218,7 +219,13 @@ def _readouts(heads: np.ndarray, numbers: np.ndarray, head: np.ndarray) -> _Read
 
 
 def _spec(
-    readouts: _Readouts, encoding: Encoding, distance: float | None, size: Sequence[int] | None, group: str, name: str
+    readouts: _Readouts,
+    encoding: Encoding,
+    clock: np.ndarray,
+    distance: float | None,
+    size: Sequence[int] | None,
+    group: str,
+    name: str,
 ) -> Spec:
     n_frames, n_slices, n_spokes = readouts.numbers.shape
     rows, columns = encoding.encoded[:2]
@@ -235,15 +242,7 @@ def _spec(
     sizes["x"] = readouts.used.stop - readouts.used.start
     axes = tuple(axis for axis in AXES if axis != "coil" or sizes[axis] > 1)
     steps = {"y": sides[0], "x": sides[1], "z": encoding.geometry(axes, rows, columns, distance).spacing[0]}
-    times = None
-    between = np.unique(np.diff(readouts.numbers[:, 0, 0]))
-    if encoding.repetition_time_s is not None and len(between) == 1:  # frames follow each other
-        frame_time = encoding.repetition_time_s * int(between[0])
-        logger.info(
-            f"{name}: frames of {1000 * frame_time:.1f} ms: {int(between[0])} readouts of the header's TR, "
-            f"{1000 * encoding.repetition_time_s:.2f} ms"
-        )
-        times = even_times(n_frames, frame_time)
+    times = frame_times(readouts.numbers[:, 0, 0], clock, encoding, name)
     geometry = Geometry.of_spacing(axes, steps, "millimeter", frame_times_s=times)
     shape = tuple(sizes[axis] for axis in axes)
     return Spec(axes, shape, np.dtype(np.complex64), geometry, kind="noncartesian", recon_shape=image, dataset=group)
