@@ -5,6 +5,7 @@ import logging
 import h5py
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from dicom_series import OBLIQUE, write_series
@@ -15,6 +16,7 @@ from torch import nn
 
 from common.data import CineDataset, DataError, find_cine
 from common.data.loading import evaluation_loader
+from common.io import open_source
 from common.operators import complex_to_channels
 from common.operators.series import pack_series
 
@@ -228,6 +230,68 @@ def test_nifti_of_dicom_lies_where_the_tags_say(tmp_path):
     np.testing.assert_array_equal(found["intensity_range"], [[0, values.max()]] * 3)
 
 
+def cine(folder, values):
+    """A beating heart in DICOM, ``[slices, frames, rows, columns]``, whose slope is 2; the place of each slice."""
+    normal, origin = np.cross(OBLIQUE[:3], OBLIQUE[3:]), np.array([-120.0, 35.5, 400.0])
+    places = [tuple(origin + 8 * n * normal) for n in range(len(values))]
+    tags = {"SeriesInstanceUID": "1.2", "RescaleSlope": 2, "RescaleIntercept": 0, "FrameTime": 40.0}
+    for n, frames in enumerate(values):
+        times = (40.0 * np.arange(len(frames)) + 30).tolist()
+        write_series(folder, frames, origin=places[n], step=0, series=f"s{n}", TriggerTime=times, **tags)
+    return places
+
+
+def test_dicom_of_dicom_has_its_place_its_times_and_its_values(tmp_path):
+    values = np.random.default_rng(0).integers(0, 900, (3, 4, 6, 5)).astype(np.uint16)
+    places = cine(tmp_path / "heart", values)
+    evaluate(find_cine(tmp_path), tmp_path / "out", ("dicom",), network=nn.Identity())
+    found = [pydicom.dcmread(file) for file in (tmp_path / "out" / "heart_recon").iterdir()]
+    assert len(found) == 12
+    assert {one.SeriesInstanceUID for one in found} != {"1.2"}
+    for one in found:
+        z = [np.allclose(one.ImagePositionPatient, place) for place in places].index(True)
+        t = round((float(one.TriggerTime) - 30) / 40)
+        np.testing.assert_allclose(one.pixel_array, values[z, t], atol=1)
+    with pytest.raises(DataError, match="heart_recon: exists already"):
+        evaluate(find_cine(tmp_path / "heart"), tmp_path / "out", ("dicom",), network=nn.Identity())
+
+
+def test_dicom_of_nifti_lies_where_the_header_says(tmp_path):
+    values = np.random.default_rng(0).random((5, 6, 3, 4)).astype(np.float32)  # x, y, slices, frames
+    turn = np.array(OBLIQUE).reshape(2, 3).T * [-1.5, -2.0]  # left and posterior are negative in NIfTI
+    affine = np.eye(4)
+    affine[:3, :2], affine[:3, 2], affine[:3, 3] = turn, 8 * np.cross(*turn.T) / 3, [10, -20, 5]
+    image = nibabel.Nifti1Image(values, affine)
+    image.header.set_zooms((1.5, 2, 8, 0.04))
+    image.header.set_xyzt_units("mm", "sec")
+    nibabel.save(image, tmp_path / "heart.nii.gz")
+    evaluate(find_cine(tmp_path), tmp_path / "out", ("dicom", "nifti"), network=nn.Identity())
+    with open_source(tmp_path / "out" / "heart_recon") as series:
+        stored = series.spec.intensity.meant(series.read())
+        matrix, times = series.spec.geometry.affine, series.spec.geometry.frame_times_s
+        assert series.spec.shape == (4, 3, 6, 5)
+    assert times == pytest.approx([0, 0.04, 0.08, 0.12])
+    for place in np.ndindex(5, 6, 3):
+        index = np.round(np.linalg.inv(matrix) @ affine @ [*place, 1]).astype(int)
+        np.testing.assert_allclose(matrix @ index, affine @ [*place, 1], atol=1e-4)
+        np.testing.assert_allclose(stored[:, index[2], index[1], index[0]], values[place], atol=2e-5)
+
+
+def test_dicom_needs_the_size_of_pixels_and_says_that_the_place_is_unknown(tmp_path, caplog):
+    write_heart(tmp_path / "a" / "1.h5")
+    with pytest.raises(DataError, match=r"1_recon.*unknown along z, y, x.*spacing"):
+        evaluate(find_cine(tmp_path / "a"), tmp_path / "out", ["dicom"])
+    assert files_in(tmp_path / "out") == []
+    recon, _ = write_heart(tmp_path / "b" / "2.h5", pixel_size_mm=1.5, slice_distance_mm=8.0)
+    evaluate(find_cine(tmp_path / "b"), tmp_path / "out", ["dicom"])
+    assert "2_recon: the source has no orientation" in caplog.text
+    first = pydicom.dcmread(tmp_path / "out" / "2_recon" / "00.dcm")
+    assert list(first.ImageOrientationPatient) == [1, 0, 0, 0, 1, 0]
+    assert list(first.ImagePositionPatient) == [-3, -4.5, 0]
+    assert "TriggerTime" not in first
+    np.testing.assert_allclose(first.pixel_array * first.RescaleSlope, recon[0, ..., 0] + 0.1, atol=1e-4)
+
+
 def test_uneven_frame_times_are_kept(tmp_path):
     values, times = np.random.default_rng(0).integers(0, 900, (4, 6, 5)).astype(np.uint16), [0.0, 40, 80, 200]
     write_series(tmp_path / "heart", values, step=0, TriggerTime=times, RescaleIntercept=0)
@@ -289,9 +353,9 @@ def test_nifti_files_do_not_replace_each_other(tmp_path):
         evaluate(data, tmp_path / "out", ["nifti"])
 
 
-@pytest.mark.parametrize("formats", [(), ("h5", "dicom")])
+@pytest.mark.parametrize("formats", [(), ("h5", "tiff")])
 def test_unknown_formats_are_refused(tmp_path, formats):
-    with pytest.raises(ValueError, match="formats: expected one or more of h5, nifti, got"):
+    with pytest.raises(ValueError, match=r"formats.*h5, nifti, dicom.*got"):
         SaveCineResults(tmp_path, formats)
 
 

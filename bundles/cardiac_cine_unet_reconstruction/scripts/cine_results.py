@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -12,16 +12,19 @@ import numpy as np
 from common.data.series_reader import CineReader, open_cine
 from common.errors import DataError
 from common.handlers.cases import cases_of, measured_case
-from common.io import IntensityRange, open_sink, split_suffix, to_dtype
+from common.io import IntensityRange, open_sink, split_suffix
 from common.io.disk import remove
 from common.io.formats.cine_hdf5 import IMAGES, ResultSeries, series_attributes, write_results
+from common.io.formats.dicom_new import NewMrSeries
+from common.io.formats.dicom_order import DicomSeries
+from common.io.sink import Sink
 from common.metrics.case import RECONSTRUCTION
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
 logger = logging.getLogger("recon")
 
-FORMATS = ("h5", "nifti")
+FORMATS = ("h5", "nifti", "dicom")
 _UNFINISHED = ".unfinished-"
 _NIFTI = (".nii", ".nii.gz")
 
@@ -56,7 +59,7 @@ class _KeptSeries:
 
 
 class SaveCineResults:
-    """Writes ``result.h5``, and NIfTI files of the results, when the last series has come.
+    """Writes ``result.h5``, and NIfTI or DICOM files of the results, when the last series has come.
 
     ======  =========================================================================================
     h5      ``result.h5``, see :func:`~common.io.formats.cine_hdf5.write_results`: ``input``, ``result`` and, where
@@ -65,6 +68,8 @@ class SaveCineResults:
             ``result_<H>x<W>x<T>.h5``
     nifti   ``<stem>_recon.nii.gz`` for each source file, or a NIfTI input's own suffix: float32 ``[W, H, slices, T]``,
             results in the units of that file, with its orientation, voxel sizes and frame times
+    dicom   folder ``<stem>_recon`` for each source file, a file per slice and frame, with TriggerTime: of DICOM input
+            a series derived from it, else a new MR series, see :mod:`~common.io.formats.dicom_new`
     ======  =========================================================================================
 
     Files appear whole or not at all. Until the end of the run the series lie in a hidden folder in ``output_dir``, of
@@ -79,14 +84,14 @@ class SaveCineResults:
 
     Args:
         output_dir: folder of the files; made if need be.
-        formats: files to write, "h5", "nifti" or both.
+        formats: files to write, one or more of "h5", "nifti" and "dicom".
         intensity_range: range that the data was read with, see :class:`~common.data.series_reader.CineReader`.
         source_options: options of :func:`~common.io.open_source` that the data was read with.
 
     Raises:
         ValueError: for unknown formats.
-        DataError: in a run, for results that are not finite; with "nifti" for files of which a series is missing or
-            whose size is not that of the results, and for two of one name.
+        DataError: in a run, for results that are not finite; with "nifti" and "dicom" for files of which a series is
+            missing or whose size is not that of the results, and for two of one name.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class SaveCineResults:
         self._folder: TemporaryDirectory[str] | None = None
         self._kept: list[_KeptSeries] = []
         self._readers: dict[str, CineReader] = {}
+        self._sinks: dict[tuple[str, str], Sink] = {}  # by source and format
 
     def attach(self, engine: Workflow) -> None:
         """Register on the evaluator."""
@@ -114,7 +120,7 @@ class SaveCineResults:
 
     def _start(self, engine: Workflow) -> None:
         self._discard()
-        self._readers = {}
+        self._readers, self._sinks = {}, {}
         self.output_dir.mkdir(parents=True, exist_ok=True)
         if idist.get_rank() == 0:
             for killed in self.output_dir.glob(f"{_UNFINISHED}*"):
@@ -162,9 +168,24 @@ class SaveCineResults:
 
     def _reader(self, path: str, truth_path: str | None) -> CineReader:
         if path not in self._readers:
-            self._readers[path] = open_cine(path, truth_path, **self.options)
-            self._readers[path].close()
+            reader = self._readers[path] = open_cine(path, truth_path, **self.options)
+            for image_format in [name for name in self.formats if name != "h5"]:
+                self._sinks[path, image_format] = self._open_sink(reader, image_format)
+            reader.close()
         return self._readers[path]
+
+    def _open_sink(self, reader: CineReader, image_format: str) -> Sink:
+        stem, suffix = split_suffix(reader.path)
+        ending = suffix if suffix.lower() in _NIFTI else ".nii.gz"
+        target = self.output_dir / f"{stem}_recon{'' if image_format == 'dicom' else ending}"
+        if target.resolve() == reader.path.resolve():
+            raise DataError(f"{reader.path}: the result would replace it; choose another output_dir")
+        if target.is_dir():
+            raise DataError(f"{target}: exists already; remove it, or choose another output_dir")
+        spec = reader.image_spec
+        if image_format == "dicom" and not isinstance(spec.native, DicomSeries):
+            spec = replace(spec, native=NewMrSeries(stem, "reconstruction"))
+        return open_sink(target, spec)
 
     def _write(self, series: list[_KeptSeries]) -> None:
         readers = {one.path: self._reader(one.path, one.truth_path) for one in series}  # of other processes too
@@ -175,24 +196,15 @@ class SaveCineResults:
                 results = [one.as_result(attributes[one.path]) for one in series if one.size == size]
                 write_results(target, results)
                 logger.info(f"{len(results)} series of {' x '.join(map(str, size))} are in {target}")
-        if "nifti" in self.formats:
-            targets: dict[Path, str] = {}
-            for path, reader in readers.items():
-                target = self._nifti_path(Path(path))
-                if target in targets:
-                    raise DataError(f"{path}: {target} is that of {targets[target]} already; rename one of the two")
-                targets[target] = path
-                _write_nifti(target, reader, {one.index: one for one in series if one.path == path})
-
-    def _nifti_path(self, path: Path) -> Path:
-        stem, suffix = split_suffix(path)
-        target = self.output_dir / f"{stem}_recon{suffix if suffix.lower() in _NIFTI else '.nii.gz'}"
-        if target.resolve() == path.resolve():
-            raise DataError(f"{path}: the result would replace it; choose another output_dir")
-        return target
+        written: dict[Path, str] = {}
+        for (path, _), sink in self._sinks.items():
+            if sink.path in written:
+                raise DataError(f"{path}: {sink.path} is that of {written[sink.path]} already; rename one of the two")
+            written[sink.path] = path
+            _write_image(sink, readers[path], {one.index: one for one in series if one.path == path})
 
 
-def _write_nifti(target: Path, reader: CineReader, series: Mapping[int, _KeptSeries]) -> None:
+def _write_image(sink: Sink, reader: CineReader, series: Mapping[int, _KeptSeries]) -> None:
     """Write the results of one file in its units and its place, one series in memory at a time."""
     missing = [str(index) for index in range(reader.n_series) if index not in series]
     if missing:
@@ -203,15 +215,14 @@ def _write_nifti(target: Path, reader: CineReader, series: Mapping[int, _KeptSer
                 f"{reader.path}: expected results of {list(reader.size)} as the file has, got {list(one.size)}, whose "
                 "place is not known; write format h5"
             )
-    spec = reader.image_spec
-    sink = open_sink(target, spec)
     try:
         sink.begin()
         for index, one in series.items():
             low, high = one.intensity_range
-            frames = to_dtype(np.moveaxis(one.load()["result"] * (high - low) + low, -1, 0), np.dtype(np.float32))
-            has_slices = "z" in spec.axes
-            region = spec.region(z=index) if has_slices else spec.region()
+            meant = np.moveaxis(one.load()["result"] * (high - low) + low, -1, 0)
+            frames = sink.spec.intensity.stored(meant, sink.spec.dtype)
+            has_slices = "z" in sink.spec.axes
+            region = sink.spec.region(z=index) if has_slices else sink.spec.region()
             sink.write(region, frames[:, None] if has_slices else frames)
         sink.finish()
     except BaseException:

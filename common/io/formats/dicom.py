@@ -12,6 +12,7 @@ import numpy as np
 from common.errors import DataError
 from common.io.formats.dicom_derived import derived_sink
 from common.io.formats.dicom_header import KIND, is_dicom, read_frames
+from common.io.formats.dicom_new import NewMrSeries, new_sink
 from common.io.formats.dicom_order import DicomSeries, arrange
 from common.io.geometry import Geometry
 from common.io.intensity import Intensity
@@ -106,11 +107,13 @@ def _decoded(series: DicomSeries, *index: int) -> np.ndarray:
 
 
 def open_sink(path: Path, spec: Spec) -> Sink:
-    """Open a writer of a series that is derived from a DICOM input.
+    """Open a writer of a series that is derived from a DICOM input, or of a new one that the caller describes.
 
     Raises:
-        DataError: if the input is not DICOM.
+        DataError: if ``spec.native`` is neither.
     """
+    if isinstance(spec.native, NewMrSeries):
+        return new_sink(path, spec, spec.native)
     if not isinstance(spec.native, DicomSeries):
         raise DataError(f"{path}: DICOM is written of DICOM alone, the input is none; choose another --output_suffix")
     return derived_sink(path, spec, spec.native)
