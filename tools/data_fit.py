@@ -96,7 +96,7 @@ class Needs:
     def caution(self, files: Sequence[FileFacts]) -> str:
         """Return a warning about files that the bundle can use; empty if there is none."""
         if bad := [facts for facts in files if {"truth", "recon"} <= set(facts.parts) and "kspace" not in facts.parts]:
-            advice = "use them with --prepare_batch#measurement stored"
+            advice = "use them with magnitudes.json and --prepare_batch#measurement stored"
             return f"{_have(bad)} aliased images, which are made anew of the truth; {advice}"
         if self.coils and (bad := [facts for facts in files if facts.n_coils > 1]):
             return f"{_have(bad)} several coils: the commands take {self.coils}"
@@ -122,7 +122,11 @@ class Needs:
             return " ".join(map(_quoted, [*words, _short(folder, working_dir), *further, *options]))
 
         more = ["multicoil"] if coils.endswith(".json") else []
-        spokes = ["radial"] if all(facts.readouts for facts in data.all_files) and self.has_weights("radial") else []
+        variants = {
+            "radial": all(facts.readouts for facts in data.all_files),
+            "magnitudes": all(set(facts.parts) == {"recon"} for facts in data.all_files),
+        }
+        more += [name for name, fits in variants.items() if fits and self.has_weights(name)]
         if data.trainable:
             runs = f"runs/{self.folder.name}"  # the bundle's own weights stay as they are
             configs = ["train", *(f"{name}_train" for name in more)]
@@ -134,7 +138,7 @@ class Needs:
             folder, split = data.folder / place, list[str]()
             if not folder.is_dir():  # the names of files give their split
                 folder, split = data.folder, ["--split", place]
-            lines["infer"] = command(["inference", *more, *spokes], folder, *split)
+            lines["infer"] = command(["inference", *more], folder, *split)
             if self.volumes and all(facts.is_volume for facts in (data.files or data.splits[place])):
                 lines["infer 3-D"] = command(["inference", self.volumes], folder, *split)
         return lines

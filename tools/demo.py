@@ -51,8 +51,7 @@ EXAMPLES = (
         "cardiac_cine_unet_reconstruction",
         "cardiac_cine",
         "view_shared",
-        ("inference.json", "consistent.json"),
-        {"n_slices": 1},
+        options={"n_slices": 1},
     ),
     Example(
         "Knee MRI at 8x, with a map of what is made up",

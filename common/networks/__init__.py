@@ -2,11 +2,11 @@
 
 from common.networks.batch_norms import FoldedBatchNorm, FrozenBatchNorm2d, add_batch_norm, freeze_batch_norm
 from common.networks.cine_unet import CineUNet
-from common.networks.consistent_cine import ConsistentCineUNet, LightCineCascade
 from common.networks.edsr import EdsrGenerator, SrResNetGenerator
 from common.networks.equivariant import EquivariantGenerator
 from common.networks.image_unet import ImageUNet
 from common.networks.light_cascade import LightCascade
+from common.networks.light_cine import LightCineCascade
 from common.networks.mobilenet import MobileNetV2Features
 from common.networks.patch_discriminator import ConditionalPatchDiscriminator
 from common.networks.precision import Autocast

@@ -10,7 +10,7 @@ from common.networks.series_convolutions import KERNELS, UP_KERNEL, SeriesBlock,
 from common.operators.series import batch_to_frames, frames_to_batch
 from torch import Tensor, nn
 
-RESIDUALS = ("signed", "nonnegative", "none")
+RESIDUALS = ("signed", "nonnegative")
 
 
 class CineUNet(nn.Module):
@@ -38,13 +38,10 @@ class CineUNet(nn.Module):
             :data:`~common.networks.regularization.REGULARIZATIONS`.
         residual: how the last convolution ``c`` and the input ``x`` make the result. ``signed``: ``relu(x + c)``, as
             Hauptmann et al.; ``nonnegative``: ``relu(x + relu(c))``, which can only brighten, while aliasing does both
-            (its last convolution starts at random: at zero it would stay there); ``none``: ``c``, for use inside other
-            networks.
-        in_channels, out_channels: 1 for magnitudes.
+            (its last convolution starts at random: at zero it would stay there).
 
     Raises:
-        ValueError: for an unknown name, a number out of range, or, unless ``residual`` is ``none``, different
-            ``in_channels`` and ``out_channels``.
+        ValueError: for an unknown name or a number out of range.
     """
 
     def __init__(
@@ -55,35 +52,27 @@ class CineUNet(nn.Module):
         regularization: str = "none",
         regularization_parameters: Sequence[float] = (),
         residual: str = "signed",
-        in_channels: int = 1,
-        out_channels: int = 1,
     ) -> None:
         super().__init__()
         if network not in KERNELS:
             raise ValueError(f"network must be one of {', '.join(KERNELS)}, got {network!r}")
         if residual not in RESIDUALS:
             raise ValueError(f"residual must be one of {', '.join(RESIDUALS)}, got {residual!r}")
-        if residual != "none" and in_channels != out_channels:
-            raise ValueError(
-                f"expected as many out_channels as in_channels, to which they are added, got {out_channels} and "
-                f'{in_channels}; or residual "none"'
-            )
         require_at_least(1, width=width, depth=depth)
         rule, numbers = regularization, tuple(regularization_parameters)
         channels = [width * 2**level for level in range(depth)]
-        self.in_channels = in_channels
         self.residual = residual
         self.multiple = 2 ** (depth - 1)
         self.encoders = nn.ModuleList(
             SeriesBlock(network, before, after, rule, numbers)
-            for before, after in zip([in_channels, *channels[:-1]], channels, strict=True)
+            for before, after in zip([1, *channels[:-1]], channels, strict=True)
         )
         self.pool = nn.MaxPool3d(UP_KERNEL)
         self.ups = nn.ModuleList(
             SeriesConvolution(2 * c, c, UP_KERNEL, rule, numbers, transposed=True) for c in reversed(channels[:-1])
         )
         self.decoders = nn.ModuleList(SeriesBlock(network, 2 * c, c, rule, numbers) for c in reversed(channels[:-1]))
-        self.head = nn.Conv3d(width, out_channels, 3, padding=1)
+        self.head = nn.Conv3d(width, 1, 3, padding=1)
         self.l1, self.l2 = penalty_coefficients(rule, numbers)
         if residual != "nonnegative":
             nn.init.zeros_(self.head.weight)
@@ -94,18 +83,18 @@ class CineUNet(nn.Module):
         """Clean a series.
 
         Args:
-            series: float ``(batch, in_channels, height, width, frames)``; magnitudes in [0, 1].
+            series: float ``(batch, 1, height, width, frames)``; magnitudes in [0, 1].
 
         Returns:
-            float ``(batch, out_channels, height, width, frames)``; at least 0, unless ``residual`` is ``none``.
+            float ``(batch, 1, height, width, frames)``; at least 0.
 
         Raises:
             ValueError: for another number of axes or channels.
         """
-        if series.dim() != 5 or series.shape[1] != self.in_channels:
+        if series.dim() != 5 or series.shape[1] != 1:
             raise ValueError(
-                f"expected a series (batch, {self.in_channels}, height, width, frames), got shape "
-                f"{list(series.shape)}; time is the last axis"
+                f"expected a series (batch, 1, height, width, frames), got shape {list(series.shape)}; time is the "
+                "last axis"
             )
         batch, height, width = series.shape[0], series.shape[2], series.shape[3]
         frames = pad_to_multiple(frames_to_batch(series), self.multiple)
@@ -121,8 +110,6 @@ class CineUNet(nn.Module):
             features = decoder(torch.cat((skips.pop(), up(features)), dim=1))
         cropped = crop_to_size(frames_to_batch(self.head(features)), height, width)
         correction = batch_to_frames(cropped, batch).to(series.dtype)
-        if self.residual == "none":
-            return correction
         if self.residual == "nonnegative":
             correction = torch.relu(correction)
         return torch.relu(series + correction)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from common.networks.consistent_cine import LightCorrection, of_frames
+from common.errors import require_at_least
+from common.networks.light_cine import LightCorrection, of_frames
 from common.operators.fourier import channels_to_complex, complex_to_channels
 from common.operators.radial_series import unpack_radial
 from common.operators.scaling import peak_and_phase
@@ -18,7 +19,7 @@ class RadialCineCascade(nn.Module):
     """View-shared gridding, then ``n_stages`` times a U-Net's correction and data consistency.
 
     ``x_0`` is the view-shared image, ``x_i = DC(x_(i-1) + network_i([x_(i-1), A^H W y]))``. The U-Nets are those of
-    :class:`~common.networks.consistent_cine.LightCineCascade`, whose weights may start a training: ``networks`` has the
+    :class:`~common.networks.light_cine.LightCineCascade`, whose weights may start a training: ``networks`` has the
     same keys. Data consistency is :class:`~common.operators.toeplitz_consistency.ToeplitzConsistency`, so that no
     non-uniform transform is part of the network. Any number of coils, of frames and of spokes.
 
@@ -33,9 +34,8 @@ class RadialCineCascade(nn.Module):
         self, n_stages: int = 4, widths: Sequence[int] = (24, 48, 72), shuffle: int = 2, n_dc_iterations: int = 2
     ) -> None:
         super().__init__()
-        if n_stages < 1:
-            raise ValueError(f"n_stages must be at least 1, got {n_stages}")
-        self.networks = nn.ModuleList(LightCorrection(4, widths, shuffle) for _ in range(n_stages))
+        require_at_least(1, n_stages=n_stages)
+        self.networks = nn.ModuleList(LightCorrection(widths, shuffle) for _ in range(n_stages))
         self.consistency = nn.ModuleList(ToeplitzConsistency(n_dc_iterations) for _ in range(n_stages))
 
     def forward(self, measurement: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class PrepareCine(SeededAcquisition):
         if complex_image and measurement == "stored":
             raise ValueError(
                 "expected measurement 'simulated' for a network that takes k-space, got 'stored': aliased magnitudes "
-                "have none; take a network of magnitudes, or data with the truth or k-space"
+                "have none; take a network of magnitudes, magnitudes.json, or data with the truth or k-space"
             )
         if isinstance(mask, RadialScan) and not complex_image:
             raise ValueError(
@@ -118,7 +118,7 @@ class PrepareCine(SeededAcquisition):
             lacking = "imagesRecon" if self.measurement == "stored" else "imagesTrue or kspace with mask"
             raise ValueError(
                 f"{', '.join(dict.fromkeys(batchdata['path']))}: expected {lacking}, got {', '.join(entries)} only; "
-                "use such data, or the other `measurement`, or a network of magnitudes for aliased magnitudes"
+                "use such data, or the other `measurement`, or magnitudes.json for aliased magnitudes"
             )
         return self._simulated(batchdata, truth)
 
@@ -130,7 +130,7 @@ class PrepareCine(SeededAcquisition):
         if self.complex_image and self.radial is None:
             raise ValueError(
                 f"{', '.join(dict.fromkeys(batchdata['path']))}: expected Cartesian k-space for this network, got "
-                "samples along readouts; take a network of radial series, radial.json, or of magnitudes"
+                "samples along readouts; take radial.json, whose network takes them, or magnitudes.json"
             )
         shape = (int(batchdata["height"][0]), int(batchdata["width"][0]))
         note_readouts(batchdata, trajectory, shape)

@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "accelerations": [2],
         "center_fractions": [0.2],
     },
-    CINE: network_options({"width": 4, "depth": 2}),
+    CINE: network_options({"n_stages": 1, "widths": [4]}),
 }
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,29 @@ import pytest
 import torch
 from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
 from bundle_commands import ROOT, Result, WarmPython, cold_python, network_options, overrides
-from monai.bundle import verify_metadata, verify_net_in_out
+from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from common.engines import load_weights
 from common.handlers import save_weights
-from common.networks import CineUNet, ConsistentCineUNet, LightCineCascade, RadialCineCascade
+from common.io import open_source
+from common.networks import CineUNet, LightCineCascade, RadialCineCascade
 from common.operators import NonuniformFourier, radial_trajectory, series_angles, simulated_sensitivity_maps
 from common.operators.masks.kt import KtMasks
+from common.operators.radial_scan import RadialScan
+from common.operators.series import pack_series
+from tests.helpers import n_parameters
 from tests.io.mrd import header, write_mrd
+from tests.networks.exports import assert_same, onnx
 
 NAME = "cardiac_cine_unet_reconstruction"
 BUNDLE = ROOT / "bundles" / NAME
 CONFIGS = BUNDLE / "configs"
-SMALL: dict[str, Any] = {"width": 4, "depth": 3}
+SMALL: dict[str, Any] = {"n_stages": 2, "widths": [4, 6]}
 OPTIONS = network_options(SMALL)
+SMALL_MAGNITUDES: dict[str, Any] = {"width": 4, "depth": 3}
+MAGNITUDES = overrides(**network_options(SMALL_MAGNITUDES))
 SIZE = (40, 36)
 N_FRAMES = 5
 
@@ -77,12 +84,16 @@ def hearts(scratch: Path) -> Path:
 def networks(scratch: Path) -> dict[str, torch.nn.Module]:
     """Small networks that change their input, as stored on disk."""
     torch.manual_seed(0)
-    networks = {"model": CineUNet(**SMALL), "model_consistent": ConsistentCineUNet(**SMALL, n_cascades=2)}
+    networks = {
+        "model": LightCineCascade(**SMALL),
+        "model_radial": RadialCineCascade(**SMALL),
+        "model_magnitudes": CineUNet(**SMALL_MAGNITUDES),
+    }
     for name, network in networks.items():
         with torch.no_grad():
             for key, parameter in network.named_parameters():
-                if "head.weight" in key:
-                    parameter.normal_(0, 0.1)
+                if key == "head.weight" or "tail.weight" in key:
+                    parameter.normal_(0, 0.1 if key == "head.weight" else 0.01)
         save_weights(network, scratch / "models" / f"{name}.pt", half=True)
         load_weights(network, scratch / "models" / f"{name}.pt")
         network.eval()
@@ -94,10 +105,18 @@ def networks(scratch: Path) -> dict[str, torch.nn.Module]:
 TINY = overrides(**OPTIONS)
 
 
-def train(python: Callable[..., Result], hearts: Path, folder: Path, *more: str, config: str = "") -> Result:
+def configs(*names: str) -> str:
+    return str([f"configs/{name}.json" for name in names]).replace(" ", "")
+
+
+def tiny(config: Sequence[str]) -> list[str]:
+    return MAGNITUDES if "magnitudes" in config else TINY
+
+
+def train(python: Callable[..., Result], hearts: Path, folder: Path, *more: str, config: Sequence[str] = ()) -> Result:
     where = overrides(dataset_dir=hearts, output_dir=folder, ckpt_dir=folder)
-    configs = f"['configs/train.json','configs/smoke.json'{config}]"
-    return python("monai.bundle", "run", "--config_file", configs, *where, *TINY, *more, cwd=BUNDLE)
+    files = configs("train", *config, "smoke")
+    return python("monai.bundle", "run", "--config_file", files, *where, *tiny(config), *more, cwd=BUNDLE)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +138,7 @@ def test_training_writes_weights_epochs_and_history(trained: Path) -> None:
     best = max(rows, key=lambda row: float(row["ssim"]))
     name = f"epoch_{int(best['epoch']):03d}_ssim_{float(best['ssim']):.4f}.pt"
     chosen, saved = (torch.load(p, weights_only=True) for p in (trained / "model.pt", trained / "epochs" / name))
-    assert chosen.keys() == CineUNet(**SMALL).state_dict().keys()
+    assert chosen.keys() == LightCineCascade(**SMALL).state_dict().keys()
     assert all(torch.equal(chosen[key], saved[key]) for key in chosen)
 
 
@@ -133,53 +152,46 @@ def test_training_goes_on_where_it_stopped(trained: Path, hearts: Path, scratch:
 
 
 @pytest.mark.parametrize(
-    ("more", "config"),
-    [
-        (
-            overrides(
-                network_options__network="UNet3D",
-                objective__loss="BCE",
-                network_options__regularization="dropout",
-                network_options__regularization_parameters=[0.2],
-            ),
-            "",
-        ),
-        (
-            overrides(
-                network_options__network="UNet2D1D",
-                objective__loss="PSNR",
-                network_options__regularization="l2",
-                network_options__regularization_parameters=[1e-4],
-            ),
-            "",
-        ),
-        (overrides(objective__loss="MAE", train__prepare_batch__n_coils=3), ",'configs/consistent.json'"),
-    ],
-    ids=["UNet3D", "UNet2D1D", "consistent"],
+    ("network", "loss", "regularization", "parameters"),
+    [("UNet3D", "BCE", "dropout", [0.2]), ("UNet2D1D", "PSNR", "l2", [1e-4])],
 )
-def test_other_networks_losses_and_regularisations_train(
-    more: list[str], config: str, hearts: Path, tmp_path: Path, python: WarmPython
+def test_networks_of_magnitudes_losses_and_regularisations_train(
+    network: str,
+    loss: str,
+    regularization: str,
+    parameters: list[float],
+    hearts: Path,
+    tmp_path: Path,
+    python: WarmPython,
 ) -> None:
-    done = train(python, hearts, tmp_path, *more, *overrides(epochs=1), config=config)
+    options = {"network": network, "regularization": regularization, "regularization_parameters": parameters}
+    more = overrides(**network_options(options), objective__loss=loss, epochs=1)
+    done = train(python, hearts, tmp_path, *more, config=["magnitudes"])
     assert done.status == 0, done.stderr
     (row,) = read_csv(tmp_path / "history.csv")
     assert math.isfinite(float(row["loss"]))
-    if "l2" in more:
-        assert float(row["loss_weights"]) > 0
-    assert (tmp_path / ("model_consistent.pt" if config else "model.pt")).is_file()
+    assert (float(row["loss_weights"]) > 0) == (regularization == "l2")
+    assert (tmp_path / "model_magnitudes.pt").is_file()
 
 
-def test_the_light_cascade_trains_and_reconstructs(hearts: Path, tmp_path: Path, python: WarmPython) -> None:
-    small = overrides(network_options__n_stages=2, network_options__widths=[4, 6])
-    config = ",'configs/cascade.json','configs/cascade_train.json'"
-    done = train(python, hearts, tmp_path, *small, *overrides(epochs=1), config=config)
+def test_the_papers_variant_has_the_published_settings(hearts: Path, tmp_path: Path) -> None:
+    """Hauptmann et al. 2019 and the public source: five levels from 32 features, Adam at 1e-4, 20 epochs, SSIM."""
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / f"{name}.json") for name in ("train", "magnitudes", "paper")])
+    parser.update({"dataset_dir": str(hearts), "bundle_root": str(tmp_path)})
+    assert n_parameters(parser.get_parsed_content("network_def")) == 7_760_353
+    optimizer = parser.get_parsed_content("optimizer")
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.param_groups[0]["lr"] == 1e-4
+    assert parser.get_parsed_content("phases").epochs == 20
+    assert parser["objective"]["loss"] == "SSIM"
+    assert parser["early_stopping"]["patience"] == 2
+
+
+def test_coils_are_simulated_in_training(hearts: Path, tmp_path: Path, python: WarmPython) -> None:
+    done = train(python, hearts, tmp_path, *overrides(epochs=1, train__prepare_batch__n_coils=3))
     assert done.status == 0, done.stderr
-    load_weights(LightCineCascade(2, [4, 6]), tmp_path / "model_cascade.pt")
-    options = [*small, *overrides(ckpt_dir=tmp_path)]
-    config = ",'configs/cascade.json','configs/evaluate.json'"
-    done = infer(python, tmp_path, hearts, tmp_path / "out", *options, config=config)
-    assert done.status == 0, done.stderr
-    assert (tmp_path / "out" / "metrics.csv").is_file()
+    assert math.isfinite(float(read_csv(tmp_path / "history.csv")[0]["loss"]))
 
 
 def test_the_radial_cascade_trains_and_reconstructs_a_raw_file(
@@ -187,16 +199,14 @@ def test_the_radial_cascade_trains_and_reconstructs_a_raw_file(
 ) -> None:
     """From weights of the Cartesian cascade; the raw file is measured, not simulated."""
     radial_scan(tmp_path / "in" / "scan.h5")
-    small = overrides(network_options__n_stages=1, network_options__widths=[4, 6], n_spokes=9)
     start = tmp_path / "grid.pt"
-    save_weights(LightCineCascade(1, [4, 6]), start, half=True)
-    config = ",'configs/radial.json','configs/cascade_train.json','configs/radial_train.json'"
-    more = overrides(epochs=1, val_interval=1, train__prepare_batch__n_frames=3, grid_weights=start)
-    done = train(python, hearts, tmp_path, *small, *more, config=config)
+    save_weights(LightCineCascade(**SMALL), start, half=True)
+    more = overrides(epochs=1, train__prepare_batch__n_frames=3, grid_weights=start, n_spokes=9)
+    done = train(python, hearts, tmp_path, *more, config=["radial", "radial_train"])
     assert done.status == 0, done.stderr
-    load_weights(RadialCineCascade(1, [4, 6]), tmp_path / "model_radial.pt")
-    options = [*small, *overrides(ckpt_dir=tmp_path, source_options="{'spokes': 9}")]
-    done = infer(python, tmp_path, tmp_path / "in", tmp_path / "out", *options, config=",'configs/radial.json'")
+    load_weights(RadialCineCascade(**SMALL), tmp_path / "model_radial.pt")
+    options = overrides(ckpt_dir=tmp_path, source_options="{'spokes': 9}", n_spokes=9)
+    done = infer(python, tmp_path, tmp_path / "in", tmp_path / "out", *options, config=["radial"])
     assert done.status == 0, done.stderr
     with h5py.File(tmp_path / "out" / "result.h5") as file:
         assert file["result"].shape == (2, *SIZE, N_FRAMES)
@@ -222,7 +232,7 @@ def test_stored_pairs_of_the_sources_layout_train(tmp_path: Path, python: WarmPy
     more = overrides(
         train__prepare_batch__measurement="stored", train_split="train", valid_split="validation", epochs=1
     )
-    done = train(python, data, tmp_path / "out", *more)
+    done = train(python, data, tmp_path / "out", *more, config=["magnitudes"])
     assert done.status == 0, done.stderr
     (row,) = read_csv(tmp_path / "out" / "history.csv")
     assert float(row["ssim_aliased"]) > 0.9
@@ -232,8 +242,8 @@ def test_stored_pairs_of_the_sources_layout_train(tmp_path: Path, python: WarmPy
 def test_two_processes_train_together(hearts: Path, scratch: Path, python: WarmPython) -> None:
     folder = scratch / "two_processes"
     where = overrides(dataset_dir=hearts, output_dir=folder, ckpt_dir=folder)
-    config = "['configs/train.json','configs/smoke.json','configs/multi_gpu.json']"
-    done = python(*TORCHRUN, "--config_file", config, *where, *TINY, cwd=BUNDLE)
+    files = configs("train", "smoke", "multi_gpu")
+    done = python(*TORCHRUN, "--config_file", files, *where, *TINY, cwd=BUNDLE)
     assert done.status == 0, done.stderr
     assert [row["epoch"] for row in read_csv(folder / "history.csv")] == ["1", "2"]
 
@@ -241,43 +251,49 @@ def test_two_processes_train_together(hearts: Path, scratch: Path, python: WarmP
 # -- inference ---------------------------------------------------------------------------------------------------
 
 
-def infer(python: WarmPython, scratch: Path, data: Path, out: Path, *more: str, config: str = "") -> Result:
+def infer(python: WarmPython, scratch: Path, data: Path, out: Path, *more: str, config: Sequence[str] = ()) -> Result:
     where = overrides(dataset_dir=data, ckpt_dir=scratch / "models", output_dir=out)
-    configs = f"['configs/inference.json'{config}]"
-    return python("monai.bundle", "run", "--config_file", configs, *where, *TINY, *more, cwd=BUNDLE)
+    files = configs("inference", *config)
+    return python("monai.bundle", "run", "--config_file", files, *where, *tiny(config), *more, cwd=BUNDLE)
 
 
 @pytest.fixture(scope="module")
 def evaluated(scratch: Path, hearts: Path, networks: dict[str, torch.nn.Module], python: WarmPython) -> Path:
-    done = infer(python, scratch, hearts, scratch / "evaluation", config=",'configs/evaluate.json'")
+    done = infer(python, scratch, hearts, scratch / "evaluation", config=["evaluate"])
     assert done.status == 0, done.stderr
     return scratch / "evaluation"
 
 
-def undersampled(series: NDArray, name: str) -> NDArray[np.complex128]:
-    """Zero-filled series of a file, by NumPy."""
+def undersampled(series: NDArray, name: str) -> tuple[NDArray[np.complex128], torch.Tensor]:
+    """Masked k-space of the series of a file, by NumPy, and its masks."""
     names = [f"{name}:{index}" for index in range(len(series))]
-    mask = KtMasks()((*SIZE, series.shape[-1]), names, len(series))[:, 0].numpy()
+    mask = KtMasks()((*SIZE, series.shape[-1]), names, len(series))
     axes = (-3, -2)
     kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(series, axes), axes=axes, norm="ortho"), axes)
-    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(mask * kspace, axes), axes=axes, norm="ortho"), axes)
+    return mask[:, 0].numpy() * kspace, mask
+
+
+def zero_filled(kspace: NDArray) -> NDArray[np.floating]:
+    axes = (-3, -2)
+    return np.abs(np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes), axes=axes, norm="ortho"), axes))
 
 
 def test_evaluation_writes_input_result_and_truth(evaluated: Path, networks: dict[str, torch.nn.Module]) -> None:
     truth = beating(3)
-    aliased = np.abs(undersampled(truth, "4.h5"))
+    kspace, mask = undersampled(truth, "4.h5")
+    aliased = zero_filled(kspace)
     with torch.no_grad():
-        expected = networks["model"](torch.from_numpy(aliased[:, None]).float())[:, 0].numpy()
+        expected = networks["model"](pack_series(torch.from_numpy(kspace[:, None]).to(torch.complex64), mask))
     with h5py.File(evaluated / "result.h5") as file:
         assert file["result"].shape == (2, *SIZE, N_FRAMES)
         np.testing.assert_allclose(file["truth"], truth, atol=1e-6)
         np.testing.assert_allclose(file["input"], aliased, atol=1e-5)
-        np.testing.assert_allclose(file["result"], expected, atol=1e-4)
+        np.testing.assert_allclose(file["result"], np.hypot(*expected.movedim(1, 0).numpy()), atol=1e-4)
 
 
 def test_evaluation_measures_each_series(evaluated: Path) -> None:
     rows = read_csv(evaluated / "metrics.csv")
-    assert {row["method"] for row in rows} == {"aliased", "reconstruction"}
+    assert {row["method"] for row in rows} == {"aliased", "view_shared", "reconstruction"}
     assert {row["protocol"] for row in rows} == {"cine_series"}
     with h5py.File(evaluated / "result.h5") as file:
         truth, result = file["truth"][1].astype(float), file["result"][1].astype(float)
@@ -287,16 +303,14 @@ def test_evaluation_measures_each_series(evaluated: Path) -> None:
     options: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1}
     frames = [structural_similarity(truth[..., t], result[..., t], **options) for t in range(N_FRAMES)]
     assert float(row["ssim"]) == pytest.approx(np.mean(frames), abs=2e-3)
-    assert len(read_csv(evaluated / "metrics_per_frame.csv")) == 2 * 2 * N_FRAMES
+    assert len(read_csv(evaluated / "metrics_per_frame.csv")) == 2 * 3 * N_FRAMES
     assert list((evaluated / "panels").glob("*.png"))
 
 
-def test_the_consistent_network_keeps_the_samples(
+def test_a_fully_sampled_series_comes_back(
     scratch: Path, hearts: Path, networks: dict[str, torch.nn.Module], tmp_path: Path, python: WarmPython
 ) -> None:
-    """Of the complex images; here: its result has the zero-filled image of the truth's frames where all is sampled."""
-    configs = ",'configs/consistent.json','configs/evaluate.json'"
-    done = infer(python, scratch, hearts, tmp_path, *overrides(n_spokes=200), config=configs)
+    done = infer(python, scratch, hearts, tmp_path, *overrides(n_spokes=200), config=["evaluate"])
     assert done.status == 0, done.stderr
     with h5py.File(tmp_path / "result.h5") as file:
         np.testing.assert_allclose(file["result"], file["truth"], atol=1e-5)
@@ -318,6 +332,27 @@ def test_nifti_comes_out_as_nifti_with_its_geometry(
     np.testing.assert_allclose(result.affine, affine, atol=1e-4)
     np.testing.assert_allclose(result.header.get_zooms(), (1.5, 1.5, 8.0, 0.04), rtol=1e-5)
     assert 200 < np.asarray(result.dataobj).max() < 2000
+
+
+def test_a_raw_file_comes_out_as_dicom(
+    scratch: Path, networks: dict[str, torch.nn.Module], tmp_path: Path, python: WarmPython
+) -> None:
+    """A file for each slice and frame, whose slices, times and values are those of the NIfTI file of the same run."""
+    pydicom = pytest.importorskip("pydicom")
+    radial_scan(tmp_path / "in" / "scan.h5")
+    more = overrides(source_options="{'spokes': 9}", writer__formats=["nifti", "dicom"])
+    done = infer(python, scratch, tmp_path / "in", tmp_path / "out", *more, config=["magnitudes"])
+    assert done.status == 0, done.stderr
+    folder = tmp_path / "out" / "scan_recon"
+    headers = [pydicom.dcmread(file) for file in sorted(folder.iterdir())]
+    assert len(headers) == 2 * N_FRAMES
+    assert [float(one.TriggerTime) for one in headers] == pytest.approx(np.arange(N_FRAMES).repeat(2) * 27)
+    with open_source(folder) as series, open_source(tmp_path / "out" / "scan_recon.nii.gz") as image:
+        assert series.spec.shape == image.spec.shape
+        assert series.spec.geometry.spacing_mm == pytest.approx(image.spec.geometry.spacing_mm)
+        assert series.spec.geometry.frame_times_s == pytest.approx(image.spec.geometry.frame_times_s)
+        values, largest = image.read(), float(image.read().max())
+        np.testing.assert_allclose(series.spec.intensity.meant(series.read()), values, atol=1e-5 * largest)
 
 
 def test_the_option_that_an_error_advises_works(
@@ -343,10 +378,10 @@ def test_measured_kspace_and_stored_magnitudes_without_truth(
     axes = (-3, -2)
     kspace = mask * np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(truth, axes), axes=axes, norm="ortho"), axes)
     write_series(tmp_path / "measured" / "scan.h5", kspace=kspace.astype(np.complex64), mask=mask.astype(np.uint8))
-    done = infer(python, scratch, tmp_path / "measured", tmp_path / "a", config=",'configs/consistent.json'")
+    done = infer(python, scratch, tmp_path / "measured", tmp_path / "a")
     assert done.status == 0, done.stderr
     write_series(tmp_path / "stored" / "aliased.h5", imagesRecon=truth)
-    done = infer(python, scratch, tmp_path / "stored", tmp_path / "b")
+    done = infer(python, scratch, tmp_path / "stored", tmp_path / "b", config=["magnitudes"])
     assert done.status == 0, done.stderr
     for folder in ("a", "b"):
         with h5py.File(tmp_path / folder / "result.h5") as file:
@@ -362,7 +397,7 @@ def test_synthetic_hearts_have_their_ejection_fraction_measured(
     few = overrides(n_train=0, n_valid=0, n_test=1, size=64, n_frames=8, n_slices=2)
     done = python("tools", "data", "make", "cardiac_cine", str(tmp_path / "set"), *few)
     assert done.status == 0, done.stderr
-    done = infer(python, scratch, tmp_path / "set", tmp_path / "out", config=",'configs/evaluate.json'")
+    done = infer(python, scratch, tmp_path / "set", tmp_path / "out", config=["evaluate"])
     assert done.status == 0, done.stderr
     assert read_csv(tmp_path / "out" / "ejection_fraction.csv")
 
@@ -391,7 +426,10 @@ def test_a_radial_raw_file_becomes_series(
     radial_scan(tmp_path / "in" / "scan.h5")
     done = infer(python, scratch, tmp_path / "in", tmp_path / "out")
     assert_one_line(done, r"scan\.h5.*--source_options \"\{'spokes': 13\}\"")
-    done = infer(python, scratch, tmp_path / "in", tmp_path / "out", *overrides(source_options="{'spokes': 9}"))
+    spokes = overrides(source_options="{'spokes': 9}")
+    done = infer(python, scratch, tmp_path / "in", tmp_path / "out", *spokes)
+    assert_one_line(done, r"scan\.h5.*radial\.json.*magnitudes\.json")
+    done = infer(python, scratch, tmp_path / "in", tmp_path / "out", *spokes, config=["magnitudes"])
     assert done.status == 0, done.stderr
     result = nibabel.load(tmp_path / "out" / "scan_recon.nii.gz")
     assert result.shape == (*SIZE[::-1], 2, N_FRAMES)
@@ -400,7 +438,7 @@ def test_a_radial_raw_file_becomes_series(
         assert file["result"].shape == (2, *SIZE, N_FRAMES)
         for series, output, truth in zip(file["input"], file["result"], beating(7), strict=True):
             assert np.corrcoef(series.ravel(), truth.ravel())[0, 1] > 0.9
-            expected = networks["model"](torch.from_numpy(series)[None, None])[0, 0].detach()
+            expected = networks["model_magnitudes"](torch.from_numpy(series)[None, None])[0, 0].detach()
             np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
@@ -410,7 +448,7 @@ def test_a_radial_raw_file_becomes_series(
 def pairs_of_two_shapes(folder: Path) -> list[str]:
     write_series(folder / "input_test.h5", imagesRecon=beating(0, 2))
     write_series(folder / "truth_test.h5", imagesTrue=beating(0, 3))
-    return overrides(split="test", prepare_batch__measurement="stored")
+    return ["magnitudes", *overrides(split="test", prepare_batch__measurement="stored")]
 
 
 def no_data_set_of_the_name(folder: Path) -> list[str]:
@@ -430,17 +468,17 @@ def values_above_one(folder: Path) -> list[str]:
 
 def unknown_network(folder: Path) -> list[str]:
     write_series(folder / "scan.h5", imagesTrue=beating(0))
-    return overrides(network_options__network="UNet4D")
+    return ["magnitudes", *overrides(network_options__network="UNet4D")]
 
 
 def unknown_regularization(folder: Path) -> list[str]:
     write_series(folder / "scan.h5", imagesTrue=beating(0))
-    return overrides(network_options__regularization="l3")
+    return ["magnitudes", *overrides(network_options__regularization="l3")]
 
 
-def kspace_for_a_network_of_magnitudes_alone(folder: Path) -> list[str]:
+def magnitudes_for_a_network_of_kspace(folder: Path) -> list[str]:
     write_series(folder / "scan.h5", imagesRecon=beating(0))
-    return ["consistent"]
+    return []
 
 
 def too_few_rows(folder: Path) -> list[str]:
@@ -460,7 +498,7 @@ BAD_INPUT: list[tuple[Callable[[Path], list[str]], str]] = [
     (values_above_one, r"scan\.h5.*\[0, 1\].*intensity_range"),
     (unknown_network, r"network must be one of UNet3D, UNet2D1D, UNet2D2D, got 'UNet4D'"),
     (unknown_regularization, r"regularization.*l3"),
-    (kspace_for_a_network_of_magnitudes_alone, r"scan\.h5: expected imagesTrue or kspace with mask, got recon only"),
+    (magnitudes_for_a_network_of_kspace, r"scan\.h5: expected imagesTrue or kspace.* recon.* magnitudes\.json"),
     (trajectory_in_cycles_per_field_of_view, r"scan\.h5.*got 20; its unit looks like 1/fov.*trajectory_unit"),
     (too_few_rows, r"accel 20 leaves 2 of 40 rows a frame, less than n_center=4"),
 ]
@@ -476,8 +514,8 @@ def test_bad_input_ends_inference_with_one_line_and_no_output(
     python: WarmPython,
 ) -> None:
     more = make(tmp_path / "in")
-    config = ",'configs/consistent.json'" if more == ["consistent"] else ""
-    done = infer(python, scratch, tmp_path / "in", tmp_path / "out", *([] if config else more), config=config)
+    config = [word for word in more if word == "magnitudes"]
+    done = infer(python, scratch, tmp_path / "in", tmp_path / "out", *more[len(config) :], config=config)
     assert_one_line(done, message)
     assert not (tmp_path / "out" / "result.h5").exists()
 
@@ -511,7 +549,7 @@ def test_network_takes_and_gives_what_the_metadata_says() -> None:
 def test_workflow_has_all_properties(kind: str, config: str, hearts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = hearts if kind == "train" else hearts / "test"
     workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(data), **OPTIONS)
-    assert isinstance(workflow.network_def, CineUNet)
+    assert isinstance(workflow.network_def, LightCineCascade)
 
 
 def test_train_and_inference_agree() -> None:
@@ -527,27 +565,46 @@ def test_train_and_inference_agree() -> None:
     }, "measured spokes alone have gradient delays and coils to compress"
 
 
+def example_of(name: str, height: int, width: int, n_frames: int) -> torch.Tensor:
+    """Input of the network of some weights: magnitudes, masked k-space, or gridded spokes of two coils."""
+    torch.manual_seed(height)
+    if name == "model_radial":
+        images = torch.rand(1, 1, height, width, n_frames)
+        return RadialScan(n_spokes=7, n_coils=2)(images.to(torch.complex64), torch.Generator().manual_seed(0))[0]
+    given = torch.rand(1, 1 if name == "model_magnitudes" else 3, height, width, n_frames)
+    if name == "model":
+        given[:, 2] = (given[:, 2] > 0.5).float()
+    return given
+
+
 def test_torchscript_gives_the_same_numbers(
     scratch: Path, networks: dict[str, torch.nn.Module], python: WarmPython
 ) -> None:
-    configs = {
-        "model": "configs/inference.json",
-        "model_consistent": "['configs/inference.json','configs/consistent.json']",
-    }
-    for name, config in configs.items():
+    for name, config in {"model": [], "model_magnitudes": ["magnitudes"]}.items():
         files = {"meta_file": "configs/metadata.json", "ckpt_file": scratch / "models" / f"{name}.pt"}
-        arguments = overrides(
-            net_id="network_def", filepath=scratch / f"{name}.ts", config_file=config, **files, **OPTIONS
-        )
+        where = {"filepath": scratch / f"{name}.ts", "config_file": configs("inference", *config)}
+        arguments = [*overrides(net_id="network_def", **where, **files), *tiny(config)]
         done = python("monai.bundle", "ckpt_export", *arguments, cwd=BUNDLE)
         assert done.status == 0, done.stderr
         exported = torch.jit.load(scratch / f"{name}.ts").eval()
         for shape in ((40, 36, 5), (33, 30, 3)):
-            given = torch.rand(1, 1 if name == "model" else 3, *shape)
-            if name != "model":
-                given[:, 2] = (given[:, 2] > 0.5).float()
+            given = example_of(name, *shape)
             with torch.no_grad():
                 torch.testing.assert_close(exported(given), networks[name](given), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model", "model_radial", "model_magnitudes"])
+def test_onnx_of_the_shipped_weights_gives_the_same_numbers(name: str, tmp_path: Path) -> None:
+    if name == "model_radial":
+        pytest.importorskip("torchkbnufft", reason="needs the extra `radial`")
+    variant = name.removeprefix("model").strip("_")
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / f"{one}.json") for one in ("inference", variant) if one])
+    network = parser.get_parsed_content("network_def").eval()
+    load_weights(network, BUNDLE / "models" / f"{name}.pt")
+    exported = onnx(network, tmp_path, example_of(name, 24, 16, 4))
+    assert_same(exported, network, [example_of(name, *shape) for shape in ((24, 16, 4), (33, 27, 3))], 1e-3)
 
 
 # -- the README --------------------------------------------------------------------------------------------------
@@ -560,13 +617,15 @@ def tiny_copy(repository: Path, scratch: Path) -> None:
     shutil.copytree(scratch / "models", bundle / "models")
     (repository / "tools").mkdir()
     shutil.copy(SCHEMA, repository / "tools")
-    for name in ("train.json", "smoke.json", "paper.json", "inference.json"):
-        tiny = {**load(name), **OPTIONS, **({} if name == "inference.json" else {"epochs": 1, "val_interval": 1})}
-        (bundle / "configs" / name).write_text(json.dumps(tiny), encoding="utf-8")
+    for name in ("train.json", "smoke.json", "inference.json", "magnitudes.json", "paper.json"):
+        small = {"epochs": 1, "val_interval": 1} if name != "inference.json" else {}
+        sizes = network_options(SMALL_MAGNITUDES) if name in ("magnitudes.json", "paper.json") else OPTIONS
+        (bundle / "configs" / name).write_text(json.dumps({**load(name), **sizes, **small}), encoding="utf-8")
 
 
 def tiny_command(command: str, data: Path) -> str:
     command = command.replace("$DATA", str(data))
+    command = command.replace("SCAN.h5", f"{data.parent / 'scan.h5'} --source_options \"{{'spokes': 9}}\"")
     if "tools data make" in command:
         command += " --n_train 2 --n_valid 2 --n_test 2 --n_slices 1 --size 40 --n_frames 4"
     return re.sub(r"#width \d+", "#width 4", command)
@@ -579,7 +638,8 @@ def test_every_command_of_the_readme_runs(
 ) -> None:
     repository, data = tmp_path / "repository", tmp_path / "data"
     tiny_copy(repository, scratch)
+    radial_scan(tmp_path / "scan.h5")
     run_readme(python, BUNDLE, repository, start == "repository root", lambda line: tiny_command(line, data))
     bundle = repository / "bundles" / NAME
     written = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    assert {"models/model.ts", "models/model.onnx", "eval/consistent/metrics.csv", "eval/result.h5"} <= written
+    assert {"models/model.ts", "models/model.onnx", "eval/test/metrics.csv", "eval/result.h5"} <= written

@@ -9,14 +9,13 @@ from exports import assert_same, onnx, program, scripted
 from helpers import n_parameters, random_measurement
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from light_cascades import light, light_cine
+from light_cascades import light
 from small_texture_unets import coil_measurement
 
-from common.networks import LightCascade, LightCineCascade
+from common.networks import LightCascade
 from common.networks.light_unet import LightUNet, depth_to_space, space_to_depth
 from common.networks.precision import Autocast, set_memory_format
 from common.operators import channels_to_complex, fft2c, sense_forward, unpack_coils
-from common.operators.series import frames_to_batch, pack_series
 
 SIZES = [(48, 40), (33, 47)]
 
@@ -191,45 +190,6 @@ def test_wrong_options_and_inputs_are_refused():
         light()(torch.zeros(1, 4, 16, 16))
 
 
-# --------------------------------------------------------------------------------------------------------- series
-
-
-def series(height, width, frames, n_coils=1, seed=0):
-    """A packed measurement of one random series."""
-    generator = torch.Generator().manual_seed(seed)
-    mask = (torch.rand(1, 1, height, width, frames, generator=generator) < 0.4).float()
-    mask[:, :, height // 2, width // 2] = 1
-    kspace = mask * torch.randn(1, 1, height, width, frames, generator=generator, dtype=torch.complex64)
-    return pack_series(kspace, mask)
-
-
-@pytest.mark.parametrize("view_sharing", [True, False])
-@pytest.mark.parametrize("shape", [(16, 20, 4), (17, 13, 3)])
-@torch.no_grad()
-def test_series_keep_what_was_measured(shape, view_sharing):
-    measurement = series(*shape)
-    result = light_cine(view_sharing=view_sharing)(measurement)
-    assert result.shape == (1, 2, *shape)
-    assert misfit(frames_to_batch(result), frames_to_batch(measurement)) < 1e-6
-
-
-@torch.no_grad()
-def test_series_scale_with_their_measurement_and_see_other_frames():
-    network, measurement = light_cine(), series(16, 16, 5)
-    result = network(measurement)
-    scaled = measurement.clone()
-    scaled[:, :2] *= 250
-    torch.testing.assert_close(network(scaled), 250 * result, rtol=0, atol=1e-4 * 250 * float(result.abs().max()))
-    other = measurement.clone()
-    other[:, :2, ..., 0] *= -0.5
-    assert not torch.allclose(network(other)[..., 1], result[..., 1], atol=1e-4)
-
-
-def test_a_cine_cascade_needs_a_stage():
-    with pytest.raises(ValueError, match="n_stages"):
-        LightCineCascade(n_stages=0)
-
-
 # -------------------------------------------------------------------------------------------------------- exports
 
 
@@ -241,7 +201,6 @@ def images(make, height, width):
 EXPORTED = {
     "light": (lambda: light(n_stages=2), *images(random_measurement, 36, 28)),
     "coils": (lambda: light(n_stages=1, n_dc_iterations=2), *images(coil_measurement, 36, 28)),
-    "cine": (lambda: light_cine(n_stages=1), series(24, 16, 4), [series(48, 40, 5), series(33, 27, 3)]),
 }
 
 
@@ -257,7 +216,7 @@ def test_torchscript_gives_the_same_numbers(name):
             torch.testing.assert_close(theirs, mine, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["light", *(pytest.param(n, marks=pytest.mark.slow) for n in ("coils", "cine"))])
+@pytest.mark.parametrize("name", ["light", pytest.param("coils", marks=pytest.mark.slow)])
 def test_exported_program_gives_the_same_numbers(name):
     make, example, measurements = EXPORTED[name]
     network = make()

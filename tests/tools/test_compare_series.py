@@ -1,7 +1,6 @@
 """Comparisons of cine networks: real processes on tiny series, numbers by hand, and what is refused."""
 
 import json
-from functools import partial
 
 import h5py
 import numpy as np
@@ -11,7 +10,7 @@ from toy_comparison import fake_run, read_rows
 
 from common.figures import PanelIndex
 from common.handlers import save_weights
-from common.networks import CineUNet, ConsistentCineUNet
+from common.networks import CineUNet, LightCineCascade
 from common.operators.masks.kt import KtMasks
 from common.operators.series import batch_to_frames, frames_to_batch, pack_series
 from tests.helpers import numpy_fft2c, numpy_ifft2c
@@ -24,7 +23,8 @@ from tools.zoo.layout import BUNDLES
 
 BUNDLE = "cardiac_cine_unet_reconstruction"
 N_SERIES, SIZE, N_FRAMES, N_SPOKES = 2, 32, 4, 5
-NETWORK = {"width": 2, "depth": 2}
+MAGNITUDES = f"{BUNDLE}@magnitudes:magnitudes"
+SMALL = {"magnitudes": {"width": 2, "depth": 2}, "kspace": {"n_stages": 2, "widths": [2, 4]}}
 
 
 def write_hearts(path, phase=True):
@@ -48,11 +48,9 @@ def hearts(tmp_path_factory):
 def networks(tmp_path_factory):
     """By name a network of random weights and their file."""
     folder, found = tmp_path_factory.mktemp("weights"), {}
-    for seed, (name, kind) in enumerate(
-        {"plain": CineUNet, "consistent": partial(ConsistentCineUNet, n_cascades=2)}.items()
-    ):
+    for seed, (name, kind) in enumerate({"magnitudes": CineUNet, "kspace": LightCineCascade}.items()):
         torch.manual_seed(seed)
-        network = kind(network="UNet2D2D", **NETWORK).eval()
+        network = kind(**SMALL[name]).eval()
         with torch.no_grad():
             for weights in network.parameters():
                 weights.copy_(0.2 * torch.randn(weights.shape))
@@ -68,10 +66,10 @@ def networks(tmp_path_factory):
 def compared(hearts, networks, tmp_path_factory):
     """Zero-filled, the network of magnitudes and that of k-space, by the command."""
     out = tmp_path_factory.mktemp("compared") / "out"
-    plain, consistent = (networks[name][1] for name in ("plain", "consistent"))
-    entries = f"zero_filled,plain={BUNDLE}:{plain},{BUNDLE}@consistent:{consistent}"
-    small = {f"network_options#{name}": value for name, value in NETWORK.items()}
-    options = {**small, "n_spokes": N_SPOKES, "split": "test", "device": "cpu", "plain.network_options#n_cascades": 1}
+    entries = f"zero_filled,kspace={BUNDLE}:{networks['kspace'][1]},{BUNDLE}@magnitudes:{networks['magnitudes'][1]}"
+    labels = {"kspace": "kspace", "magnitudes": MAGNITUDES}
+    small = {f"{labels[n]}.network_options#{key}": value for n, few in SMALL.items() for key, value in few.items()}
+    options = {**small, "n_spokes": N_SPOKES, "split": "test", "device": "cpu"}
     arguments = ["compare", hearts.parents[1], "--entries", entries, "--n_cases", 1, "--out", out]
     words = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
     assert run_commands({"compare": compare}, "tools", [*map(str, arguments), *words]) == 0
@@ -87,16 +85,16 @@ def reconstructed(hearts, networks):
     """Label to the magnitudes of the series, computed here from the documented rule: masks follow file and series."""
     with h5py.File(hearts) as file:
         truth = file["imagesTrue"][()] * np.exp(1j * file["phaseTrue"][()])
-    found = {"zero_filled": [], "plain": [], f"{BUNDLE}@consistent:consistent": []}
+    found = {"zero_filled": [], "kspace": [], MAGNITUDES: []}
     for number, series in enumerate(truth):
         mask = KtMasks(n_spokes=N_SPOKES)((SIZE, SIZE, N_FRAMES), seed=f"a.h5:{number}")
         kspace = frame_wise(numpy_fft2c, series) * mask[0, 0].numpy()
         zero_filled = np.abs(frame_wise(numpy_ifft2c, kspace))
         measured = pack_series(torch.from_numpy(kspace.astype(np.complex64))[None, None], mask)
         with torch.no_grad():
-            plain = networks["plain"][0](torch.from_numpy(zero_filled.astype(np.float32))[None, None])
-            consistent = networks["consistent"][0](measured)
-        images = (zero_filled, plain[0, 0].numpy(), np.hypot(*consistent[0].numpy()))
+            magnitudes = networks["magnitudes"][0](torch.from_numpy(zero_filled.astype(np.float32))[None, None])
+            consistent = networks["kspace"][0](measured)
+        images = (zero_filled, np.hypot(*consistent[0].numpy()), magnitudes[0, 0].numpy())
         for label, image in zip(found, images, strict=True):
             found[label].append(image)
     return np.abs(truth), found
@@ -119,7 +117,7 @@ def test_summary_and_report_are_of_series(compared):
     text = (compared / "summary.md").read_text()
     assert "2 series; mean ± standard deviation" in text
     assert "differences series by series" in text
-    assert read_record(compared)["methods"][f"{BUNDLE}@consistent:consistent"]["variant"] == "consistent"
+    assert read_record(compared)["methods"][MAGNITUDES]["variant"] == "magnitudes"
     page = report_results(compared, compared / "report.html", title="Comparison").read_text()
     assert "Protocol cine_series, 2 series" in page
     assert "deviation over series, and" in page
@@ -189,14 +187,16 @@ def test_tasks_of_the_bundles():
     }
 
 
-def test_a_variant_for_training_too_is_one_whose_keys_inference_has(tmp_path):
+def test_a_variant_for_training_too_is_one_that_changes_inference(tmp_path):
     configs = tmp_path / "toy" / "configs"
     configs.mkdir(parents=True)
     files = {
         "metadata": {"version": "0.1.0"},
         "inference": {"width": 8, "network": {}},
         "both": {"_comment": "over either", "width": 4, "network#depth": 2},
-        "train": {"width": 4, "epochs": 9},
+        "train": {"width": 4, "epochs": 9, "dataloader": {}},
+        "method": {"width": 4, "epochs": 9},
+        "resumed": {"width": 4, "dataloader#batch_size": 9},
         "own": {"epochs": 9},
         "inference_own": {"width": 2},
     }
@@ -207,8 +207,9 @@ def test_a_variant_for_training_too_is_one_whose_keys_inference_has(tmp_path):
         return [path.stem for path in find_entry(f"{tmp_path / 'toy'}@{variant}", tmp_path).configs]
 
     assert names("both") == ["inference", "both"]
+    assert names("method") == ["inference", "method"]
     assert names("own") == ["inference", "inference_own"]
-    for variant in ("train", "inference", "none"):
+    for variant in ("train", "inference", "resumed", "none"):
         with pytest.raises(
             ValueError, match=rf"@{variant}: has no variant '{variant}', no .*inference_{variant}\.json"
         ):

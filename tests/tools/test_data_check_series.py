@@ -211,6 +211,11 @@ def test_series_fit_the_bundle_of_series_alone(tmp_path):
     assert after("--ckpt_dir", words(report, "train")) == f"runs/{CINE}"
 
 
+def test_aliased_magnitudes_alone_are_taken_by_the_network_of_magnitudes(tmp_path):
+    write_h5(tmp_path / "a.h5", imagesRecon=series())
+    assert "magnitudes.json" in record(check_folder(tmp_path))["commands"]["infer"]
+
+
 def test_spokes_are_counted_and_taken_by_the_network_of_spokes(tmp_path):
     pytest.importorskip("torchkbnufft", reason="needs the extra `radial`")
     angles, radius = np.arange(15).reshape(3, 5, 1) * 1.94, (np.arange(24) - 12) / 24

@@ -258,7 +258,8 @@ def test_the_documented_list_has_a_place_for_every_key_of_the_translation(tmp_pa
     assert len(job.tasks) == 4
     configs = BUNDLES / "cardiac_cine_unet_reconstruction" / "configs"
     schema = read_json(ROOT / "tools" / "run" / "schema.json")
-    keys = {*read_json(configs / "train.json"), *read_json(configs / "inference.json"), *schema["properties"]}
+    train = read_json(configs / "train.json") | read_json(configs / "magnitudes.json")
+    keys = {*train, *read_json(configs / "inference.json"), *schema["properties"]}
     keys |= {*schema["$defs"]["task"]["properties"], "train", "valid", "test", "null"}
     rows = [line.split("|")[1:3] for line in text[text.index("## From") :].splitlines() if line.startswith("| `")]
     given = {key for left, _ in rows for key in re.findall(r"`([a-z_]+)`", left)}
@@ -266,7 +267,7 @@ def test_the_documented_list_has_a_place_for_every_key_of_the_translation(tmp_pa
     for key in {key for _, right in rows for key in re.findall(r"`([a-z_#]+)[:`]", right)}:
         block, _, inner = key.partition("#")
         assert block in keys
-        assert not inner or inner in read_json(configs / "train.json")[block]
+        assert not inner or inner in train[block]
 
 
 def test_check_only_says_what_would_be_run(folder, capsys):

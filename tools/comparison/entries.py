@@ -183,7 +183,8 @@ def _config_files(label: str, bundle: Path, task: str, variant: str) -> tuple[Pa
     A bundle of reconstruction uses `inference.json`, with or without a truth in the data. A bundle of super-resolution
     would enlarge the truth with `inference.json` alone, so `evaluate.json` follows it. A variant adds
     `inference_<variant>.json` and `evaluate_<variant>.json`, each after the file it changes. If neither exists,
-    `<variant>.json`, which serves training too, comes last, provided that the others have all of its keys.
+    `<variant>.json`, which serves training too, comes last, provided that it changes keys of the others, and that all
+    further ones are whole keys of `train.json`, which inference does not read.
     """
     configs = bundle / "configs"
     plain = tuple(configs / f"{name}.json" for name in ("inference", "evaluate")[: 1 + (task == SUPER_RESOLUTION)])
@@ -193,9 +194,12 @@ def _config_files(label: str, bundle: Path, task: str, variant: str) -> tuple[Pa
     if any(path.is_file() for path in own.values()):
         return tuple(path for pair in own.items() for path in pair if path in own or path.is_file())
     shared = configs / f"{variant}.json"
-    if shared.is_file() and shared not in plain:
+    training = configs / "train.json"
+    if shared.is_file() and shared not in (*plain, training):
         known = {top_key(key) for key in merged(plain)}
-        if all(key[0] == "_" or top_key(key) in known for key in read_json(shared)):
+        keys = {key for key in read_json(shared) if key[0] != "_"}
+        further = {key for key in keys if top_key(key) not in known}
+        if further != keys and further <= (read_json(training).keys() if training.is_file() else set()):
             return (*plain, shared)
     raise ValueError(f"{label}: has no variant {variant!r}, no {' or '.join(map(str, own.values()))}")
 
