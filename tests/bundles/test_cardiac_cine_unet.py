@@ -186,6 +186,9 @@ def test_the_papers_variant_has_the_published_settings(hearts: Path, tmp_path: P
     assert parser.get_parsed_content("phases").epochs == 20
     assert parser["objective"]["loss"] == "SSIM"
     assert parser["early_stopping"]["patience"] == 2
+    parser.read_config([str(CONFIGS / f"{name}.json") for name in ("train", "paper")])
+    with pytest.raises(RuntimeError, match="residual"):  # the cascade by itself is not the paper's
+        parser.get_parsed_content("network_def")
 
 
 def test_coils_are_simulated_in_training(hearts: Path, tmp_path: Path, python: WarmPython) -> None:

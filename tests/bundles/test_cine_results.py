@@ -282,10 +282,12 @@ def test_dicom_needs_the_size_of_pixels_and_says_that_the_place_is_unknown(tmp_p
     with pytest.raises(DataError, match=r"1_recon.*unknown along z, y, x.*spacing"):
         evaluate(find_cine(tmp_path / "a"), tmp_path / "out", ["dicom"])
     assert files_in(tmp_path / "out") == []
-    recon, _ = write_heart(tmp_path / "b" / "2.h5", pixel_size_mm=1.5, slice_distance_mm=8.0)
+    name = "Müller_" * 10  # longer than a PatientID
+    recon, _ = write_heart(tmp_path / "b" / f"{name}.h5", pixel_size_mm=1.5, slice_distance_mm=8.0)
     evaluate(find_cine(tmp_path / "b"), tmp_path / "out", ["dicom"])
-    assert "2_recon: the source has no orientation" in caplog.text
-    first = pydicom.dcmread(tmp_path / "out" / "2_recon" / "00.dcm")
+    assert f"{name}_recon: the source has no orientation" in caplog.text
+    first = pydicom.dcmread(tmp_path / "out" / f"{name}_recon" / "00.dcm")
+    assert first.PatientID == name[:63]
     assert list(first.ImageOrientationPatient) == [1, 0, 0, 0, 1, 0]
     assert list(first.ImagePositionPatient) == [-3, -4.5, 0]
     assert "TriggerTime" not in first

@@ -22,6 +22,7 @@ logger = logging.getLogger("recon")
 
 _LARGEST = 2**16 - 1
 _SHEARED = 1e-4  # cosine of the angle between rows and columns
+_LONG_STRING = 63  # characters of a PatientID and one of padding
 # required of an MR image, and unknown here
 _UNKNOWN = """
     PatientBirthDate PatientSex StudyDate StudyTime ReferringPhysicianName StudyID AccessionNumber SeriesNumber
@@ -135,12 +136,14 @@ def _encode(pydicom: Any, series: NewMrSeries, affine: np.ndarray, folder: Path,
 def _header(pydicom: Any, series: NewMrSeries, affine: np.ndarray, entropy: list[str]) -> Any:
     """Elements that all images of the series have."""
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    name = series.name.replace("\\", "_")[:_LONG_STRING]
     data = pydicom.Dataset()
     values = {
         **dict.fromkeys(_UNKNOWN),
         "SOPClassUID": pydicom.uid.MRImageStorage,
-        "PatientName": series.name,
-        "PatientID": series.name,
+        "SpecificCharacterSet": "ISO_IR 192",
+        "PatientName": name,
+        "PatientID": name,
         "StudyInstanceUID": pydicom.uid.generate_uid(entropy_srcs=[series.name, "study"]),
         "SeriesInstanceUID": pydicom.uid.generate_uid(entropy_srcs=entropy),
         "FrameOfReferenceUID": pydicom.uid.generate_uid(entropy_srcs=[series.name, "frame of reference"]),
