@@ -243,6 +243,14 @@ def test_the_papers_generator_trains_and_reconstructs(scratch: Path, brains: Pat
     assert (folder / "reconstructions" / "7_recon.png").is_file()
 
 
+def write_scan_of_several_coils(folder: Path) -> None:
+    maps = simulated_sensitivity_maps(4, 40, 36)[0].numpy()
+    mask = sampling_mask("poisson", (40, 36), 0.4, seed=1)[0, 0].numpy()
+    folder.mkdir()
+    np.save(folder / "scan.npy", (mask * centred_fft(maps * smooth_image(3, 40, 36))).astype(np.complex64))
+    np.save(folder / "scan_mask.npy", mask)
+
+
 def test_several_coils_train_on_simulated_ones_and_reconstruct_measured_ones(
     scratch: Path, brains: Path, tmp_path: Path, python: WarmPython
 ) -> None:
@@ -251,11 +259,7 @@ def test_several_coils_train_on_simulated_ones_and_reconstruct_measured_ones(
     more = [*where, *TINY, *overrides(mask_family="poisson", sampling_rate=0.4, n_coils=3)]
     done = python("monai.bundle", "run", "--config_file", config, *more, cwd=BUNDLE)
     assert done.status == 0, done.stderr
-    maps = simulated_sensitivity_maps(4, 40, 36)[0].numpy()
-    mask = sampling_mask("poisson", (40, 36), 0.4, seed=1)[0, 0].numpy()
-    (tmp_path / "in").mkdir()
-    np.save(tmp_path / "in" / "scan.npy", (mask * centred_fft(maps * smooth_image(3, 40, 36))).astype(np.complex64))
-    np.save(tmp_path / "in" / "scan_mask.npy", mask)
+    write_scan_of_several_coils(tmp_path / "in")
     where = overrides(dataset_dir=tmp_path / "in", output_dir=tmp_path / "out", ckpt_dir=tmp_path / "models", **OPTIONS)
     config = "['configs/inference.json','configs/inference_multicoil.json']"
     more = [*where, *overrides(source_options="{'axes': 'coil,y,x'}")]
@@ -780,11 +784,12 @@ def tiny_copy(repository: Path) -> None:
         (bundle / "configs" / name).write_text(json.dumps(config), encoding="utf-8")
     save_random_weights(bundle, "inference.json")
     save_random_weights(bundle, "inference.json", "inference_paper.json")
+    save_random_weights(bundle, "inference.json", "inference_multicoil.json")
 
 
 def tiny_command(command: str, data: Path) -> str:
     more = " --n_train 4 --n_valid 2 --n_test 1 --size 32" if "tools data make" in command else ""
-    return command.replace("$DATA", str(data)) + more
+    return command.replace("$DATA", str(data)).replace(" scans ", f" {data.parent}/scans ") + more
 
 
 @pytest.mark.slow
@@ -792,6 +797,7 @@ def tiny_command(command: str, data: Path) -> str:
 def test_every_command_of_the_readme_runs(start: str, tmp_path: Path, python: WarmPython) -> None:
     repository, data = tmp_path / "repository", tmp_path / "data"
     tiny_copy(repository)
+    write_scan_of_several_coils(tmp_path / "scans")
     run_readme(python, BUNDLE, repository, start == "repository root", lambda line: tiny_command(line, data))
     bundle = repository / "bundles" / NAME
     written = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*")}
