@@ -45,7 +45,7 @@ NETWORK_ROWS = {RECONSTRUCTION: "", "sample": "_sample"}
 """Methods that an evaluation measures with the network: ending of their names in `results.csv`."""
 SAMPLE = ", one sample"
 """End of the label that a comparison gives to one of several samples."""
-TABLES = ("metrics.csv", "pore_space.csv", "hallucination.csv", "ejection_fraction.csv", "speed.csv")
+TABLES = ("metrics.csv", "pore_space.csv", "fidelity.csv", "hallucination.csv", "ejection_fraction.csv", "speed.csv")
 """Files of an evaluation that are summed up."""
 EJECTION_FRACTION_ERROR = "ejection_fraction_error"
 
