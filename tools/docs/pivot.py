@@ -135,7 +135,8 @@ def _statistics(show: str, row: pd.Series, digits: Any, where: str) -> str:
     def number(column: str) -> str:
         if math.isnan(row[column]):
             raise ValueError(f"{where}: {column} of {row['method']}, {row['metric']}, is not known; show another")
-        return f"{round(row[column], int(digits)) + 0.0:,.{digits}f}"  # no minus before a zero
+        text = f"{row[column]:,.{digits}f}"
+        return text if text.strip("-0.") else text.removeprefix("-")  # no minus before a zero
 
     left_out = f", {row['undefined']} undefined" if row["undefined"] else ""
     return re.sub(r"[a-z]+", filled, show) + left_out
