@@ -459,9 +459,9 @@ def test_the_tensorrt_configuration_falls_back_without_tensorrt(
     enlarged: Path, scratch: Path, network: EquivariantGenerator, python: WarmPython
 ) -> None:
     options = load_config(BUNDLE, "inference_trt.json")["tensorrt"]
-    signature = inspect.signature(TrtCompiler).parameters
-    assert set(options) <= set(signature)
-    assert [list(profile) for profile in options["input_profiles"]] == [list(inspect.signature(network.forward).parameters)]
+    inputs = list(inspect.signature(network.forward).parameters)
+    assert set(options) <= set(inspect.signature(TrtCompiler).parameters)
+    assert [list(profile) for profile in options["input_profiles"]] == [inputs]
 
     folder = scratch / "tensorrt"
     where = overrides(dataset_dir=scratch / "mixed", output_dir=folder, ckpt_dir=scratch / "models", **OPTIONS)

@@ -27,7 +27,8 @@ def test_noise_is_added_power_and_leaves_the_transfer() -> None:
     values = fidelity_protocol(4, 0, 1, {}).evaluate(truth + 0.5 * noise, truth)
     for band in BANDS:  # spectra of both are flat, and those of noise and truth are independent
         torch.testing.assert_close(values[f"transfer_{band}"], torch.ones(2, dtype=torch.float64), atol=0.15, rtol=0)
-        torch.testing.assert_close(values[f"added_{band}"], torch.full((2,), 0.25, dtype=torch.float64), atol=0.1, rtol=0)
+        quarter = torch.full((2,), 0.25, dtype=torch.float64)
+        torch.testing.assert_close(values[f"added_{band}"], quarter, atol=0.1, rtol=0)
 
 
 @pytest.mark.parametrize("upscale", [2, 4])

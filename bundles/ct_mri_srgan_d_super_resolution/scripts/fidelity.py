@@ -64,7 +64,9 @@ def fidelity_protocol(upscale: int, low: float, high: float, windows: Mapping[st
         measures[f"added_{name}"] = _Band(start * 0.5 / upscale, stop * 0.5 / upscale).added
     measures["error"] = _WindowedError(high - low, 0.0, 1.0)
     for name, (start, stop) in windows.items():
-        measures[f"error_{name}"] = _WindowedError(high - low, (start - low) / (high - low), (stop - low) / (high - low))
+        measures[f"error_{name}"] = _WindowedError(
+            high - low, (start - low) / (high - low), (stop - low) / (high - low)
+        )
     return Protocol(
         name=f"fidelity_x{upscale}",
         description="transfer and added power relative to the truth, by band of frequencies; errors in stored units",
