@@ -20,7 +20,7 @@ from skimage.filters import threshold_otsu
 from common.engines import load_weights
 from common.handlers import save_weights
 from common.io import open_source
-from common.networks import EdsrGenerator, FullyConvolutionalDiscriminator
+from common.networks import EdsrGenerator, EquivariantGenerator, FullyConvolutionalDiscriminator
 from common.networks.sr_blocks import check_image
 from common.phantoms.sets import make_tiny_set
 from tools.zoo.export_formats import FORMATS, Source
@@ -45,13 +45,17 @@ def rock(scratch: Path) -> Path:
     return folder
 
 
+def generator() -> EquivariantGenerator:
+    return EquivariantGenerator(EdsrGenerator(spatial_dims=3, **SMALL))
+
+
 @pytest.fixture(scope="module")
-def network(scratch: Path) -> EdsrGenerator:
+def network(scratch: Path) -> EquivariantGenerator:
     """A small generator as stored on disk, in ``scratch/models``."""
     torch.manual_seed(0)
     path = scratch / "models" / "model_3d.pt"
-    save_weights(EdsrGenerator(spatial_dims=3, **SMALL), path, half=True)
-    return load_weights(EdsrGenerator(spatial_dims=3, **SMALL), path).eval()  # type: ignore[return-value]
+    save_weights(generator(), path, half=True)
+    return load_weights(generator(), path).eval()
 
 
 def run(python: WarmPython, config: str, data: Path, folder: Path, models: Path, *more: str) -> Result:
@@ -65,7 +69,7 @@ def read_volume(path: Path) -> NDArray:
         return source.read().transpose(1, 2, 0)
 
 
-def enlarged(network: EdsrGenerator, volume: NDArray) -> NDArray[np.float64]:
+def enlarged(network: EquivariantGenerator, volume: NDArray) -> NDArray[np.float64]:
     with torch.no_grad():
         return network(torch.from_numpy(volume.astype(np.float32))[None, None])[0, 0].double().numpy()
 
@@ -83,7 +87,7 @@ def trained(scratch: Path, rock: Path, python: WarmPython) -> Path:
 
 def test_training_runs_both_phases(trained: Path) -> None:
     for name in ("model_3d", "model_3d_pixel", "model_3d_gan"):
-        load_weights(EdsrGenerator(spatial_dims=3, **SMALL), trained / f"{name}.pt")
+        load_weights(generator(), trained / f"{name}.pt")
     pixel, gan = read_csv(trained / "history.csv")
     assert (pixel["phase"], gan["phase"]) == ("pixel", "gan")
     for name in ("loss_critic", "loss_adversarial", "loss_perceptual"):
@@ -107,7 +111,7 @@ def test_training_goes_on_where_it_stopped(trained: Path, rock: Path, scratch: P
 
 
 def test_inference_enlarges_volumes_of_any_format_along_all_axes(
-    scratch: Path, rock: Path, network: EdsrGenerator, python: WarmPython
+    scratch: Path, rock: Path, network: EquivariantGenerator, python: WarmPython
 ) -> None:
     data, folder = scratch / "mixed", scratch / "inference"
     volume = read_volume(next((rock / "test").glob("*.tif")))[:15, :17, :19]
@@ -129,7 +133,7 @@ def test_inference_enlarges_volumes_of_any_format_along_all_axes(
 
 
 def test_evaluation_measures_what_an_independent_computation_finds(
-    scratch: Path, rock: Path, network: EdsrGenerator, python: WarmPython
+    scratch: Path, rock: Path, network: EquivariantGenerator, python: WarmPython
 ) -> None:
     folder = scratch / "evaluation"
     more = overrides(features__weights="random", features__width=4, **OPTIONS)
@@ -161,7 +165,7 @@ def reduce_axis(volume: NDArray, axis: int) -> NDArray:
     return np.moveaxis(np.asarray(less).reshape(*lines.shape[:-1], -1), -1, axis)
 
 
-def test_images_are_no_volumes(tmp_path: Path, scratch: Path, network: EdsrGenerator, python: WarmPython) -> None:
+def test_images_are_no_volumes(tmp_path: Path, scratch: Path, network: EquivariantGenerator, python: WarmPython) -> None:
     for split in ("train", "valid"):
         (tmp_path / "data" / split).mkdir(parents=True)
         Image.fromarray(np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)).save(tmp_path / "data" / split / "a.png")
@@ -190,7 +194,7 @@ def test_the_shipped_network_is_the_trained_one() -> None:
 @pytest.mark.parametrize(
     "file_format", ["ts", pytest.param("pt2", marks=pytest.mark.slow), pytest.param("onnx", marks=pytest.mark.slow)]
 )
-def test_exports_give_the_same_numbers(file_format: str, tmp_path: Path, network: EdsrGenerator) -> None:
+def test_exports_give_the_same_numbers(file_format: str, tmp_path: Path, network: EquivariantGenerator) -> None:
     for package in FORMATS[file_format].packages:
         pytest.importorskip(package)
     metadata = (BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8")
@@ -204,7 +208,7 @@ def test_exports_give_the_same_numbers(file_format: str, tmp_path: Path, network
             torch.testing.assert_close(exported(image), network(image), rtol=0, atol=1e-4)
 
 
-def test_torchscript_by_monai(scratch: Path, network: EdsrGenerator, python: WarmPython) -> None:
+def test_torchscript_by_monai(scratch: Path, network: EquivariantGenerator, python: WarmPython) -> None:
     where = overrides(
         net_id="network_def",
         filepath=scratch / "model_3d.ts",
