@@ -10,7 +10,7 @@ from typing import Any
 
 from common.networks.sr_blocks import Residual, convolution
 from common.networks.super_resolution import SrGenerator
-from common.networks.upsampling import upsampling
+from common.networks.upsampling import shuffled_convolution, upsampling
 from torch import nn
 
 
@@ -20,12 +20,16 @@ class EdsrGenerator(SrGenerator):
     Differs from the paper: the head is the 1x1 convolution of a public reproduction of its 2-D part, shuffles start as
     nearest-neighbour enlargement. One block, upscale 4: 406,916 parameters, halo 6 (16 blocks: 1,514,771, halo 36).
 
+    With ``direct`` one convolution and one shuffle make the image, as in ESPCN (Shi et al. 2016, arXiv 1609.05158): no
+    layer works at high resolution, where a 3-D generator spends most of its time and memory.
+
     Args:
         upscale: 2, 4 or 8.
         channels: image channels.
         spatial_dims: 2 or 3; 3-D shuffles sub-voxels.
         n_blocks: residual blocks, ``x + conv(prelu(conv(x)))``, 3x3.
         width: feature maps.
+        direct: True for one shuffle to the image, False for a shuffle of feature maps for each doubling and a head.
     """
 
     _norm: str | None = None
@@ -33,18 +37,30 @@ class EdsrGenerator(SrGenerator):
     _last_kernel = 1
 
     def __init__(
-        self, upscale: int = 4, channels: int = 1, spatial_dims: int = 2, n_blocks: int = 16, width: int = 64
+        self,
+        upscale: int = 4,
+        channels: int = 1,
+        spatial_dims: int = 2,
+        n_blocks: int = 16,
+        width: int = 64,
+        direct: bool = False,
     ) -> None:
         def unit(act: str | None = None) -> nn.Module:
             return convolution(spatial_dims, width, width, norm=self._norm, act=act)
 
-        enlarge = upsampling(upscale, width, spatial_dims)
+        enlarge: nn.Module
+        tail: nn.Module
+        if direct:
+            enlarge, tail = shuffled_convolution(width, channels, upscale, spatial_dims), nn.Identity()
+        else:
+            enlarge = upsampling(upscale, width, spatial_dims)
+            tail = convolution(spatial_dims, width, channels, kernel_size=self._last_kernel)
         blocks = (Residual(nn.Sequential(unit("PRELU"), unit())) for _ in range(n_blocks))
         super().__init__(
             head=convolution(spatial_dims, channels, width, **self._first),
             trunk=Residual(nn.Sequential(*blocks, unit())),
             upsampling=enlarge,
-            tail=convolution(spatial_dims, width, channels, kernel_size=self._last_kernel),
+            tail=tail,
             upscale=upscale,
             channels=channels,
             spatial_dims=spatial_dims,

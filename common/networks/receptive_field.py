@@ -1,5 +1,7 @@
 """How far the pixels of a super-resolved image look."""
 
+import math
+
 from common.networks.upsampling import PixelShuffle
 from torch import nn
 
@@ -19,13 +21,13 @@ def receptive_halo(network: nn.Module) -> int:
             :class:`~common.networks.upsampling.PixelShuffle`.
     """
     layers = [module for module in network.modules() if isinstance(module, (*_CONVOLUTIONS, PixelShuffle))]
-    upscale = 2 ** sum(isinstance(layer, PixelShuffle) for layer in layers)
+    upscale = math.prod(layer.factor for layer in layers if isinstance(layer, PixelShuffle))
     halo = 0
     for pixel in range(upscale):  # the output pixels of one input pixel
         low = high = pixel
         for layer in reversed(layers):
             if isinstance(layer, PixelShuffle):
-                low, high = low // 2, high // 2
+                low, high = low // layer.factor, high // layer.factor
             else:
                 low -= int(layer.padding[0])
                 high += layer.dilation[0] * (layer.kernel_size[0] - 1) - int(layer.padding[0])

@@ -46,7 +46,7 @@ def rock(scratch: Path) -> Path:
 
 
 def generator() -> EquivariantGenerator:
-    return EquivariantGenerator(EdsrGenerator(spatial_dims=3, **SMALL))
+    return EquivariantGenerator(EdsrGenerator(spatial_dims=3, direct=True, **SMALL))
 
 
 @pytest.fixture(scope="module")

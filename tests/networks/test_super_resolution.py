@@ -18,6 +18,7 @@ SMALL = {
     "rrdb": partial(RrdbGenerator, n_blocks=1, width=4, growth=2),
     "sr_resnet": partial(SrResNetGenerator, n_blocks=2, width=4),
     "edsr": partial(EdsrGenerator, n_blocks=2, width=4),
+    "direct": partial(EdsrGenerator, n_blocks=1, width=4, direct=True),
 }
 EVERY = pytest.mark.parametrize("name", SMALL)
 AXES = pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -132,12 +133,12 @@ class PlainLayers:
         scale, shift, mean, variance, _ = (next(self.values).reshape(-1, *[1] * self.dims) for _ in range(5))
         return (x - mean) / torch.sqrt(variance + 1e-5) * scale + shift
 
-    def shuffle(self, x):
+    def shuffle(self, x, factor=2):
         batch, channels, *size = x.shape
-        places = list(product((0, 1), repeat=self.dims))
-        out = torch.empty(batch, channels // len(places), *[2 * n for n in size])
+        places = list(product(range(factor), repeat=self.dims))
+        out = torch.empty(batch, channels // len(places), *[factor * n for n in size])
         for n, place in enumerate(places):
-            out[(..., *[slice(start, None, 2) for start in place])] = x[:, n :: len(places)]
+            out[(..., *[slice(start, None, factor) for start in place])] = x[:, n :: len(places)]
         return out
 
     def enlarge(self, x, upscale):
@@ -152,10 +153,19 @@ def leaky(x, slope):
 
 def plain_edsr(x, network, blocks):
     layers = PlainLayers(network)
+    return layers.conv(layers.enlarge(plain_edsr_trunk(x, layers, blocks), network.upscale))
+
+
+def plain_direct(x, network, blocks):
+    layers = PlainLayers(network)
+    return layers.shuffle(layers.conv(plain_edsr_trunk(x, layers, blocks)), network.upscale)
+
+
+def plain_edsr_trunk(x, layers, blocks):
     first = x = layers.conv(x)
     for _ in range(blocks):
         x = x + layers.conv(layers.prelu(layers.conv(x)))
-    return layers.conv(layers.enlarge(first + layers.conv(x), network.upscale))
+    return first + layers.conv(x)
 
 
 def plain_sr_resnet(x, network, blocks):
@@ -181,7 +191,7 @@ def plain_rrdb(x, network, blocks):
     return (torch.tanh(layers.conv(leaky(layers.conv(x), 0.4))) + 1) / 2
 
 
-PLAIN = {"rrdb": (plain_rrdb, 1), "sr_resnet": (plain_sr_resnet, 2), "edsr": (plain_edsr, 2)}
+PLAIN = {"rrdb": (plain_rrdb, 1), "sr_resnet": (plain_sr_resnet, 2), "edsr": (plain_edsr, 2), "direct": (plain_direct, 1)}
 
 
 @EVERY
@@ -243,6 +253,8 @@ def reach(network):
         (partial(SrResNetGenerator, 8, n_blocks=2, width=2), 12),
         (partial(EdsrGenerator, 2, n_blocks=1, width=2), 5),
         (partial(EdsrGenerator, 4, spatial_dims=3, n_blocks=1, width=2), 6),
+        (partial(EdsrGenerator, 4, spatial_dims=3, n_blocks=1, width=2, direct=True), 5),
+        (partial(EdsrGenerator, 8, n_blocks=2, width=2, direct=True), 7),
     ],
 )
 def test_beyond_the_halo_nothing_is_seen_and_at_its_border_something_is(build, halo):
