@@ -37,7 +37,7 @@ from skimage.filters import threshold_otsu
 
 from common.engines import load_weights
 from common.handlers import save_weights
-from common.networks import EdsrGenerator, FlatteningDiscriminator, Vgg19Classifier
+from common.networks import EdsrGenerator, EquivariantGenerator, FlatteningDiscriminator, Vgg19Classifier
 from common.phantoms.rock_phantom import rock_phantom
 from common.phantoms.sets import make_tiny_set
 from tools.zoo.export import export_bundle
@@ -68,12 +68,16 @@ def rock(scratch: Path) -> Path:
     return folder
 
 
+def generator(upscale: int = 4) -> EquivariantGenerator:
+    return EquivariantGenerator(EdsrGenerator(upscale, direct=True, **SMALL))
+
+
 @pytest.fixture(scope="module")
-def network(scratch: Path) -> EdsrGenerator:
+def network(scratch: Path) -> EquivariantGenerator:
     """A small generator as stored on disk, in ``scratch/models``."""
     torch.manual_seed(0)
-    save_weights(EdsrGenerator(**SMALL), scratch / "models" / "model.pt", half=True)
-    return load_weights(EdsrGenerator(**SMALL), scratch / "models" / "model.pt").eval()  # type: ignore[return-value]
+    save_weights(generator(), scratch / "models" / "model.pt", half=True)
+    return load_weights(generator(), scratch / "models" / "model.pt").eval()
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ def features(scratch: Path) -> dict[str, Any]:
     return {"features#weights": scratch / "vgg19.pt", "features#width": 4}
 
 
-def enlarged(network: EdsrGenerator, image: NDArray) -> NDArray[np.float64]:
+def enlarged(network: EquivariantGenerator, image: NDArray) -> NDArray[np.float64]:
     with torch.no_grad():
         return network(torch.from_numpy(image.astype(np.float32))[None, None])[0, 0].double().numpy()
 
@@ -112,7 +116,7 @@ def test_training_runs_both_phases_and_keeps_the_weights_of_each(trained: Path) 
     states = {name: torch.load(trained / f"{name}.pt") for name in ("model", "model_pixel", "model_gan")}
     for state in states.values():
         assert {value.dtype for value in state.values()} == {torch.float16}
-        EdsrGenerator(**SMALL).load_state_dict(state)
+        generator().load_state_dict(state)
     assert all(torch.equal(states["model"][key], states["model_gan"][key]) for key in states["model"])
     convolutions = [key for key, value in states["model"].items() if value.ndim == 4]
     assert not any(torch.equal(states["model"][key], states["model_pixel"][key]) for key in convolutions)
@@ -189,7 +193,7 @@ def test_other_factors_and_degradations(options: dict[str, Any], rock: Path, scr
     folder = scratch / f"x{options['upscale']}"
     done = train(python, rock, folder, **options)
     assert done.status == 0, done.stderr
-    load_weights(EdsrGenerator(options["upscale"], **SMALL), folder / "model.pt")
+    load_weights(generator(options["upscale"]), folder / "model.pt")
 
 
 @pytest.mark.slow
@@ -199,7 +203,7 @@ def test_two_processes_train_together(rock: Path, scratch: Path, python: WarmPyt
     where = overrides(dataset_dir=rock, output_dir=folder, ckpt_dir=folder)
     done = python(*TORCHRUN, "--config_file", config, *where, cwd=BUNDLE)
     assert done.status == 0, done.stderr
-    load_weights(EdsrGenerator(**SMALL), folder / "model.pt")
+    load_weights(generator(), folder / "model.pt")
     assert [row["epoch"] for row in read_csv(folder / "history.csv")] == ["1", "2"]
 
 
@@ -231,7 +235,7 @@ def deep_rock_sr(folder: Path) -> Path:
 
 @pytest.mark.parametrize("layout", [deep_rock_sr, pytest.param(write_pairs, marks=pytest.mark.slow)])
 def test_pairs_train_and_are_evaluated(
-    layout: Callable[[Path], Path], tmp_path: Path, network: EdsrGenerator, python: WarmPython
+    layout: Callable[[Path], Path], tmp_path: Path, network: EquivariantGenerator, python: WarmPython
 ) -> None:
     data = layout(tmp_path / "pairs")
     config = "['configs/train.json','configs/pairs.json','configs/smoke.json']"
@@ -309,7 +313,7 @@ def mixed(scratch: Path) -> Path:
 
 
 def test_inference_enlarges_each_file_in_its_own_format(
-    mixed: Path, scratch: Path, network: EdsrGenerator, python: WarmPython
+    mixed: Path, scratch: Path, network: EquivariantGenerator, python: WarmPython
 ) -> None:
     folder, bundle = scratch / "inference", BUNDLE.relative_to(ROOT)
     where = overrides(bundle_root=bundle, dataset_dir=mixed, ckpt_dir=scratch / "models", output_dir=folder, **OPTIONS)
@@ -344,7 +348,7 @@ def test_inference_enlarges_each_file_in_its_own_format(
 
 @pytest.fixture(scope="module")
 def evaluated(
-    scratch: Path, rock: Path, network: EdsrGenerator, features: dict[str, Any], python: WarmPython
+    scratch: Path, rock: Path, network: EquivariantGenerator, features: dict[str, Any], python: WarmPython
 ) -> tuple[Path, Result]:
     folder = scratch / "evaluation"
     where = overrides(dataset_dir=rock, ckpt_dir=scratch / "models", output_dir=folder, **OPTIONS, **features)
@@ -366,7 +370,7 @@ def psnr(image: NDArray, truth: NDArray) -> float:
 
 
 def test_evaluation_measures_what_an_independent_computation_finds(
-    evaluated: tuple[Path, Result], rock: Path, network: EdsrGenerator
+    evaluated: tuple[Path, Result], rock: Path, network: EquivariantGenerator
 ) -> None:
     folder, done = evaluated
     metrics = {(Path(row["file"]).name, row["method"]): row for row in read_csv(folder / "metrics.csv")}
@@ -501,7 +505,7 @@ def test_bad_input_ends_inference_with_one_line(
     message: str,
     scratch: Path,
     tmp_path: Path,
-    network: EdsrGenerator,
+    network: EquivariantGenerator,
     python: WarmPython,
 ) -> None:
     folder = tmp_path / make.__name__
@@ -566,7 +570,7 @@ def test_network_takes_and_gives_what_the_metadata_says(size: int) -> None:
 def test_workflow_has_all_properties(kind: str, config: str, rock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, values = (rock, {**RANDOM_FEATURES, "batch_size": 2}) if kind == "train" else (rock / "test", {})
     workflow = assert_all_properties(BUNDLE, kind, config, monkeypatch, dataset_dir=str(folder), **values)
-    assert isinstance(workflow.network_def, EdsrGenerator)
+    assert isinstance(workflow.network_def, EquivariantGenerator)
 
 
 def test_configs_agree() -> None:
@@ -581,12 +585,14 @@ def test_configs_agree() -> None:
     assert {**train["validate"]["prepare_batch"], "_desc_": ""} == {**evaluate["prepare_batch"], "_desc_": ""}
     train_3d, inference_3d = load("train_3d.json"), load("inference_3d.json")
     assert inference_3d == {key: train_3d[key] for key in inference_3d}
-    for variant in (train_3d, load("paper.json"), load("pairs.json"), load("smoke.json")):
+    paper, inference_paper = load("paper.json"), load("inference_paper.json")
+    assert all(paper[key] == value for key, value in inference_paper.items() if key != "_comment")
+    for variant in (train_3d, paper, load("pairs.json"), load("smoke.json")):
         new = {key.partition("#")[0] for key in variant} - train.keys() - {"synthetic_data", "pair_kind"}
         assert not new
 
 
-def test_torchscript_by_monai_gives_the_same_numbers(scratch: Path, network: EdsrGenerator, python: WarmPython) -> None:
+def test_torchscript_by_monai_gives_the_same_numbers(scratch: Path, network: EquivariantGenerator, python: WarmPython) -> None:
     where = overrides(
         net_id="network_def",
         filepath=scratch / "model.ts",
