@@ -19,6 +19,7 @@ _PIECE = {2: 128, 3: 24}
 # by spatial dims, a tile's least side and what it has at least inside its halo
 _TILE = {2: (384, 256), 3: (64, 24)}
 _TILE_ENLARGED_WHOLE = {2: (256, 128), 3: (32, 12)}
+_TILE_DIRECT = {2: (512, 384), 3: (96, 48)}
 
 
 class TileNetwork:
@@ -27,7 +28,8 @@ class TileNetwork:
     What a tile costs are the feature maps after the enlargement, 64 times as large as before it with 3-D images at
     upscale 4, while the halo is needed before it. So of a :class:`~common.networks.super_resolution.SrGenerator` (not
     scripted) all that works at low resolution is run on the whole tile, and the rest on what is kept, in pieces of at
-    most 128 x 128 or 24 x 24 x 24 input pixels with a halo of their own. Other networks are run on the whole tile.
+    most 128 x 128 or 24 x 24 x 24 input pixels with a halo of their own. Other networks are run on the whole tile,
+    which is larger where their attribute ``direct`` is true: no feature maps after the enlargement.
 
     Args:
         network: network that maps ``(batch, channels, *spatial)`` to images ``network.upscale`` times as large along
@@ -47,6 +49,7 @@ class TileNetwork:
         self.network = network
         self.upscale = int(upscale)
         self.halo = int(halo())
+        self._direct = bool(getattr(inner, "direct", False))
         self._generator = inner if isinstance(inner, SrGenerator) else None
         if self._generator is not None:
             late = nn.Sequential(self._generator.upsampling, self._generator.tail, self._generator.output)
@@ -79,9 +82,11 @@ class TileNetwork:
     def default_tile_size(self, spatial_dims: int) -> int:
         """Side of a tile, halo included, that takes about 1 GiB with 64 feature maps at upscale 4.
 
-        In 3-D a network that is run on the whole tile takes more if it looks further than 10 pixels.
+        In 3-D a network that is run on the whole tile takes more if it looks further than 10 pixels, or, where it is
+        ``direct``, further than 24.
         """
-        sizes = _TILE_ENLARGED_WHOLE if self._generator is None else _TILE
+        whole = _TILE_DIRECT if self._direct else _TILE_ENLARGED_WHOLE
+        sizes = whole if self._generator is None else _TILE
         least, inside = sizes[spatial_dims]
         return max(least, inside + 2 * self.halo)
 

@@ -65,6 +65,7 @@ class EdsrGenerator(SrGenerator):
             channels=channels,
             spatial_dims=spatial_dims,
         )
+        self.direct = direct
 
 
 class SrResNetGenerator(EdsrGenerator):

@@ -48,6 +48,7 @@ class EquivariantGenerator(nn.Module):
         self.upscale = generator.upscale
         self.channels = generator.channels
         self.spatial_dims = generator.spatial_dims
+        self.direct = bool(getattr(generator, "direct", False))
         self.mode = "bicubic" if generator.spatial_dims == 2 else "trilinear"
         pad, pool = (
             (nn.ReplicationPad2d, nn.AvgPool2d) if generator.spatial_dims == 2 else (nn.ReplicationPad3d, nn.AvgPool3d)

@@ -592,7 +592,9 @@ def test_configs_agree() -> None:
         assert not new
 
 
-def test_torchscript_by_monai_gives_the_same_numbers(scratch: Path, network: EquivariantGenerator, python: WarmPython) -> None:
+def test_torchscript_by_monai_gives_the_same_numbers(
+    scratch: Path, network: EquivariantGenerator, python: WarmPython
+) -> None:
     where = overrides(
         net_id="network_def",
         filepath=scratch / "model.ts",

@@ -12,7 +12,7 @@ from nearest_network import Nearest
 from torch import Tensor, nn
 
 from common.inferers import TiledInferer, TileNetwork
-from common.networks import EdsrGenerator, RrdbGenerator, SrResNetGenerator
+from common.networks import EdsrGenerator, EquivariantGenerator, RrdbGenerator, SrResNetGenerator
 
 
 def random_network(kind: type[nn.Module], **options: object) -> nn.Module:
@@ -35,6 +35,7 @@ def spread(image: Tensor) -> float:
 
 GENERATORS = {
     "edsr": (EdsrGenerator, {"n_blocks": 2, "width": 4}),
+    "direct": (EdsrGenerator, {"n_blocks": 2, "width": 4, "direct": True}),
     "rrdb": (RrdbGenerator, {"n_blocks": 1, "width": 4, "growth": 2}),
     "srresnet": (SrResNetGenerator, {"n_blocks": 1, "width": 4}),
 }
@@ -146,6 +147,9 @@ def test_the_default_tile_has_room_inside_the_halo() -> None:
         assert torch.equal(TiledInferer()(image, shallow), shallow(image))
     assert TileNetwork(shallow).default_tile_size(2) == 384
     assert TileNetwork(torch.jit.script(shallow)).default_tile_size(2) == 256
+    direct = EquivariantGenerator(EdsrGenerator(n_blocks=12, width=2, spatial_dims=3, direct=True))
+    for network in (direct, torch.jit.script(direct)):
+        assert TileNetwork(network).default_tile_size(3) == 48 + 2 * direct.halo()
 
 
 def test_the_network_is_not_changed() -> None:

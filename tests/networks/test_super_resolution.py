@@ -191,7 +191,12 @@ def plain_rrdb(x, network, blocks):
     return (torch.tanh(layers.conv(leaky(layers.conv(x), 0.4))) + 1) / 2
 
 
-PLAIN = {"rrdb": (plain_rrdb, 1), "sr_resnet": (plain_sr_resnet, 2), "edsr": (plain_edsr, 2), "direct": (plain_direct, 1)}
+PLAIN = {
+    "rrdb": (plain_rrdb, 1),
+    "sr_resnet": (plain_sr_resnet, 2),
+    "edsr": (plain_edsr, 2),
+    "direct": (plain_direct, 1),
+}
 
 
 @EVERY
