@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import re
@@ -19,7 +18,6 @@ import torch
 from bundle_checks import SCHEMA, TORCHRUN, assert_all_properties, assert_one_line, load_config, read_csv, run_readme
 from bundle_commands import ROOT, WarmPython, network_options, overrides
 from monai.bundle import verify_metadata, verify_net_in_out
-from monai.networks.trt_compiler import TrtCompiler
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -453,24 +451,6 @@ def test_torchscript_gives_the_same_numbers(scratch: Path, network: EquivariantG
         image = torch.rand(2, 1, *shape)
         with torch.no_grad():
             torch.testing.assert_close(exported(image), network(image), rtol=0, atol=1e-6)
-
-
-def test_the_tensorrt_configuration_falls_back_without_tensorrt(
-    enlarged: Path, scratch: Path, network: EquivariantGenerator, python: WarmPython
-) -> None:
-    options = load_config(BUNDLE, "inference_trt.json")["tensorrt"]
-    inputs = list(inspect.signature(network.forward).parameters)
-    assert set(options) <= set(inspect.signature(TrtCompiler).parameters)
-    assert [list(profile) for profile in options["input_profiles"]] == [inputs]
-
-    folder = scratch / "tensorrt"
-    where = overrides(dataset_dir=scratch / "mixed", output_dir=folder, ckpt_dir=scratch / "models", **OPTIONS)
-    files = "['configs/inference.json','configs/inference_trt.json']"
-    done = python("monai.bundle", "run", "--config_file", files, *where, cwd=BUNDLE)
-    assert done.status == 0, done.stderr
-    for path in enlarged.glob("*_x4.[pt]*"):
-        if path.suffix != ".json":
-            assert path.read_bytes() == (folder / "enlarged" / path.name).read_bytes(), path.name
 
 
 # -- the README --------------------------------------------------------------------------------------------------
