@@ -26,6 +26,13 @@ def small_cascade(seed: int = 0) -> LightCascade:
     return network.eval()
 
 
+def numpy_deviation(image: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Root mean square of ``|samples - image|`` over the samples, the first axis, and windows of 5 x 5 pixels."""
+    squares = (np.abs(samples - image) ** 2).mean(axis=0)
+    padded = np.pad(squares, [(0, 0)] * (squares.ndim - 2) + [(2, 2), (2, 2)], constant_values=np.nan)
+    return np.sqrt(np.nanmean(np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(-2, -1)), axis=(-2, -1)))
+
+
 def assert_adjoint(op: Any, x: Tensor, y: Tensor, rtol: float = 1e-10) -> None:
     """``<A x, y> == <x, A^H y>``; shapes are compared too, since vdot would hide wrong ones."""
     forward, adjoint = op.forward(x), op.adjoint(y)

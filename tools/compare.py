@@ -44,7 +44,7 @@ def compare_entries(  # noqa: D417 - Fire takes the line of **options for a part
     configuration (or VARIANT.json, where that is for inference too), NAME:FILE.pt and NAME@VARIANT:FILE.pt with other
     weights; beside bundles of reconstruction zero_filled, tv, wavelet (tv:0.02 sets the weight of the penalty, as a
     part of the zero-filled image's largest magnitude), of series zero_filled, beside those of super-resolution nearest,
-    bicubic, lanczos. LABEL=ENTRY gives a row another name. A bundle whose result is the mean of several samples has two
+    bicubic, lanczos. LABEL=ENTRY gives a row another name. A bundle that gives samples, too, has two
     rows, LABEL and "LABEL, one sample".
 
     OUT gets metrics.csv (all cases), summary.md, sheet.png (cases side by side), panels/ (these, the best and the worst

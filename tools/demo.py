@@ -55,8 +55,8 @@ EXAMPLES = (
     ),
     Example(
         "Knee MRI at 8x, with a map of what is made up",
-        "The reconstruction is the mean of 16 samples that all fit the measurement. Their standard deviation, the "
-        "hallucination map, is large where the measurement does not decide.",
+        "Beside the reconstruction, 8 samples all fit the measurement. Their deviation from it, the hallucination "
+        "map, is large where the measurement does not decide.",
         "knee_mri_texture_gan_reconstruction",
         "knee_mri",
         "zero_filled",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.figures.parts import ERROR, STD, Block, Panel, block_of, method_title, quality
+from common.figures.parts import ERROR, STD, Block, Panel, block_of, quality
 from common.figures.scales import detailed_part, error_scale_of, errors, grey_window, planes, reference_of, std_scale_of
 from common.metrics.case import Case, require_slice_protocol
+from common.metrics.cases import label
 from common.metrics.protocols import Protocol, get_protocol
 
 MASK, TARGET, DEVIATION = "mask", "target", "std"
@@ -63,7 +64,7 @@ def _block(case: Case, protocol: Protocol, zoom: int, error_scale: float, std_sc
     part = detailed_part(reference, zoom) if zoom > 1 else None
     first: list[Panel | None] = []
     for name in names:
-        title, is_mask = method_title(case, name), name == MASK
+        title, is_mask = label(name), name == MASK
         first.append(Panel(images[name], title, end=1.0 if is_mask else window, frame=None if is_mask else part))
     rows = [first]
     if part:
@@ -75,9 +76,9 @@ def _block(case: Case, protocol: Protocol, zoom: int, error_scale: float, std_sc
         for method, difference in differences.items():
             words = "difference to the target", ERROR, error_scale, quality(case, method, protocol)
             rows[-1][names.index(method)] = Panel(difference, *words)
-        notes += [f"standard deviation 0 to {std_scale:.3g}"] if deviation else []
+        notes += [f"deviation 0 to {std_scale:.3g}"] if deviation else []
         notes += [f"errors 0 to {error_scale:.3g}", f"PSNR and SSIM by protocol {protocol.name}"]
     elif deviation:  # no target stands above it
         rows = [[*row, deviation if row is first else None] for row in rows]
-        notes += [f"standard deviation 0 to {std_scale:.3g}"]
+        notes += [f"deviation 0 to {std_scale:.3g}"]
     return block_of(case, notes, rows, middle_plane=next(iter(case.methods.values())).ndim == 3)

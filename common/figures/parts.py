@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from common.io.atomic import atomic_path
 from common.metrics.case import Case
-from common.metrics.cases import case_name, label
+from common.metrics.cases import case_name
 from common.metrics.protocols import Protocol
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -169,13 +169,6 @@ def block_of(case: Case, notes: Sequence[str], rows: list[list[Panel | None]], m
     return Block(
         case_name((case.path, case.slice_index)) + (", middle plane" if middle_plane else ""), "; ".join(notes), rows
     )
-
-
-def method_title(case: Case, method: str) -> str:
-    """Name of a method of a case in words; a mean of samples says so."""
-    if method != case.reconstruction or case.std is None:
-        return label(method)
-    return f"{label(method)} (mean of {case.n_samples or 'samples'})"
 
 
 def quality(case: Case, method: str, protocol: Protocol) -> str:

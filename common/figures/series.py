@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.figures.parts import ERROR, GREY, Block, Panel, block_of, method_title, quality
+from common.figures.parts import ERROR, GREY, Block, Panel, block_of, quality
 from common.figures.scales import (
     distant_frames,
     error_scale_of,
@@ -14,6 +14,7 @@ from common.figures.scales import (
     reference_of,
 )
 from common.metrics.case import Case
+from common.metrics.cases import label
 from common.metrics.protocols import get_protocol
 
 _PROFILE = (140, 256)
@@ -41,7 +42,7 @@ def series_figure(case: Case, protocol: str = "cine_series", error_scale: float 
     reference = reference_of(case, images)
     row, window, (rows, columns) = moving_row(reference), grey_window(reference), moving_part(reference)
     differences = errors(case, images)
-    contents = [(name, method_title(case, name), images[name], GREY, window) for name in case.methods]
+    contents = [(name, label(name), images[name], GREY, window) for name in case.methods]
     if differences:
         difference = differences[case.reconstruction]
         contents += [("target", "target", images["target"], GREY, window)]

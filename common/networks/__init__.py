@@ -4,7 +4,6 @@ from common.networks.batch_norms import FoldedBatchNorm, FrozenBatchNorm2d, add_
 from common.networks.cine_unet import CineUNet
 from common.networks.edsr import EdsrGenerator, SrResNetGenerator
 from common.networks.equivariant import EquivariantGenerator
-from common.networks.image_unet import ImageUNet
 from common.networks.light_cascade import LightCascade
 from common.networks.light_cine import LightCineCascade
 from common.networks.mobilenet import MobileNetV2Features
@@ -20,5 +19,5 @@ from common.networks.sr_discriminators import (
     FullyConvolutionalDiscriminator,
     SeparableDiscriminator,
 )
-from common.networks.texture_gan import TextureUNets, UnrolledUNets, start_from_baseline, train_textures_alone
+from common.networks.texture_gan import TextureCascade, train_cascade_alone, train_textures_alone
 from common.networks.vgg import Vgg19Classifier, Vgg19Features

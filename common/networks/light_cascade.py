@@ -120,7 +120,19 @@ class LightCascade(nn.Module):
             after half of the stages (rounded up) and after all of them, each before and after data consistency: the
             order of :meth:`~common.networks.refinegan.RefineGanGenerator.stages`.
         """
-        kspace, mask, maps, image, restore = self._network_units(measurement)
+        kspace, mask, maps, image, restore = self.network_units(measurement)
+        halfway_raw, halfway, raw, image = self.refined(image, kspace, mask, maps)
+        return (
+            complex_to_channels(halfway_raw * restore),
+            complex_to_channels(halfway * restore),
+            complex_to_channels(raw * restore),
+            complex_to_channels(image * restore),
+        )
+
+    def refined(
+        self, image: Tensor, kspace: Tensor, mask: Tensor, maps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute the images of :meth:`stages`, complex and in network units, of what :meth:`network_units` gives."""
         conditions, memory = self.conditions(mask), self._no_memory(image)
         raw, halfway_raw, halfway = image, image, image
         for stage, network in enumerate(self.networks):
@@ -129,14 +141,9 @@ class LightCascade(nn.Module):
             image = self.consistency(raw, kspace, maps, mask)
             if stage == self.halfway_stage:
                 halfway_raw, halfway = raw, image
-        return (
-            complex_to_channels(halfway_raw * restore),
-            complex_to_channels(halfway * restore),
-            complex_to_channels(raw * restore),
-            complex_to_channels(image * restore),
-        )
+        return halfway_raw, halfway, raw, image
 
-    def _network_units(self, measurement: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def network_units(self, measurement: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return k-space, mask, maps and zero-filled image in network units, and the factor back to image units."""
         masked_kspace, mask, maps = unpack_coils(measurement)
         zero_filled = sense_adjoint(masked_kspace, maps, mask)

@@ -142,8 +142,7 @@ class LightUNet(nn.Module):
             the correction ``(batch, out_channels, height, width[, frames])``, and the memory for the next U-Net.
         """
         skips: list[Tensor] = []
-        blocks = space_to_depth(image.contiguous(), self.shuffle)  # the weights' memory format decides, not the image's
-        features = self.head(blocks if memory is None else torch.cat((blocks, memory), dim=1))
+        features = self.entrance(image, memory)
         for encoder, down in zip(self.encoders, self.downs):  # noqa: B905  TorchScript knows no strict
             features = encoder(features, conditions)
             skips.append(features)
@@ -151,6 +150,15 @@ class LightUNet(nn.Module):
         features = self.bottom(features, conditions)
         for up, decoder in zip(self.ups, self.decoders):  # noqa: B905
             features = decoder(up(features) + skips.pop(), conditions)
+        return self.exit(features)
+
+    def entrance(self, image: Tensor, memory: Tensor | None) -> Tensor:
+        """Return the features of the first level."""
+        blocks = space_to_depth(image.contiguous(), self.shuffle)  # the weights' memory format decides, not the image's
+        return self.head(blocks if memory is None else torch.cat((blocks, memory), dim=1))
+
+    def exit(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the correction and the memory, of the last features of the first level."""
         result = self.tail(features)
         correction = depth_to_space(result[:, : self.n_image_channels], self.shuffle)
         return correction, result[:, self.n_image_channels :]

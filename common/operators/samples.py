@@ -4,26 +4,28 @@ import torch
 from torch import Tensor
 
 N_CHANNELS = 5
+WINDOW = 5
 
 
-def pack_samples(samples: Tensor) -> Tensor:
-    """Mean, standard deviation and first of samples ``x_k``, stacked.
+def pack_samples(image: Tensor, samples: Tensor) -> Tensor:
+    """Image ``x``, deviation of samples ``x_k`` from it, and first sample, stacked.
 
     Args:
-        samples: real and imaginary part, ``(batch, n_samples, 2, height, width)``.
+        image: real and imaginary part, ``(batch, 2, height, width)``.
+        samples: likewise, ``(batch, n_samples, 2, height, width)``.
 
     Returns:
-        float32 ``(batch, 5, height, width)``: mean (real, imaginary), standard deviation
-        ``sqrt(mean_k |x_k - mean|^2)``, first sample (real, imaginary). For instance the samples 1 and 1 + 2i have the
-        mean 1 + 1i and the standard deviation 1. One sample has 0.
+        float32 ``(batch, 5, height, width)``: image (real, imaginary), root mean square of ``|x_k - x|`` over the
+        samples and 5 x 5 pixels, first sample (real, imaginary). The neighbours count, because a few samples alone
+        give a noisy estimate. For instance the samples 1 and 1 + 2i deviate by 1 from the image 1 + 1i.
     """
-    samples = samples.float()
-    mean = samples.mean(dim=1)
-    std = (samples - mean[:, None]).square().sum(dim=2, keepdim=True).mean(dim=1).sqrt()
-    return torch.cat((mean, std, samples[:, 0]), dim=1)
+    image, samples = image.float(), samples.float()
+    squares = (samples - image[:, None]).square().sum(dim=2, keepdim=True).mean(dim=1)
+    squares = torch.nn.functional.avg_pool2d(squares, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+    return torch.cat((image, squares.sqrt(), samples[:, 0]), dim=1)
 
 
 def split_samples(packed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, standard deviation and first sample out of ``(..., 5, height, width)``; inverse of the above."""
-    mean, std, sample = packed.split((2, 1, 2), dim=-3)
-    return mean, std, sample
+    """Image, deviation and first sample out of ``(..., 5, height, width)``; inverse of the above."""
+    image, deviation, sample = packed.split((2, 1, 2), dim=-3)
+    return image, deviation, sample

@@ -14,9 +14,9 @@ from monai.transforms import MapTransform, Transform
 class SplitSamplesd(Transform):
     """Splits the output of a :class:`~common.inferers.SamplingInferer`.
 
-    Of an item's ``(5, height, width)`` it makes ``key``, the mean ``(2, height, width)``; "std", the standard deviation
-    ``(1, height, width)``; and "sample", the first sample ``(2, height, width)``. Images of two channels stay as they
-    are, so that networks with and without noise share one configuration.
+    Of an item's ``(5, height, width)`` it makes ``key``, the image ``(2, height, width)``; "std", the deviation of the
+    samples ``(1, height, width)``; and "sample", the first sample ``(2, height, width)``. Images of two channels stay
+    as they are, so that inference with and without samples shares one configuration.
 
     Args:
         key: key of the prediction in the item.

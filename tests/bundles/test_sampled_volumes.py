@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from helpers import numpy_deviation
 from PIL import Image
 from sampled_evaluation import ConsistentNoise, evaluate, write_knee
 from scripts.sampled_volumes import SaveSampledVolumes
@@ -32,13 +33,15 @@ def names(folder):
 
 
 def expected_samples(path, n_samples=4, seed=3):
-    """Samples of the network in NumPy's complex numbers, in image units, cropped."""
+    """Image, its deviation and samples of the network in NumPy's complex numbers, in image units, cropped."""
     (batch,) = evaluation_loader(SliceDataset(find_slices(path.parent)), 3)
     prepare = PrepareAcquisition(MaskSampler("cartesian", accel=3, center_fraction=0.2), by_file=True)
     measurement, _ = prepare(batch, torch.device("cpu"))
     noise = SamplingInferer(n_samples, seed).noise(24, 20)
-    samples = ConsistentNoise().samples(measurement, noise.expand(3, -1, -1, -1, -1)).numpy()
-    return (samples[:, :, 0] + 1j * samples[:, :, 1])[..., 4:20, 4:16]
+    network = ConsistentNoise()
+    images = network(measurement)[:, None], network.samples(measurement, noise.expand(3, -1, -1, -1, -1))
+    image, samples = ((one[:, :, 0] + 1j * one[:, :, 1]).numpy().swapaxes(0, 1) for one in images)
+    return [one[..., 4:20, 4:16] for one in (image[0], numpy_deviation(image[0], samples), samples)]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
@@ -49,17 +52,16 @@ def test_volumes_come_in_stored_units_with_what_samples_say(tmp_path, caplog, ba
         evaluate(tmp_path / "in", handlers, batch_size=batch_size)
     assert names(tmp_path / "out") == ["knee.h5", "knee.nii.gz", "knee_std.nii.gz"]
     assert f"reconstructions are in {tmp_path / 'out'}" in caplog.text
-    samples = 3e-4 * expected_samples(tmp_path / "in" / "knee.h5")
-    mean = samples.mean(axis=1)
+    image, deviation, samples = (3e-4 * one for one in expected_samples(tmp_path / "in" / "knee.h5"))
     with h5py.File(tmp_path / "out" / "knee.h5") as file, h5py.File(tmp_path / "in" / "knee.h5") as source:
         assert sorted(file) == ["ismrmrd_header", "reconstruction", "reconstruction_sample", "reconstruction_std"]
         assert file["ismrmrd_header"][()] == source["ismrmrd_header"][()]
         volumes = {name: file[name][()] for name in file if name != "ismrmrd_header"}
         attributes = dict(file.attrs)
     assert {volume.dtype for volume in volumes.values()} == {np.dtype(np.float32)}
-    np.testing.assert_allclose(volumes["reconstruction"], np.abs(mean), rtol=1e-4, atol=1e-9)
-    np.testing.assert_allclose(volumes["reconstruction_sample"], np.abs(samples[:, 0]), rtol=1e-4, atol=1e-9)
-    np.testing.assert_allclose(volumes["reconstruction_std"], samples.std(axis=1), rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(volumes["reconstruction"], np.abs(image), rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(volumes["reconstruction_sample"], np.abs(samples[0]), rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(volumes["reconstruction_std"], deviation, rtol=1e-4, atol=1e-9)
     assert attributes["patient_id"] == "knee"
     assert attributes["n_samples"] == 4
     endings = ["max", "max_sample", "mean", "mean_sample"]
@@ -140,10 +142,8 @@ def test_nothing_is_replaced(tmp_path):
 
 def test_not_a_number_is_not_written(tmp_path):
     class Broken(ConsistentNoise):
-        def samples(self, measurement, noise):
-            samples = super().samples(measurement, noise)
-            samples[:, 1:] *= torch.nan  # the mean and the deviation, not the first sample
-            return samples
+        def forward(self, measurement, noise=None):
+            return torch.nan * super().forward(measurement, noise)
 
     write_knee(tmp_path / "in" / "knee.h5")
     with pytest.raises(DataError, match=r"knee\.h5: not written, its reconstruction has NaN or infinite values"):

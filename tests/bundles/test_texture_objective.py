@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from helpers import numpy_ifft2c, random_complex, random_mask
+from helpers import SMALL_CASCADE, numpy_ifft2c, random_complex, random_mask
 from scripts import texture_objective
 from scripts.texture_proxy import GaborTextures
 from skimage.metrics import structural_similarity
 from torch import nn
 
 from common.engines import Objective
-from common.networks import ConditionalPatchDiscriminator, TextureUNets
+from common.networks import ConditionalPatchDiscriminator, TextureCascade, train_textures_alone
 from common.operators import SenseAcquisition, complex_to_channels, fft2c, pack_measurement, simulated_sensitivity_maps
 
 BATCH, HEIGHT, WIDTH, N_TEXTURES, SIZE = 2, 24, 20, 3, 8
@@ -50,7 +50,7 @@ def batch():
 
 @pytest.fixture
 def outputs():
-    """As ``TextureUNets.stages`` gives them."""
+    """As ``TextureCascade.stages`` gives them."""
     torch.manual_seed(3)
     latent = torch.randn(BATCH, N_TEXTURES, SIZE), torch.randn(BATCH, N_TEXTURES, SIZE)
     images = 1e-3 * torch.randn(BATCH, 2, HEIGHT, WIDTH), 1e-3 * torch.randn(BATCH, 2, HEIGHT, WIDTH)
@@ -159,7 +159,7 @@ def test_terms_of_the_generative_network(batch, outputs, spatial, adversarial):
         "kl": kl,
         "texture": texture.mean(),
     }
-    objective = texture_objective.TextureGanObjective(Textures(), adversarial, spatial)
+    objective = texture_objective.TextureGanObjective(Textures(), None, adversarial, spatial)
     assert_terms(objective.generator_terms(batch, outputs, None), expected)
     expected["adversarial"] = np.mean(np.log1p(np.exp(-fake))) if adversarial == "bce" else -np.mean(fake)
     assert_terms(objective.generator_terms(batch, outputs, Critic()), expected)
@@ -172,6 +172,26 @@ def test_terms_of_the_generative_network(batch, outputs, spatial, adversarial):
     for pair, image in zip(pairs, (truth, one), strict=True):
         beside = np.stack((np.abs(image), np.abs(zero_filled)), axis=1)
         np.testing.assert_allclose(pair.numpy(), beside, rtol=1e-4, atol=2e-6)
+
+
+def test_features_have_the_perceptual_distance(batch, outputs):
+    """Squared distance of unit vectors of the maps at each place of the middle columns, a mean over the samples."""
+
+    def maps(images):
+        return [torch.cat((images, images**2), dim=1), nn.functional.avg_pool2d(images, 4).repeat(1, 3, 1, 1) + 1]
+
+    def unit(array):
+        return array / np.sqrt((array**2).sum(1, keepdims=True))
+
+    def distance(one, other):
+        middle = [np.abs(image)[:, None, :, 5:15] for image in (one, other)]
+        pairs = zip(*(maps(torch.from_numpy(image)) for image in middle), strict=True)
+        return sum(((unit(a.numpy()) - unit(b.numpy())) ** 2).sum(1).mean() for a, b in pairs)
+
+    _, truth, second, first = network_units(batch, *outputs[3:])
+    terms = texture_objective.TextureGanObjective(Textures(), maps).generator_terms(batch, outputs, None)
+    expected = 0.5 * (distance(first, truth) + distance(second, truth))
+    assert float(terms["features"]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_style_maps_of_another_grid_are_enlarged(batch, outputs):
@@ -207,7 +227,7 @@ def test_kl_of_a_standard_normal_is_zero(batch, outputs):
 
 def test_unknown_adversarial_loss_is_refused():
     with pytest.raises(ValueError, match=r"adversarial loss must be one of .*, got 'gan'"):
-        texture_objective.TextureGanObjective(Textures(), "gan")
+        texture_objective.TextureGanObjective(Textures(), None, "gan")
 
 
 # ------------------------------------------------------------------------------------------------------- gradients
@@ -235,20 +255,18 @@ def test_an_empty_slice_has_finite_terms_and_gradients(outputs):
 def small():
     """Network and discriminator whose last layers, styles and strengths already count."""
     torch.manual_seed(0)
-    network = TextureUNets(
-        2, width=4, threshold=0.1, texture_size=8, n_textures=2, injection="spatial", attention=True, encoder_width=0.1
-    )
-    block = network.texture_block.network
+    options = {**SMALL_CASCADE, "texture_size": 8, "n_textures": 2, "texture_widths": (4, 8), "encoder_width": 0.1}
+    network = train_textures_alone(TextureCascade(**options))
     with torch.no_grad():
-        for name, parameter in block.named_parameters():
-            if "affine.weight" in name or "head.weight" in name or "attention.output.weight" in name:
+        for name, parameter in network.texture_unet.named_parameters():
+            if "affine.weight" in name or "tail.weight" in name or "attention.output.weight" in name:
                 parameter.normal_(0, 0.1)
     return network, ConditionalPatchDiscriminator(width=4)
 
 
 def gradients(terms, module):
     """Names of the weights that each term alone reaches."""
-    parameters = dict(module.named_parameters())
+    parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
     reached = {}
     for name, term in terms.items():
         found = torch.autograd.grad(term, list(parameters.values()), retain_graph=True, allow_unused=True)
@@ -268,17 +286,17 @@ def test_gradients_reach_encoder_noise_strengths_and_no_discriminator_but_in_its
     reached = gradients(objective.generator_terms(batch, outputs, discriminator), network)
     for parameter in discriminator.parameters():
         parameter.requires_grad_(True)
-    strengths = {name for name, _ in network.named_parameters() if name.endswith(".strength")}
+    strengths = {name for name, _ in network.named_parameters() if ".strength." in name}
     encoder = {name for name, _ in network.named_parameters() if name.startswith("encoder.")}
-    assert len(strengths) == 9
+    assert len(strengths) == 6
     assert strengths <= reached["image"] & reached["diversity"] & reached["ssim"] & reached["adversarial"]
     assert len(encoder & reached["image"]) > 100
     assert len(encoder & reached["texture"]) > 100
     assert reached["kl"] <= encoder
     assert any(name.startswith("encoder.log_variance") for name in reached["kl"])
-    assert not any(name.startswith("mapping") for name in reached["kl"])
+    assert not any(name.startswith(("mapping", "cascade")) for name in reached["kl"])
     assert any(name.startswith("mapping") for name in reached["texture"])
-    assert not any(name.startswith(("blocks", "texture_block")) for name in reached["texture"] | reached["kl"])
+    assert not any(name.startswith("texture_unet") for name in reached["texture"] | reached["kl"])
     detached = tuple(output.detach() for output in outputs)
     terms = objective.discriminator_terms(batch, detached, discriminator)
     assert gradients(terms, discriminator)["critic"] == {name for name, _ in discriminator.named_parameters()}

@@ -137,9 +137,8 @@ def test_deviation_has_a_scale_of_its_own():
     scale = std_scale_of([one])
     assert [std.end for std in panels(figure, "viridis")] == [pytest.approx(scale)] * 2
     np.testing.assert_allclose(panels(figure, "viridis")[0].image, one.std)
-    assert f"standard deviation 0 to {scale:.3g}" in figure[0].notes
+    assert f"deviation 0 to {scale:.3g}" in figure[0].notes
     assert "deviation of 8 samples" in texts(figure)
-    assert "reconstruction (mean of 8)" in texts(figure)
     alone = case_figure(case(target=False, std=one.std))
     assert len(panels(alone, "viridis")) == 1
     assert not panels(alone, "inferno")

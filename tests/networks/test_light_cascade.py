@@ -10,7 +10,7 @@ from helpers import n_parameters, random_measurement
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from light_cascades import light
-from small_texture_unets import coil_measurement
+from small_texture_cascades import coil_measurement
 
 from common.networks import LightCascade
 from common.networks.light_unet import LightUNet, depth_to_space, space_to_depth

@@ -4,39 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import random_complex, random_mask
-from hypothesis import given
-from hypothesis import strategies as st
-from small_texture_unets import with_random_weights
+from small_texture_cascades import with_random_weights
 from torch import nn
 
 from common.networks import MobileNetV2Features
 from common.networks.attention import BottleneckAttention
 from common.networks.injection import TextureInjection
-from common.networks.shrinkage_unet import ShrinkageUNet, SoftThreshold
 from common.networks.texture_encoder import TextureEncoder, TextureMapping
-from common.networks.texture_gan import ConsistentUpdate
-from common.operators import channels_to_complex, complex_to_channels, fft2c, ifft2c
-
-# ------------------------------------------------------------------------------------------------ soft threshold
-
-
-def test_soft_threshold_known_values():
-    values = torch.tensor([-1.0, -0.2, 0.0, 0.1, 0.5])
-    torch.testing.assert_close(SoftThreshold(0.2)(values), torch.tensor([-0.8, 0.0, 0.0, 0.0, 0.3]))
-    assert torch.equal(SoftThreshold(-0.5)(values), values)  # a threshold below zero is one of zero
-
-
-@given(threshold=st.floats(-1, 3), seed=st.integers(0, 2**16))
-def test_soft_threshold_is_the_proximal_step_of_the_one_norm(threshold, seed):
-    """No other value has less of ``0.5 (x - u)^2 + lambda |x|``."""
-    u = np.random.default_rng(seed).normal(size=20).astype(np.float32)
-    x = SoftThreshold(threshold)(torch.from_numpy(u)).detach().numpy().astype(float)
-    cost = max(threshold, 0)
-    grid = np.linspace(-4, 4, 801)[:, None]
-    others = 0.5 * (grid - u) ** 2 + cost * np.abs(grid)
-    assert (0.5 * (x - u) ** 2 + cost * np.abs(x) <= others.min(0) + 1e-6).all()
-
+from common.networks.texture_gan import TextureUNet
 
 # ----------------------------------------------------------------------------------------------------- attention
 
@@ -77,7 +52,7 @@ def set_styles(injection, scale, shift):
 @torch.no_grad()
 def test_adain_gives_features_the_statistics_of_the_style():
     """Mean 2 b and deviation |1 + 2 a| for a style of mean 2."""
-    injection = TextureInjection(2, 1, "adain", noise_strength=0.0)
+    injection = TextureInjection(2, 1, 1, "adain", noise_strength=0.0)
     set_styles(injection, scale=(1.0, -0.25), shift=(3.0, 0.5))
     features = 5 + 2 * torch.randn(3, 2, 40, 30, generator=torch.Generator().manual_seed(0))
     style = torch.tensor([1.0, 3.0]).expand(3, 1, 1, 2)
@@ -93,7 +68,7 @@ def test_adain_gives_features_the_statistics_of_the_style():
 
 @torch.no_grad()
 def test_spatial_styles_stay_where_they_are():
-    injection = TextureInjection(2, 1, "spatial", noise_strength=0.0)
+    injection = TextureInjection(2, 1, 1, "spatial", noise_strength=0.0)
     set_styles(injection, scale=(1.0, 0.0), shift=(0.0, 1.0))
     features, style = torch.randn(1, 2, 4, 8), torch.tensor([[[[0.0, 2.0]]]])
     result = injection(features, torch.zeros(1, 1, 4, 8), style)
@@ -105,12 +80,16 @@ def test_spatial_styles_stay_where_they_are():
 
 @pytest.mark.parametrize("mode", ["adain", "spatial"])
 @torch.no_grad()
-def test_noise_is_added_with_the_strength_of_each_channel(mode):
-    injection = TextureInjection(3, 4, mode)
-    assert injection.strength.flatten().tolist() == pytest.approx([0.05] * 3)
-    injection.strength.copy_(torch.tensor([0.0, 1.0, -2.0])[:, None, None])
-    features, noise, style = torch.randn(2, 3, 6, 7), torch.randn(2, 1, 6, 7), torch.randn(2, 4, 1, 1)
-    expected = torch.stack((features[:, 0], features[:, 1] + noise[:, 0], features[:, 2] - 2 * noise[:, 0]), dim=1)
+def test_noise_is_mixed_and_added_with_a_strength_that_follows_from_the_features(mode):
+    injection = TextureInjection(3, 4, 2, mode)
+    assert injection.strength.bias.tolist() == pytest.approx([0.1] * 3)
+    assert not injection.strength.weight.any()
+    injection.strength.bias.copy_(torch.tensor([0.0, 1.0, -2.0]))
+    injection.strength.weight[1, 0] = 0.5  # the second channel's strength is 1 + half of the first feature
+    features, noise, style = torch.randn(2, 3, 6, 7), torch.randn(2, 2, 6, 7), torch.randn(2, 4, 1, 1)
+    mixed = torch.einsum("cn,bnhw->bchw", injection.mix.weight[:, :, 0, 0], noise)
+    strengths = torch.stack((0 * features[:, 0], 1 + 0.5 * features[:, 0], -2 + 0 * features[:, 0]), dim=1)
+    expected = features + strengths * mixed
     if mode == "adain":
         mean, deviation = expected.mean((2, 3), keepdim=True), expected.var((2, 3), correction=0, keepdim=True)
         expected = (expected - mean) / (deviation + 1e-5).sqrt()
@@ -125,98 +104,54 @@ def test_new_spatial_injection_without_noise_changes_nothing():
 
 def test_unknown_injection_is_refused():
     with pytest.raises(ValueError, match="injection must be one of adain, spatial, got 'spade'"):
-        TextureInjection(3, 4, "spade")
+        TextureInjection(3, 4, 1, "spade")
 
 
-# -------------------------------------------------------------------------------------------------- U-Net, update
+# --------------------------------------------------------------------------------------------------------- U-Net
 
 
-def plain_unet(x, state):
-    """The page's layers as functions that take their weights one after another from a state dict."""
-    values = iter(state.values())
-    height, width = x.shape[-2:]
-
-    def pair(x):
-        for _ in range(2):
-            x = F.conv2d(x, next(values), padding=1)
-            scale, shift, mean, variance, _ = (next(values) for _ in range(5))
-            x = (x - mean[:, None, None]) / torch.sqrt(variance + 1e-5)[:, None, None]
-            x = x * scale[:, None, None] + shift[:, None, None]
-            x = torch.where(x > 0, x, 0.2 * x)
-        return x
-
-    x = F.pad(x, (0, -width % 16, 0, -height % 16), mode="replicate")
-    x, skips = F.conv2d(x, next(values), next(values)), []
-    for _ in range(4):
-        x = pair(x)
-        threshold = float(next(values))
-        skips.append(torch.where(x.abs() > threshold, x - threshold * x.sign(), torch.zeros_like(x)))
-        x = F.conv2d(F.max_pool2d(x, 2), next(values), next(values))
-    x = pair(x)
-    for skip in reversed(skips):
-        x = F.conv_transpose2d(x, next(values), next(values), stride=2, padding=1, output_padding=1)
-        x = pair(torch.cat((x, skip), dim=1))
-    return F.conv2d(x, next(values), next(values))[..., :height, :width]
-
-
-@pytest.mark.parametrize(("height", "width"), [(32, 48), (33, 20), (5, 7)])
-@torch.no_grad()
-def test_unet_gives_the_numbers_of_plain_layers(height, width):
-    network, image = with_random_weights(ShrinkageUNet(4, 2, width=4)), torch.randn(2, 4, height, width)
-    result = network(image, image, image)
-    assert result.shape == (2, 2, height, width)
-    assert result.std() > 0.1
-    torch.testing.assert_close(result, plain_unet(image, network.state_dict()), rtol=1e-4, atol=1e-4)
-
-
-def test_a_new_unet_corrects_nothing():
-    image = torch.randn(2, 4, 32, 32)
-    network = ShrinkageUNet(4, 2, width=4)
-    assert not network(image, image, image).any()
-    assert {encoder.shrinkage.threshold.item() for encoder in network.encoders} == {1.0}  # the source's start
+def texture_unet(mode="spatial"):
+    return TextureUNet(3, (4, 6, 8), 2, 5, texture_channels=3, injection=mode)
 
 
 @pytest.mark.parametrize("mode", ["adain", "spatial"])
 @torch.no_grad()
 def test_textures_enter_every_block(mode):
-    """Nine blocks have an injection, and each one's strength and style change the result."""
-    network = with_random_weights(ShrinkageUNet(4, 2, 4, 0.1, texture_channels=3, injection=mode, attention=True))
+    """Five blocks have an injection, and each one's strength, noise and style change the result."""
+    network = with_random_weights(texture_unet(mode))
     injections = [module for module in network.modules() if isinstance(module, TextureInjection)]
-    assert [i.strength.shape[1] for i in injections] == [4, 8, 16, 32, 64, 32, 16, 8, 4]
-    inputs = torch.randn(1, 4, 33, 40), torch.randn(1, 1, 33, 40), torch.randn(1, 3, 2, 2)
-    result = network(*inputs)
+    assert [i.mix.weight.shape[0] for i in injections] == [4, 6, 8, 6, 4]
+    inputs = torch.randn(1, 3, 32, 40), torch.randn(1, 5), torch.randn(1, 1, 32, 40), torch.randn(1, 3, 2, 2)
+    result = network.sampled(*inputs)
+    assert result.shape == (1, 2, 32, 40)
     for injection in injections:
-        for parameter in (injection.strength, injection.affine.weight):
+        for parameter in (injection.strength.bias, injection.mix.weight, injection.affine.weight):
             kept = parameter.clone()
             parameter.zero_()
-            assert (network(*inputs) - result).abs().max() > 1e-4
+            assert (network.sampled(*inputs) - result).abs().max() > 1e-4
             parameter.copy_(kept)
-    assert torch.equal(network(*inputs), result)
+    assert torch.equal(network.sampled(*inputs), result)
 
 
 @torch.no_grad()
-def test_update_is_the_formula():
-    """``x - step e + network([x, e])``, ``e = F^H (M F x - y)``."""
-    update = with_random_weights(ConsistentUpdate(ShrinkageUNet(4, 2, width=4)))
-    image, truth = (random_complex(2, 1, 20, 23, seed=seed, dtype=torch.complex64) for seed in (1, 2))
-    mask = random_mask(20, 23, batch=2)
-    measured, ones = mask * fft2c(truth), torch.ones(2, 1, 20, 23, dtype=torch.complex64)
-    x = complex_to_channels(image)
-    e = complex_to_channels(ifft2c(mask * fft2c(image) - measured))
-    both = torch.cat((x, e), dim=1)
-    expected = x - update.step * e + plain_unet(both, update.network.state_dict())
-    result = update(x, measured, mask, ones, x, x)
-    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+def test_a_new_unet_corrects_nothing_and_without_textures_it_is_a_light_one():
+    network, noise, style = texture_unet(), torch.randn(2, 1, 16, 24), torch.randn(2, 3, 2, 2)
+    image, conditions = torch.randn(2, 3, 16, 24), torch.randn(2, 5)
+    assert not network.sampled(image, conditions, noise, style).any()
+    network.tail.weight.normal_()
+    expected = network(image, None, conditions)[0]  # attention adds nothing at the start
+    torch.testing.assert_close(network.sampled(image, conditions, 0 * noise, style), expected)
 
 
 @torch.no_grad()
-def test_a_new_update_puts_the_measured_samples_back():
-    update = ConsistentUpdate(ShrinkageUNet(4, 2, width=4))
-    image, truth = (random_complex(1, 1, 20, 23, seed=seed, dtype=torch.complex64) for seed in (1, 2))
-    mask, ones = random_mask(20, 23), torch.ones(1, 1, 20, 23, dtype=torch.complex64)
-    x = complex_to_channels(image)
-    result = fft2c(channels_to_complex(update(x, mask * fft2c(truth), mask, ones, x, x)))
-    torch.testing.assert_close(result, torch.where(mask > 0, fft2c(truth), fft2c(image)), rtol=0, atol=1e-5)
+def test_noise_is_standard_normal_at_every_level():
+    network, seen = texture_unet(), []
+    for injection in (*network.encoder_injections, network.bottom_injection):
+        injection.mix.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    noise = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    network.sampled(torch.zeros(1, 3, 256, 256), torch.zeros(1, 5), noise, torch.zeros(1, 3, 1, 1))
+    assert [tuple(one.shape) for one in seen] == [(1, 4, 128, 128), (1, 4, 64, 64), (1, 4, 32, 32)]
+    assert [float(one.std()) for one in seen] == pytest.approx([1, 1, 1], abs=0.05)
 
 
 # --------------------------------------------------------------------------------------------- encoder, mapping

@@ -4,12 +4,10 @@ import pytest
 import torch
 from exports import assert_same, onnx, program, scripted
 from helpers import random_measurement
-from small_texture_unets import coil_measurement, noise_for, variant
+from small_texture_cascades import VARIANTS, coil_measurement, noise_for, textures
 
 SIZES = [(48, 40), (33, 47)]
 EXAMPLE = (80, 64)  # programs of torch.export take a side of one cell of 32 pixels, or of more, for good
-GENERATIVE = ("adain", "spatial")
-WITH_NOISE = [("unrolled", False), *((name, noise) for name in GENERATIVE for noise in (False, True))]
 
 
 def inputs(height, width, noise, batch, seed=7):
@@ -18,10 +16,10 @@ def inputs(height, width, noise, batch, seed=7):
     return (measurement, noise_for(measurement, seed=seed)) if noise else (measurement,)
 
 
-@pytest.mark.parametrize("name", ["unrolled", pytest.param("adain", marks=pytest.mark.slow), "spatial"])
+@pytest.mark.parametrize("name", [pytest.param("adain", marks=pytest.mark.slow), "spatial"])
 @torch.no_grad()
 def test_torchscript_gives_the_same_numbers(name):
-    network = variant(name)
+    network = textures(name)
     exported = scripted(network)
     measurements = [
         *(random_measurement(*size, seed=7, batch=3) for size in SIZES),
@@ -29,25 +27,22 @@ def test_torchscript_gives_the_same_numbers(name):
     ]
     assert_same(exported, network, measurements)
     assert_same(exported, network, [(measurement, noise_for(measurement)) for measurement in measurements])
-    if name in GENERATIVE:
-        several = noise_for(measurements[0], 2)
-        expected = network.samples(measurements[0], several)
-        torch.testing.assert_close(exported.samples(measurements[0], several), expected, rtol=0, atol=1e-5)
+    several = noise_for(measurements[0], 2)
+    expected = network.samples(measurements[0], several)
+    torch.testing.assert_close(exported.samples(measurements[0], several), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "noise"), WITH_NOISE)
-def test_exported_program_gives_the_same_numbers(name, noise):
-    network = variant(name)
-    exported = program(network, *inputs(*EXAMPLE, noise, batch=2))
-    assert_same(exported, network, [inputs(*size, noise, batch=3) for size in SIZES])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_exported_program_gives_the_same_numbers(name):
+    network = textures(name)
+    exported = program(network, *inputs(*EXAMPLE, True, batch=2))
+    assert_same(exported, network, [inputs(*size, True, batch=3) for size in SIZES])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "noise"), [("unrolled", False), ("adain", True), ("spatial", False), ("spatial", True)]
-)
-def test_onnx_gives_the_same_numbers(name, noise, tmp_path):
-    network = variant(name)
+@pytest.mark.parametrize("noise", [False, True])
+def test_onnx_gives_the_same_numbers(noise, tmp_path):
+    network = textures()
     exported = onnx(network, tmp_path, *inputs(*EXAMPLE, noise, batch=2))
     assert_same(exported, network, [inputs(*size, noise, batch=3) for size in SIZES], 1e-3)

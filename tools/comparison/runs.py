@@ -23,7 +23,7 @@ from tools.run.reading import check_known
 
 CAPTURE = "tools.comparison.capture.SaveCases"
 ONE_SAMPLE = "one sample"
-"""Words after a bundle's label in the row of one sample, if the bundle gives the mean of several samples."""
+"""Words after a bundle's label in the row of one sample, if the bundle gives samples, too."""
 TOLERANCE = 1e-5
 """Largest difference of equal measurements, as a part of the largest value, of k-space, mask and maps separately."""
 _EXAMPLES = {

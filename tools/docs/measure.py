@@ -4,7 +4,7 @@ An evaluation is a prediction of the recipe with the shipped weights. A comparis
 gives what an evaluation cannot: methods without a network, and the perceptual distance.
 
     comparisons:
-      - {name: compare_8x, data: knee, entries: [tv, model, model_unet@unet], perceptual_weights: BUNDLE/models/FILE.pt,
+      - {name: compare_8x, data: knee, entries: [tv, model_paper@paper], perceptual_weights: BUNDLE/models/FILE.pt,
          overrides: {accelerations: [8]}}
 
 An entry is a baseline of `python -m tools compare`, or the stem of a file in `models/` with a variant of the bundle's

@@ -21,16 +21,16 @@ SECONDS = 3.0
 def note_speed(evaluator: SupervisedEvaluator, output_dir: str | Path) -> None:
     """Write `speed.csv`: parameters of the network, and median milliseconds of one inference on one CPU core.
 
-    The input is the first of the evaluated data. Where the inferer draws several samples, the time of a single one is
-    the row `sample`.
+    The input is the first of the evaluated data. Where the inferer draws samples, the time is that of the image without
+    samples, and the row `sample` that of the image and one.
     """
     device = torch.device(evaluator.state.device)
     batch = next(iter(evaluator.data_loader))
     inputs = evaluator.prepare_batch(batch, device, evaluator.non_blocking)[0][:1]
-    inferers: dict[str, Any] = {"reconstruction": evaluator.inferer}
+    inferers: dict[str, Any] = {"reconstruction": copy(evaluator.inferer)}
     if hasattr(evaluator.inferer, "n_samples"):
         inferers["sample"] = copy(evaluator.inferer)
-        inferers["sample"].n_samples = 1
+        inferers["reconstruction"].n_samples, inferers["sample"].n_samples = 0, 1
     network = evaluator.network.eval()
     size = sum(parameter.numel() for parameter in network.parameters())
     # time of the processor is the same beside other work

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
-from common.figures.parts import ERROR, STD, method_title
+from common.figures.parts import ERROR, STD
 from common.figures.scales import (
     distant_frames,
     error_scale_of,
@@ -61,9 +61,8 @@ def case_viewer(case: Case, name: str, error_scale: float, std_scale: float = 0.
         ]
         notes.append(f"errors 0 to {error_scale:.3g}")
     if "std" in images:
-        notes.append("the reconstruction is the mean of samples")
         pictures.append(Picture("deviation of samples", [_coloured(images["std"], STD, std_scale)], error=True))
-        notes.append(f"standard deviation 0 to {std_scale:.3g}")
+        notes.append(f"deviation 0 to {std_scale:.3g}")
     if "mask" in images:
         pictures.append(Picture("mask of k-space", [_grey(images["mask"], 1.0)], error=True))
     before = titles[case.baseline if case.baseline in titles else next(iter(titles))]
@@ -76,7 +75,7 @@ def series_strip(case: Case, name: str, interval_s: float | None = None) -> Stri
     reference = reference_of(case, images)
     window, differences, part = grey_window(reference), errors(case, images), moving_part(reference)
     row = moving_row(reference)
-    panels = {method_title(case, key): _grey(images[key], window) for key in case.methods}
+    panels = {label(key): _grey(images[key], window) for key in case.methods}
     if "target" in images:
         panels["target"] = _grey(images["target"], window)
         panels["error"] = _grey(differences[case.reconstruction], error_scale_of([case]) or 1.0)

@@ -1,4 +1,4 @@
-"""Ignite handler: rank correlation of the spread of samples and the error of a reconstruction, by volume."""
+"""Ignite handler: rank correlation of the deviation of samples and the error of a reconstruction, by volume."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from torch import Tensor
 
 
 class HallucinationReport(VolumeReport):
-    """Write how well the standard deviation of samples ranks the true error, over the tissue of each volume.
+    """Write how well the deviation of samples from the image ranks its true error, over the tissue of each volume.
 
-    ``hallucination.csv`` has, over all tissue pixels of a volume: Spearman's rank correlation of the standard deviation
-    and the error ``|mean - target|``, both of complex images, ``spearman``; the same with the error of the magnitudes,
-    ``||mean| - |target||``, which is what a picture shows, ``spearman_magnitude``; the mean deviation and the mean
+    ``hallucination.csv`` has, over all tissue pixels of a volume: Spearman's rank correlation of the deviation and the
+    error ``|image - target|``, both of complex images, ``spearman``; the same with the error of the magnitudes,
+    ``||image| - |target||``, which is what a picture shows, ``spearman_magnitude``; the mean deviation and the mean
     error (complex) in image units: a deviation much below the error claims too much certainty; and the fraction of
     pixels that count as tissue. Where a volume's target has no phase, ``spearman`` too is that of the magnitudes. See
     :mod:`scripts.calibration`.
@@ -54,7 +54,7 @@ class HallucinationReport(VolumeReport):
         for where, images in zip(engine.state.batch, engine.state.output, strict=True):
             if images.get("std") is None or images.get("label") is None:
                 continue
-            parts = {name: _complex_array(images[key]) for name, key in (("target", "label"), ("mean", "pred"))}
+            parts = {name: _complex_array(images[key]) for name, key in (("target", "label"), ("image", "pred"))}
             parts["std"] = magnitude_array(images["std"])
             volumes = self._volumes.add(where["path"], int(where["slice"]), int(where["n_slices"]), parts)
             if volumes:
@@ -74,15 +74,15 @@ class HallucinationReport(VolumeReport):
                 f"{'' if rows else f', so {self.path.name} is not written'}"
             )
         return (
-            "hallucination map: Spearman correlation of standard deviation and error over tissue "
+            "hallucination map: Spearman correlation of deviation and error over tissue "
             f"{np.mean(values):.3f} on average, {min(values):.3f} to {max(values):.3f} over {len(values)} volumes; "
             f"error of magnitudes {np.mean(magnitudes):.3f} ({self.path})"
         )
 
 
-def _row(path: str, target: np.ndarray, mean: np.ndarray, std: np.ndarray) -> dict[str, Any]:
-    magnitude_error = np.abs(np.abs(mean) - np.abs(target))
-    error = np.abs(mean - target) if target.imag.any() else magnitude_error
+def _row(path: str, target: np.ndarray, image: np.ndarray, std: np.ndarray) -> dict[str, Any]:
+    magnitude_error = np.abs(np.abs(image) - np.abs(target))
+    error = np.abs(image - target) if target.imag.any() else magnitude_error
     tissue = tissue_mask(np.abs(target))
     values = {
         "spearman": rank_correlation(std, error, tissue),

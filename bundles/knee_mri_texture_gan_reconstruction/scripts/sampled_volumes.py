@@ -34,7 +34,7 @@ class SaveSampledVolumes(SaveReconstructions):
             the input has one, the orientation of the input; a NIfTI input's suffix and header
     ======  =====================================================================================
 
-    All are magnitudes in stored units; ``reconstruction`` is the magnitude of the samples' mean. Files appear whole or
+    All are magnitudes in stored units; ``reconstruction_std`` is the deviation of the samples. Files appear whole or
     not at all.
 
     For an evaluator that decollates: per item ``engine.state.output`` has "pred" (real, imaginary) and, where there are

@@ -1,6 +1,6 @@
 """Loss terms of the knee bundle's networks: images, structures, textures, and the spread of samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -66,6 +66,8 @@ class TextureGanObjective(ReconstructionObjective):
       ranked probability score of each pixel, estimated from two samples (Gneiting and Raftery 2007, doi
       10.1198/016214506000001437): smallest where samples are spread as the truth is uncertain, so that their
       standard deviation means something. The source has no such term, and noise that nothing rewards is ignored.
+    - ``features``: mean distance of the two samples from the truth in the maps of a network that knows textures, where
+      one is given: that of :class:`~common.metrics.PerceptualDistance`, of the middle half of the columns
     - ``kl``: of the texture vectors' distribution from the standard normal, for each number of a vector
     - ``texture``: mean absolute difference of the style map from the truth's texture statistics, cell by cell, or of
       their means over the image
@@ -73,22 +75,34 @@ class TextureGanObjective(ReconstructionObjective):
       zero-filled), magnitudes; only where there is a discriminator
 
     Args:
-        proxy: texture statistics of magnitudes, see :class:`~common.losses.GaborTextures`; on the device of the
+        proxy: texture statistics of magnitudes, see :class:`~scripts.texture_proxy.GaborTextures`; on the device of the
             training. Its ``size`` is the networks' ``texture_size``.
+        features: function from magnitudes to maps at several scales, see :class:`~scripts.texture_proxy.VggMaps`;
+            ``None`` for none.
         adversarial: name of the adversarial loss; the source's is ``bce``, which is non-saturating.
         spatial: True compares textures cell by cell, False their means, as the source does with its one vector.
     """
 
-    def __init__(self, proxy: nn.Module, adversarial: str = "bce", spatial: bool = True) -> None:
+    def __init__(
+        self,
+        proxy: nn.Module,
+        features: Callable[[Tensor], Sequence[Tensor]] | None = None,
+        adversarial: str = "bce",
+        spatial: bool = True,
+    ) -> None:
         super().__init__()
         self.proxy = proxy
+        self.features = features
         self.adversarial = adversarial_loss(adversarial)
         self.spatial = spatial
 
     def generator_terms(
         self, batch: Mapping[str, Tensor], outputs: Any, discriminator: nn.Module | None
     ) -> dict[str, Tensor]:
-        """Return the loss terms of the generator; ``outputs`` are :class:`~common.networks.TextureUNets`' stages."""
+        """Return the loss terms of the generator.
+
+        ``outputs`` are the stages of :class:`~common.networks.TextureCascade` whose textures are trained.
+        """
         mean, log_variance, style, second, first = outputs
         zero_filled, factor = self._zero_filled(batch)
         truth, first, second = batch["label"] * factor, first * factor, second * factor
@@ -99,6 +113,8 @@ class TextureGanObjective(ReconstructionObjective):
             )
         }
         terms["diversity"] = -(first - second).abs().mean()
+        if self.features is not None:
+            terms["features"] = self._feature_distance(first, second, truth)
         terms["kl"] = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         terms["texture"] = self._texture_distance(style, magnitude(truth))
         if discriminator is not None:
@@ -117,6 +133,15 @@ class TextureGanObjective(ReconstructionObjective):
         zero_filled, factor = self._zero_filled(batch)
         return _beside(batch["label"] * factor, zero_filled), _beside(outputs[-1] * factor, zero_filled)
 
+    def _feature_distance(self, *images: Tensor) -> Tensor:
+        """Mean distance of the first two images from the third."""
+        assert self.features is not None
+        width = images[0].shape[-1]
+        middle = magnitude(torch.cat(images))[..., width // 4 : width - width // 4]
+        units = [_unit(maps).chunk(3) for maps in self.features(middle)]
+        squares = [(sample - truth).square().sum(dim=1).mean() for *samples, truth in units for sample in samples]
+        return 0.5 * torch.stack(squares).sum()
+
     def _texture_distance(self, style: Tensor, truth: Tensor) -> Tensor:
         wanted = self.proxy(truth)
         if not self.spatial:
@@ -128,6 +153,11 @@ class TextureGanObjective(ReconstructionObjective):
 def magnitude(channels: Tensor) -> Tensor:
     """``(batch, 2, height, width)`` to ``(batch, 1, height, width)``, with a gradient also at zero."""
     return (channels.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+
+
+def _unit(maps: Tensor) -> Tensor:
+    maps = maps.float()
+    return maps / (maps.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
 
 
 def _beside(image: Tensor, zero_filled: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import math
 
 import torch
 from common.networks.mobilenet import MobileNetV2Features
+from common.networks.vgg import Vgg19Features
 from torch import Tensor, nn
 
 
@@ -112,3 +113,11 @@ class MobileNetTextures(nn.Module):
         if self.high_pass is not None:
             image = self.high_pass(image)
         return self.features(image).unflatten(1, (-1, 4)).mean(dim=2)
+
+
+class VggMaps(Vgg19Features):
+    """The activated maps at the ends of VGG19's five blocks; arguments as the base class."""
+
+    def forward(self, image: Tensor) -> list[Tensor]:  # type: ignore[override]
+        """``(batch, 1, height, width)``, about [0, 1], to five maps, each half as large as the one before."""
+        return self.block_maps(image)

@@ -2,24 +2,22 @@
 
 import torch
 from helpers import random_complex, random_mask
+from light_cascades import SMALL, as_trained
 from torch import Tensor, nn
 
-from common.networks import TextureUNets, UnrolledUNets
+from common.networks import TextureCascade
 from common.networks.injection import TextureInjection
-from common.networks.shrinkage_unet import SoftThreshold
-from common.networks.texture_gan import ConsistentUpdate
 from common.operators import SenseAcquisition, pack_measurement, simulated_sensitivity_maps
 
-TEXTURES = {"width": 4, "threshold": 0.1, "texture_size": 8, "encoder_width": 0.1}
+TEXTURES = {"texture_size": 8, "encoder_width": 0.1, "texture_widths": (6, 8, 12)}
 VARIANTS = {
-    "unrolled": lambda: UnrolledUNets(2, width=4, threshold=0.1),
-    "adain": lambda: TextureUNets(2, injection="adain", **TEXTURES),
-    "spatial": lambda: TextureUNets(3, injection="spatial", n_textures=2, attention=True, **TEXTURES),
+    "adain": {"injection": "adain", "n_textures": 1, "attention": False},
+    "spatial": {"injection": "spatial", "n_textures": 2},
 }
 
 
 def with_random_weights(network: nn.Module, seed: int = 0) -> nn.Module:
-    """As if trained: every layer, style and noise counts in the result. In evaluation mode."""
+    """Give layers, norms and injections weights as if trained: all count in the result. In evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
@@ -31,20 +29,23 @@ def with_random_weights(network: nn.Module, seed: int = 0) -> nn.Module:
             module.running_var.uniform_(1, 2, generator=generator)
             module.weight.data.uniform_(0.5, 1.5, generator=generator)
             module.bias.data.uniform_(-0.2, 0.2, generator=generator)
-        if isinstance(module, SoftThreshold):
-            module.threshold.data.uniform_(0, 0.3, generator=generator)
-        if isinstance(module, ConsistentUpdate):
-            module.step.data.uniform_(0.5, 1.0, generator=generator)
     for module in network.modules():
         if isinstance(module, TextureInjection):
             module.affine.weight.data.mul_(0.2)
-            module.strength.data.uniform_(0.1, 0.5, generator=generator)
+            module.strength.weight.data.mul_(0.2)
+            module.strength.bias.data.uniform_(0.1, 0.5, generator=generator)
     return network.eval()
 
 
-def variant(name: str, seed: int = 0) -> nn.Module:
-    """One of ``VARIANTS``, with random weights."""
-    return with_random_weights(VARIANTS[name](), seed)
+def textures(name: str = "spatial", seed: int = 0) -> TextureCascade:
+    """Return one of ``VARIANTS`` over a small cascade."""
+    torch.manual_seed(seed)
+    network = TextureCascade(**SMALL, **TEXTURES, **VARIANTS[name])
+    as_trained(network.cascade, seed)
+    for part in (network.encoder, network.mapping, network.texture_unet):
+        with_random_weights(part, seed)
+    network.texture_unet.tail.weight.data.mul_(0.1)
+    return network.eval()
 
 
 def noise_for(measurement: Tensor, n_samples: int = 0, seed: int = 0) -> Tensor:
