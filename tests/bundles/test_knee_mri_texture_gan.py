@@ -496,6 +496,7 @@ def tiny_copy(repository: Path) -> None:
     for name in ("textures.json", "multicoil_train.json"):
         changes[name] = {"epochs": {"pixel": 1}}
     changes["textures.json"] |= {"features#weights": "random", "features#width": 2}
+    changes["multicoil_train.json"] |= {"accelerations": [2]}
     for name, change in changes.items():
         (bundle / "configs" / name).write_text(json.dumps({**load(name), **change}), encoding="utf-8")
     save_random_weights(bundle, "inference.json")
