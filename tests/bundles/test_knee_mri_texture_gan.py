@@ -179,11 +179,13 @@ def test_samples_are_trained_against_a_discriminator(
 ) -> None:
     weights = overrides(initial_weights=trained / "textures" / "model.pt", epochs__gan=1, **UNTRAINED_VGG)
     width = ["--discriminator_def#width", "4"]
-    done = train(python, knees, tmp_path, *weights, *width, config=",'configs/textures.json','configs/adversarial.json'")
+    configs = ",'configs/textures.json','configs/adversarial.json'"
+    done = train(python, knees, tmp_path, *weights, *width, config=configs)
     assert done.status == 0, done.stderr
     pixel, gan = read_csv(tmp_path / "history.csv")
     assert not pixel["loss_adversarial"]
-    assert float(gan["loss_adversarial"]) > 0 and float(gan["loss_critic"]) > 0
+    assert float(gan["loss_adversarial"]) > 0
+    assert float(gan["loss_critic"]) > 0
     before, after = (torch.load(folder / "model.pt", weights_only=True) for folder in (trained / "textures", tmp_path))
     assert all(torch.equal(after[name], value) for name, value in before.items() if name.startswith("cascade."))
 
