@@ -24,7 +24,7 @@ def configs(bundle, *names):
         ("brain", ["train"], "epochs#ful", "epochs#full"),
         ("brain", ["train", "paper"], "train#trainer#gradient_clp", "train#trainer#gradient_clip"),
         ("knee", ["inference"], "acceleration", "accelerations"),
-        ("knee", ["inference", "evaluate"], "network_def#widht", "network_def#width"),
+        ("knee", ["inference", "evaluate"], "network_def#widhts", "network_def#widths"),
         ("cardiac", ["train", "smoke"], "epoch", "epochs"),
         ("cardiac", ["inference"], "spokes", "n_spokes"),
         ("ct", ["inference"], "tilesize", "tile_size"),
