@@ -64,8 +64,7 @@ EXAMPLES = (
     ),
     Example(
         "MRI image, 4 times larger",
-        "The weights are those of a GAN: they restore texture. A lower perceptual distance is better; SSIM prefers the "
-        "blurred bicubic image.",
+        "The weights are those of a GAN: they restore texture. A lower perceptual distance is better.",
         "ct_mri_srgan_d_super_resolution",
         "brain_mri",
         "bicubic",

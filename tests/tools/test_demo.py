@@ -48,6 +48,7 @@ def test_two_bundles_in_one_process_on_one_page(tmp_path, monkeypatch, capsys):
         assert float(after) > float(before)
     assert {"reconstruction", "error of zero-filled"} <= set(page.images)
     assert any("view sharing, reconstruction" in name for name in page.images)
+    assert "dB PSNR over view sharing" in page.text
 
 
 @pytest.mark.slow

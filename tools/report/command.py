@@ -132,11 +132,11 @@ class RunReport:
         return self.table[self.table["protocol"] == protocol]
 
     def _reference(self, table: pd.DataFrame) -> str:
-        """Return the method that the others are compared with: of an evaluation bicubic enlargement, or the first."""
+        """Return the method that the others are compared with: of an evaluation the best one without a network."""
         if self.comparison is not None:
             return str(self.comparison["reference"])
         methods = methods_of(table)
-        return "bicubic" if "bicubic" in methods else methods[0]
+        return next((name for name in ("bicubic", "view_shared") if name in methods), methods[0])
 
     @property
     def _enlarged(self) -> bool:
