@@ -65,9 +65,11 @@ class Needs:
         self.task = str(metadata.get("task", ""))
         self.takes_series = task_of(folder) == SERIES
         self.reconstructs = self.takes_series or image_format == "kspace"
+        names = ("multicoil", "inference_multicoil")  # the second serves no training
+        self.multicoil = next((name for name in names if (configs / f"{name}.json").is_file()), "")
         self.coils = "--coils emulated" if "coils" in inference and not self.takes_series else ""
-        if (configs / "multicoil.json").is_file():
-            self.coils = "multicoil.json"
+        if self.multicoil:
+            self.coils = f"{self.multicoil}.json"
         evaluate = configs / "evaluate.json"
         self.evaluated_split = str(read_json(evaluate).get("split", "valid")) if evaluate.is_file() else "valid"
         self.volumes = "inference_3d" if self.has_weights("inference_3d") else ""
@@ -121,13 +123,13 @@ class Needs:
             words = ["python", "-m", "monai.bundle", "run", "--config_file", config, "--dataset_dir"]
             return " ".join(map(_quoted, [*words, _short(folder, working_dir), *further, *options]))
 
-        more = ["multicoil"] if coils.endswith(".json") else []
+        more = [self.multicoil] if coils.endswith(".json") else []
         variants = {
             "radial": all(facts.readouts for facts in data.all_files),
             "magnitudes": all(set(facts.parts) == {"recon"} for facts in data.all_files),
         }
         more += [name for name, fits in variants.items() if fits and self.has_weights(name)]
-        if data.trainable:
+        if data.trainable and "inference_multicoil" not in more:
             runs = f"runs/{self.folder.name}"  # the bundle's own weights stay as they are
             configs = ["train", *(f"{name}_train" for name in more)]
             lines["train"] = command(configs, data.folder, "--output_dir", runs, "--ckpt_dir", runs)

@@ -334,7 +334,11 @@ def test_several_coils_are_taken_with_the_config_that_does_it(tmp_path):
     assert not report.problems
     assert {facts.n_coils for facts in report.files["train"]} == {4}
     assert "4 coils" in as_text(report)
-    assert bundle_record(report)["misfit"] == "it takes one coil, and 3 files have several; combine them before"
+    enlarging = bundle_record(report, "ct_mri_srgan_d_super_resolution")
+    assert enlarging["misfit"] == "it takes one coil, and 3 files have several; combine them before"
+    brain = bundle_record(report)
+    assert brain["commands"].keys() == {"evaluate", "infer"}
+    assert all("inference_multicoil.json" in line for line in brain["commands"].values())
     knee = bundle_record(report, "knee_mri_texture_gan_reconstruction")
     assert "multicoil.json" in knee["caution"]
     assert "multicoil_train.json" in knee["commands"]["train"]
