@@ -21,7 +21,6 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from common.metrics.case import RECONSTRUCTION
 from tools.compare import compare_entries
 from tools.docs.pivot import as_text
 from tools.docs.results import (
@@ -125,10 +124,7 @@ def _evaluated(task: Task, further: Mapping[str, Any], lock: TextIO) -> pd.DataF
     if end.error:
         raise ValueError(f"{end.error} (log in {short_path(task.folder / LOG)})")
     keys = {"evaluation": task.name, "data": task.data.name if task.data else ""}
-    rows = rows_of_evaluation(folder, task.bundle, task.predicts_with, **keys, **setting_of(run.configs, run.overrides))
-    if task.predicts_with is None:  # a method without weights, which has the name of its task
-        rows["method"] = rows["method"].replace(RECONSTRUCTION, task.name)
-    return rows
+    return rows_of_evaluation(folder, task.bundle, task.predicts_with, **keys, **setting_of(run.configs, run.overrides))
 
 
 def _compared(entry: Mapping[str, Any], bundle: Path, job: TaskList, out: Path, device: str) -> pd.DataFrame:
