@@ -54,6 +54,11 @@ def test_errors_are_in_stored_units_and_by_window() -> None:
     assert values["error_none"].isnan().all()
 
 
+def test_windows_need_the_stored_values_of_0_and_1(tmp_path) -> None:
+    with pytest.raises(ValueError, match="intensity_range"):
+        FidelityTable(tmp_path, 4, "auto", {"soft_tissue": (-160, 240)})
+
+
 def test_the_table_has_a_row_for_each_method(tmp_path) -> None:
     table = FidelityTable(tmp_path, 4, [24, 3024], {"soft_tissue": (864, 1264)})
     assert [protocol.name for protocol in table.protocols] == ["fidelity_x4"]

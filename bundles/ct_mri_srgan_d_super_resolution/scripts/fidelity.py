@@ -25,6 +25,9 @@ class FidelityTable(CaseTableHandler):
         upscale: ratio of the sizes.
         intensity_range: stored values of 0 and 1; if it is no pair of numbers, errors are in units of the data range.
         windows: ranges of stored values of the truth by name, see :func:`fidelity_protocol`.
+
+    Raises:
+        ValueError: for windows without a pair of numbers as ``intensity_range``.
     """
 
     def __init__(
@@ -35,6 +38,11 @@ class FidelityTable(CaseTableHandler):
         windows: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         known = not isinstance(intensity_range, str)
+        if windows and not known:
+            raise ValueError(
+                f"fidelity#windows are stored values, and what they are in [0, 1] does not follow from intensity_range "
+                f"{intensity_range!r}; give two numbers, for example --intensity_range '[-1000, 2000]'"
+            )
         low, high = (float(value) for value in intensity_range) if known else (0.0, 1.0)
         protocols = [fidelity_protocol(upscale, low, high, windows or {})]
         make = EnlargedCase(KERNELS)
